@@ -1,0 +1,5 @@
+"""`python -m zsecli` is `zse`."""
+
+from zsecli.cli import main
+
+main()

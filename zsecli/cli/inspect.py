@@ -1,0 +1,43 @@
+"""`zse inspect`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zsecli.cli import options as opt
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A store or a checkpoint.")],
+    as_json: opt.Json = False,
+    debug: opt.Debug = False,
+    config: opt.Config = None,
+) -> None:
+    """Say what a file is, what made it, and from what.
+
+    zse inspect zse/datasets/demo.h5
+    zse inspect checkpoint.safetensors --json
+    """
+    from zsecli.inspect import describe
+
+    about = describe(file)
+    if as_json:
+        print(json.dumps(about, ensure_ascii=False))
+    else:
+        _show(about)
+
+
+def _show(about: dict[str, object], indent: int = 0) -> None:
+    width = max((len(key) for key, value in about.items() if not isinstance(value, dict)), default=0)
+    for key, value in about.items():
+        if isinstance(value, dict):
+            if value:
+                print(" " * indent + key)
+                _show(value, indent + 2)
+        else:
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            print(f"{' ' * indent}{key:<{width}}  {text}")

@@ -1,0 +1,166 @@
+"""Data sets of one's own: a tree `sketch/CLASS/*`, `photo/CLASS/*`, or a CSV manifest."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from zsecli.data.pictures import SUFFIXES
+from zsecli.errors import UsageError, ZseError, nearest
+from zsecli.store.items import MODALITIES, PARTS
+
+INSTANCE_RULES = ("auto", "underscores", "dash", "stem", "none")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One picture of a source, before its file is read; `path` is relative to the source's root."""
+
+    path: str
+    modality: str
+    label: str
+    instance: str | None
+    family: str | None = None
+    part: str | None = "unseen"
+
+
+def read_tree(root: Path, rule: str, unseen: Iterable[str] | None = None) -> tuple[list[Entry], list[str]]:
+    """Entries of a tree, and the files in it that are no pictures by their names.
+
+    Args:
+        rule: how a name says its instance, see `instance_of`.
+        unseen: classes that training must not see; None: all of them.
+
+    Raises:
+        ZseError: the tree has another shape, or `unseen` names a class it does not have.
+    """
+    folders = {m: root / m for m in MODALITIES}
+    if not all(f.is_dir() for f in folders.values()):
+        here = ", ".join(sorted(p.name for p in root.iterdir())[:8]) if root.is_dir() else "no such folder"
+        raise ZseError(
+            f"{root}: needs the folders sketch/CLASS/ and photo/CLASS/ (found: {here or 'nothing'})",
+            "pictures without classes need no preparing: zse embed FOLDER",
+        )
+    files = {
+        m: sorted(f for f in folder.glob("*/*") if f.is_file() and not f.name.startswith("."))
+        for m, folder in folders.items()
+    }
+    classes = {f.parent.name for found in files.values() for f in found}
+    for name in unseen or ():
+        if name not in classes:
+            raise ZseError(
+                f"{root}: has no class {name!r}{nearest(name, classes)}",
+                "the list of unseen classes has one folder name a line",
+            )
+    photos = {(f.parent.name, instance_of(f.stem, rule, None)) for f in files["photo"]}
+    entries, others = [], []
+    for modality, found in files.items():
+        for file in found:
+            path, label = file.relative_to(root).as_posix(), file.parent.name
+            if file.suffix.lower() not in SUFFIXES:
+                others.append(path)
+                continue
+            known = None if modality == "photo" else {i for c, i in photos if c == label} if rule == "auto" else None
+            instance = instance_of(file.stem, rule, known)
+            part = "unseen" if unseen is None or label in unseen else "seen"
+            entries.append(Entry(path, modality, label, instance, part=part))
+    return entries, others
+
+
+def instance_of(stem: str, rule: str, photos: set[str | None] | None) -> str | None:
+    """The instance that a file's name (without suffix) stands for.
+
+    `underscores`: what precedes `__`. `dash`: what precedes the last `-`. `stem`: the whole name.
+    `none`: nothing. `auto`: what precedes `__` where there is one; else a photo's whole name, and for
+    a sketch (`photos`: the instances of its class's photos) that name too if it is a photo's, else
+    what precedes the last `-`. Anything else is a regular expression whose first group is the instance.
+    """
+    if rule == "none":
+        return None
+    if rule == "stem":
+        return stem
+    if rule == "underscores" or (rule == "auto" and "__" in stem):
+        return stem.split("__")[0]
+    if rule == "dash" or (rule == "auto" and photos is not None and stem not in photos):
+        return stem.rpartition("-")[0] or stem
+    if rule == "auto":
+        return stem
+    match = re.search(rule, stem)
+    return match[1] if match else None
+
+
+def check_rule(rule: str) -> str:
+    """`rule` if it is a known name or a regular expression with a group; UsageError otherwise."""
+    if rule in INSTANCE_RULES:
+        return rule
+    try:
+        if re.compile(rule).groups:
+            return rule
+    except re.error as error:
+        raise UsageError(
+            f"instance rule {rule!r}: {error}", f"rules: {', '.join(INSTANCE_RULES)}, or a regular expression"
+        ) from error
+    raise UsageError(
+        f"instance rule {rule!r} is unknown",
+        f"rules: {', '.join(INSTANCE_RULES)}, or a regular expression with a (group){nearest(rule, INSTANCE_RULES)}",
+    )
+
+
+def read_manifest(manifest: Path, where: Mapping[str, str]) -> list[Entry]:
+    """Entries of a CSV file with the columns path, modality, class and perhaps instance, family and split.
+
+    Args:
+        where: keep the rows whose column has this value.
+
+    Raises:
+        ZseError: a column is missing, a value is none of those allowed, a path occurs twice, or nothing is left.
+    """
+    try:
+        with manifest.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            for name in ("path", "modality", "class", *where):
+                if name not in columns:
+                    raise ZseError(
+                        f"{manifest}: has no column {name!r}{nearest(name, columns)}",
+                        f"its columns: {', '.join(columns)}",
+                    )
+            rows = [(reader.line_num, row) for row in reader if all(row[c] == v for c, v in where.items())]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ZseError(f"{manifest}: not a CSV file in UTF-8: {error}", "save it as CSV UTF-8") from error
+    if not rows:
+        raise ZseError(
+            f"{manifest}: no row is left",
+            f"--where {' '.join(f'{c}={v}' for c, v in where.items())} leaves out all" if where else "it is empty",
+        )
+    return _entries(manifest, rows)
+
+
+def _entries(manifest: Path, rows: list[tuple[int, dict[str, str]]]) -> list[Entry]:
+    entries, lines = [], dict[str, int]()
+    for line, row in rows:
+        path, part = row["path"] or "", row.get("split") or None
+        at = f"{manifest}, line {line}"
+        if row["modality"] not in MODALITIES:
+            raise ZseError(f"{at}: modality {row['modality']!r}", "it is sketch or photo")
+        if "split" in row and part not in (None, *PARTS):
+            raise ZseError(f"{at}: split {part!r}", "it is seen, unseen or empty")
+        if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise ZseError(f"{at}: path {path!r}", "paths are relative to the manifest's folder and stay below it")
+        if path in lines:
+            raise ZseError(f"{at}: {path} stands in line {lines[path]} already", "every picture has one line")
+        lines[path] = line
+        entries.append(
+            Entry(
+                path,
+                row["modality"],
+                row["class"],
+                row.get("instance") or None,
+                row.get("family") or None,
+                part if "split" in row else "unseen",
+            )
+        )
+    return entries

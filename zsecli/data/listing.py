@@ -1,0 +1,53 @@
+"""Pictures given one by one: files, folders, a list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from zsecli.console import SILENT, Progress
+from zsecli.data.hashing import hash_files
+from zsecli.data.modality import guess
+from zsecli.data.pictures import SUFFIXES
+from zsecli.errors import ZseError
+from zsecli.store.items import MODALITIES, NEITHER, Items
+
+
+def find(inputs: Iterable[Path]) -> list[str]:
+    """The pictures among files and folders (searched to the bottom), each once, in order, as posix paths."""
+    found: dict[str, None] = {}
+    for path in inputs:
+        if path.is_dir():
+            inside = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+            if not inside:
+                raise ZseError(f"{path}: no picture in this folder", f"looked for {', '.join(sorted(SUFFIXES))}")
+            found.update(dict.fromkeys(f.as_posix() for f in inside))
+        else:
+            found[path.as_posix()] = None
+    return list(found)
+
+
+def items_of(paths: list[str], modality: str, progress: Progress = SILENT) -> tuple[Items, list[tuple[str, str]]]:
+    """The table of these pictures, and (path, reason) of those that cannot be read.
+
+    Args:
+        modality: "sketch" or "photo" for all, or "auto" to look at each.
+    """
+    hashed = hash_files(Path(), paths, {}, progress)
+    ids = [paths[i] for i in hashed.good]
+    if not ids:
+        names = "; ".join(f"{p}: {why}" for p, why in hashed.bad[:3])
+        raise ZseError(
+            f"no picture to embed ({names or 'the list is empty'})",
+            "give pictures, a folder, a dataset store, or a list on stdin with -",
+        )
+    kinds = [guess(Path(name)) if modality == "auto" else modality for name in ids]
+    items = Items(
+        ids,
+        np.array([MODALITIES.index(k) for k in kinds], np.uint8),
+        np.full(len(ids), NEITHER, np.int8),
+        hashed.sha256,
+    )
+    return items, hashed.bad

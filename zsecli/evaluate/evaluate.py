@@ -1,0 +1,175 @@
+"""The stage `evaluate`: a ranking store -> every metric. It reads no model and no picture."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsecli.errors import UsageError, ZseError, nearest
+from zsecli.evaluate.bootstrap import confidence_interval
+from zsecli.evaluate.metrics import mean_name, metric, needs_depth
+from zsecli.evaluate.protocols import SPLITS, Protocol, ask
+from zsecli.retrieval.order import tied
+from zsecli.store.ranking import Ranking, open_ranking
+
+
+@dataclass
+class ProtocolReport:
+    """One protocol's results.
+
+    per_query: metric -> (Q',) float64, for the queries in `queries`. classes: their class names.
+    without: queries left out because no relevant photo is in their gallery. photos: gallery size, mean over queries.
+    """
+
+    protocol: Protocol
+    queries: list[str]
+    classes: list[str]
+    per_query: dict[str, NDArray[np.float64]]
+    intervals: dict[str, tuple[float, float]]
+    without: int
+    photos: float
+    left_out: list[str]
+
+    def means(self) -> dict[str, float]:
+        """Mean over queries, under the mean's name."""
+        return {mean_name(name): float(values.mean()) for name, values in self.per_query.items()}
+
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """class -> number of queries and the mean of each metric over them."""
+        rows: dict[str, list[int]] = defaultdict(list)
+        for i, name in enumerate(self.classes):
+            rows[name].append(i)
+        return {
+            name: {"queries": float(len(at)), **{mean_name(m): float(v[at].mean()) for m, v in self.per_query.items()}}
+            for name, at in sorted(rows.items())
+        }
+
+    def each(self) -> list[dict[str, Any]]:
+        """Every query with its class and its metrics."""
+        return [
+            {"query": query, "class": label, **{name: float(values[i]) for name, values in self.per_query.items()}}
+            for i, (query, label) in enumerate(zip(self.queries, self.classes, strict=True))
+        ]
+
+
+@dataclass
+class Report:
+    """All protocols of a split on one ranking; `tied` counts entries whose score equals a neighbour's."""
+
+    split: str
+    ranking: Path
+    about: dict[str, Any]
+    protocols: list[ProtocolReport]
+    tied: int
+    entries: int
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self, queries: bool) -> dict[str, Any]:
+        """Plain data for JSON: means, intervals and classes of every protocol; every query too where asked for."""
+        return {
+            "split": self.split,
+            "ranking": str(self.ranking),
+            **self.about,
+            **self.settings,
+            "tied_entries": self.tied,
+            "entries": self.entries,
+            "protocols": {
+                p.protocol.name: {
+                    "title": p.protocol.title,
+                    "queries": len(p.queries),
+                    "queries_without_relevant_photo": p.without,
+                    "photos_per_query": p.photos,
+                    "metrics_left_out": p.left_out,
+                    "mean": {
+                        name: {"value": value, "interval": list(interval)}
+                        for (name, value), interval in zip(p.means().items(), p.intervals.values(), strict=True)
+                    },
+                    "per_class": p.per_class(),
+                    **({"per_query": p.each()} if queries else {}),
+                }
+                for p in self.protocols
+            },
+        }
+
+
+def check_split(split: str) -> None:
+    """UsageError, listing the splits, where `split` is none."""
+    if split not in SPLITS:
+        raise UsageError(f"there is no split {split!r}", f"splits: {', '.join(SPLITS)}{nearest(split, SPLITS)}")
+
+
+def run(ranking: Path, split: str, *, seed: int = 0, resamples: int = 1000) -> Report:
+    """Evaluate a finished ranking under a split.
+
+    Args:
+        seed, resamples: of the bootstrap over queries behind the 95 % intervals.
+
+    Raises:
+        UsageError: unknown split. ZseError: no query has a relevant photo.
+    """
+    check_split(split)
+    with open_ranking(ranking) as opened:
+        reports = [_protocol(opened, protocol, seed, resamples) for protocol in SPLITS[split]]
+        ties, entries = _ties(opened)
+        about = {k: opened.header.provenance.get(k) for k in ("model", "by", "shortlist", "ignore_same", "center")}
+    return Report(
+        split, ranking, about, reports, ties, entries, {"interval": "95 %", "resamples": resamples, "seed": seed}
+    )
+
+
+def _protocol(ranking: Ranking, protocol: Protocol, seed: int, resamples: int) -> ProtocolReport:
+    complete = ranking.depth == len(ranking.gallery)
+    names = [
+        n
+        for n in protocol.metrics
+        if complete or (protocol.within is None and (needs_depth(n) or ranking.depth + 1) <= ranking.depth)
+    ]
+    functions = {name: metric(name) for name in names}
+    values: dict[str, list[float]] = {name: [] for name in names}
+    rows, photos, without = [], [], 0
+    for query in ask(ranking, protocol):
+        if not len(query.relevant):
+            without += 1
+            continue
+        found = query.ranks
+        rows.append(query.row)
+        photos.append(query.n_gallery)
+        for name, function in functions.items():
+            values[name].append(function(found, len(query.relevant)))
+    if not rows:
+        raise ZseError(
+            f"{ranking.path}: no query has a relevant photo under {protocol.name}",
+            "look at its classes and instances with zse inspect; pictures seen in training do not count",
+        )
+    if not names:
+        raise ZseError(
+            f"{ranking.path}: keeps {ranking.depth} photos a query, too few for {protocol.name}",
+            "rank again without --depth",
+        )
+    arrays = {name: np.array(v) for name, v in values.items()}
+    label = ranking.query.label
+    return ProtocolReport(
+        protocol,
+        [ranking.query.id[r] for r in rows],
+        [label.names[label.codes[r]] if label.codes[r] >= 0 else "" for r in rows],
+        arrays,
+        {name: confidence_interval(v, resamples=resamples, seed=seed) for name, v in arrays.items()},
+        without,
+        float(np.mean(photos)),
+        [n for n in protocol.metrics if n not in names],
+    )
+
+
+def _ties(ranking: Ranking, step: int = 256) -> tuple[int, int]:
+    """(tied entries, entries that count) of a ranking."""
+    total = entries = 0
+    for start in range(0, len(ranking.query), step):
+        scores = ranking.scores[start : start + step]
+        total += int(tied(scores).sum())
+        entries += int(np.isfinite(scores).sum())
+    return total, entries

@@ -1,0 +1,118 @@
+"""Who is asked, what is looked through, and what counts as found: the protocols of the field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsecli.errors import ZseError
+from zsecli.store.items import SEEN, Ints
+from zsecli.store.ranking import Ranking
+
+AT_A_TIME = 2**22  # entries of a ranking in memory
+
+INTER_METRICS = (
+    "AP (raw)",
+    "AP (voc)",
+    "AP@200 (strict)",
+    "AP@200 (voc, strict)",
+    "AP@200 (lenient)",
+    "AP@200 (trec)",
+    "P@100",
+    "P@100 (capped)",
+    "P@200",
+    "P@200 (capped)",
+    "Acc@1",
+    "Acc@5",
+)
+INTRA_METRICS = ("Acc@1", "Acc@5", "Acc@10", "reciprocal rank", "AP (raw)")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One question asked of a ranking.
+
+    relevant: the column in which a photo must agree with the query. within: the column that the
+    gallery of a query is restricted to, or None for every photo. Both are of pictures of unseen classes.
+    """
+
+    name: str
+    title: str
+    relevant: Literal["label", "instance"]
+    within: Literal["label"] | None
+    metrics: tuple[str, ...]
+
+
+SPLITS: dict[str, tuple[Protocol, ...]] = {
+    "zs-inter": (Protocol("zs-inter", "same class, all unseen photos", "label", None, INTER_METRICS),),
+    "zs-intra": (
+        Protocol("zs-intra/class", "own photo, within the class", "instance", "label", INTRA_METRICS),
+        Protocol("zs-intra/all", "own photo, all unseen photos", "instance", None, INTRA_METRICS),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One query under a protocol.
+
+    row: of the query. order: (K,) gallery rows of the photos that count, best first. relevant: (R,)
+    gallery rows that are right. n_gallery: photos that count.
+    """
+
+    row: int
+    order: Ints
+    relevant: Ints
+    n_gallery: int
+
+    @property
+    def ranks(self) -> Ints:
+        """(H,) 1-based, ascending ranks of the relevant photos."""
+        return np.flatnonzero(np.isin(self.order, self.relevant)) + 1
+
+
+def ask(ranking: Ranking, protocol: Protocol) -> Iterator[Asked]:
+    """What a protocol sees in a ranking, query by query, read in blocks.
+
+    Pictures seen in training are neither asked nor looked through.
+
+    Raises:
+        ZseError: the pictures have no classes or instances, so nothing is relevant.
+    """
+    query, gallery = ranking.query, ranking.gallery
+    relevant = _codes(ranking, protocol.relevant)
+    if not (relevant[1] >= 0).any() or not (relevant[0] >= 0).any():
+        column = "class" if protocol.relevant == "label" else "instance"
+        raise ZseError(
+            f"{ranking.path}: its pictures have no {column}, so nothing tells a hit from a miss",
+            "evaluate a data set made by zse prepare",
+        )
+    within = _codes(ranking, protocol.within) if protocol.within else None
+    ignored = _codes(ranking, ranking.ignore_same) if ranking.ignore_same else None
+    unseen = gallery.part != SEEN
+    asked = np.flatnonzero(query.part != SEEN)
+    step = max(1, AT_A_TIME // max(1, ranking.depth))
+    for block in (slice(s, s + step) for s in range(0, len(query), step)):
+        indices = None
+        for row in asked[(asked >= block.start) & (asked < block.stop)]:
+            if indices is None:
+                indices = ranking.indices[block]
+            counts = unseen.copy()
+            for codes, keep_equal in ((within, True), (ignored, False)):
+                if codes is not None:
+                    equal = (codes[1] == codes[0][row]) & (codes[0][row] >= 0)
+                    counts &= equal if keep_equal else ~equal
+            right = counts & (relevant[1] == relevant[0][row]) & (relevant[0][row] >= 0)
+            order = indices[row - block.start]
+            order = order[order >= 0]
+            yield Asked(int(row), order[counts[order]], np.flatnonzero(right), int(counts.sum()))
+
+
+def _codes(ranking: Ranking, column: str) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Codes (Q,) and (G,) of a column under the gallery's names; -1 for a query's name that the gallery lacks."""
+    ours, theirs = getattr(ranking.query, column), getattr(ranking.gallery, column)
+    return ours.under(theirs.names), theirs.codes

@@ -1,0 +1,40 @@
+"""TREC run and qrels files, for other tools."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from zsecli.evaluate.protocols import Protocol, ask
+from zsecli.store.header import partial_path
+from zsecli.store.ranking import open_ranking
+
+
+def _name(identifier: str) -> str:
+    """An id without blanks, as the format needs: percent-encoded."""
+    return quote(identifier, safe="/:@+,=~")
+
+
+def write(ranking: Path, protocol: Protocol, folder: Path, tag: str = "zse") -> tuple[Path, Path]:
+    """A ranking and what is relevant in it under a protocol, as `NAME.run` and `NAME.qrels` in `folder`.
+
+    Run lines are `query Q0 photo rank score tag`, over the photos that count. The score counts down to
+    1: tools that sort by it keep the order, ties included. Qrels lines are `query 0 photo 1`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    name = protocol.name.replace("/", "-")
+    paths = folder / f"{name}.run", folder / f"{name}.qrels"
+    partial = [partial_path(path) for path in paths]
+    with open_ranking(ranking) as opened, partial[0].open("w") as run, partial[1].open("w") as qrels:
+        photos = [_name(p) for p in opened.gallery.id]
+        for asked in ask(opened, protocol):
+            query = _name(opened.query.id[asked.row])
+            run.writelines(
+                f"{query} Q0 {photos[photo]} {rank} {len(asked.order) + 1 - rank} {tag}\n"
+                for rank, photo in enumerate(asked.order, 1)
+            )
+            qrels.writelines(f"{query} 0 {photos[photo]} 1\n" for photo in asked.relevant)
+    for path, unfinished in zip(paths, partial, strict=True):
+        os.replace(unfinished, path)
+    return paths

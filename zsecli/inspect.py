@@ -1,0 +1,115 @@
+"""What a store or a checkpoint is, made by what, from what."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from zsecli.errors import StoreError
+from zsecli.store.dataset import read_dataset
+from zsecli.store.features import open_features
+from zsecli.store.header import open_store, partial_path, read_header
+from zsecli.store.items import PARTS, Items
+from zsecli.store.ranking import open_ranking
+
+SHOWN = 20
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Plain data about the file: its kind, size, counts, provenance.
+
+    Raises:
+        StoreError: it is no finished store and no checkpoint.
+    """
+    if path.suffix in (".safetensors", ".pth", ".pt"):
+        return {"file": str(path), "kind": "checkpoint", "bytes": _size(path), **_checkpoint(path)}
+    with open_store(path) as file:
+        header = read_header(file, path)
+        kind = header.schema
+        shapes = {name: _shape(file[name]) for name in file if isinstance(file[name], h5py.Dataset) and file[name].ndim}
+    about = {
+        "file": str(path),
+        "kind": f"{kind} store",
+        "version": header.version,
+        "bytes": _size(path),
+        "made by": header.created_by,
+        "run key": header.run_key,
+        **{"dataset": _dataset, "features": _features, "ranking": _ranking}[kind](path),
+    }
+    return about | {"datasets": shapes, "provenance": header.provenance}
+
+
+def _size(path: Path) -> int:
+    if not path.is_file():
+        hint = f"{partial_path(path)} is unfinished" if partial_path(path).exists() else "give a store or a checkpoint"
+        raise StoreError(f"{path}: no such file", hint)
+    return path.stat().st_size
+
+
+def _shape(data: h5py.Dataset) -> str:
+    kind = "text" if h5py.check_string_dtype(data.dtype) else str(data.dtype)
+    return f"{' x '.join(map(str, data.shape))} {kind}"
+
+
+def _dataset(path: Path) -> dict[str, Any]:
+    dataset = read_dataset(path)
+    skipped = dataset.report.get("skipped", [])
+    report = {
+        **dataset.report,
+        "skipped": [f"{name}: {why}" for name, why in skipped[:SHOWN]],
+        "skipped files": len(skipped),
+    }
+    return {"name": dataset.name, "root": str(dataset.root), **_items(dataset.items), "report": report}
+
+
+def _features(path: Path) -> dict[str, Any]:
+    with open_features(path) as features:
+        skipped = [
+            f"{n}: {why}"
+            for n, why in zip(
+                Items.read(features.file["items"], path).id, features.file["skipped"].asstr()[:], strict=True
+            )
+            if why
+        ]
+        return {
+            **_items(features.items),
+            "width": features.width,
+            "tokens": features.has_tokens,
+            "skipped": skipped[:SHOWN],
+            "skipped files": len(skipped),
+        }
+
+
+def _ranking(path: Path) -> dict[str, Any]:
+    with open_ranking(path) as ranking:
+        return {"queries": _items(ranking.query), "gallery": _items(ranking.gallery), "depth": ranking.depth}
+
+
+def _items(items: Items) -> dict[str, Any]:
+    """Counts of each part and modality, classes and instances."""
+    counts = {
+        f"{part} {plural}".strip(): n
+        for code, part in ((-1, ""), *enumerate(PARTS))
+        for m, plural in enumerate(("sketches", "photos"))
+        if (n := int(np.sum((items.part == code) & (items.modality == m))))
+    }
+    here = {
+        name: int((np.unique(column.codes) >= 0).sum())
+        for name, column in (("classes", items.label), ("instances", items.instance))
+    }
+    return {"pictures": len(items), **counts, **here}
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    from zsecli.model import checkpoint
+
+    network, unused = checkpoint.load(path)
+    return {
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "configuration": dataclasses.asdict(network.config),
+        "unused parameters": unused,
+    }

@@ -1,0 +1,184 @@
+"""The self-attention backbone: a timm Vision Transformer with [Ret] in the class token's place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zsecli.errors import StoreError, UsageError
+from zsecli.model.config import BackboneConfig, SelectionConfig, TokenizerConfig
+from zsecli.model.cross_attention import split_heads
+from zsecli.model.selection import gather, select, to_grid
+from zsecli.model.tokenizer import ConvTokenizer
+
+
+@dataclass
+class Encoding:
+    """What the network knows of a batch of B pictures.
+
+    tokens: (B, 1 + T, D), [Ret] first, then the T kept patch tokens in grid order.
+    index: (B, T) int64, the place of each kept token in the picture's original grid of P places.
+    attention: (B, H, P), [Ret]'s attention to the patches in the last block, one map a head; 0 where dropped.
+    """
+
+    tokens: Tensor
+    index: Tensor
+    attention: Tensor
+
+    @property
+    def ret(self) -> Tensor:
+        """(B, D), the retrieval token."""
+        return self.tokens[:, 0]
+
+
+class Backbone(nn.Module):
+    """Tokenizer, transformer blocks and token selection."""
+
+    def __init__(
+        self,
+        config: BackboneConfig,
+        tokenizer: TokenizerConfig,
+        selection: SelectionConfig,
+        pretrained: bool = False,
+        weights: Path | None = None,
+    ) -> None:
+        super().__init__()
+        build = _hybrid if config.kind == "hybrid" else _vit
+        self.vit: VisionTransformer = build(config, pretrained_arguments(pretrained, weights))
+        if config.norm_eps is not None:
+            for module in self.vit.modules():
+                if isinstance(module, nn.LayerNorm):
+                    module.eps = config.norm_eps
+        self.grid: tuple[int, int] = tuple(self.vit.patch_embed.grid_size)
+        self.places = self.grid[0] * self.grid[1]
+        self.width: int = self.vit.embed_dim
+        self.selection = selection
+        self.tokenizer = ConvTokenizer(tokenizer, self.width) if tokenizer.on != "off" else None
+        beyond = [b for b in selection.blocks if not 1 <= b <= len(self.vit.blocks)]
+        if selection.rate < 1 and beyond:
+            raise UsageError(f"tokens cannot be selected after block {beyond[0]}: there are {len(self.vit.blocks)}")
+
+    def forward(self, picture: Tensor, sketch: bool) -> Encoding:
+        """Normalised pictures (B, 3, H, W) of one modality -> their Encoding."""
+        vit = self.vit
+        x = vit.patch_embed(picture)
+        if self.tokenizer is not None:
+            x = self.tokenizer(x, picture, self.grid, sketch)
+        x = vit.norm_pre(vit.patch_drop(vit._pos_embed(x)))
+        prefix, last = vit.num_prefix_tokens, len(vit.blocks)
+        index = torch.arange(self.places, device=x.device).expand(len(x), -1)
+        attention = x.new_empty(0)
+        for number, block in enumerate(vit.blocks, 1):
+            selects = self.selection.rate < 1 and number in self.selection.blocks
+            before, x = x, block(x)
+            if not (selects or number == last):
+                continue
+            row = ret_attention(block, before)[..., prefix:]
+            if number == last:
+                attention = to_grid(row, index, self.places)
+            if selects:
+                keep = select(row, self.selection.rate)
+                x = torch.cat([x[:, :prefix], gather(x[:, prefix:], keep)], 1)
+                index = index.gather(1, keep)
+        x = vit.norm(x)
+        return Encoding(torch.cat([x[:, :1], x[:, prefix:]], 1), index, attention)
+
+
+def ret_attention(block: Any, x: Tensor) -> Tensor:
+    """[Ret]'s row of the attention of a timm block on its input x (B, N, D) -> (B, H, N).
+
+    Fused attention never forms the matrix; one row of it costs a key projection.
+    """
+    attention = block.attn
+    heads, width = attention.num_heads, attention.num_heads * attention.head_dim
+    x = block.norm1(x)
+    weight, bias = attention.qkv.weight, attention.qkv.bias
+    bias_q, bias_k = (None, None) if bias is None else (bias[:width], bias[width : 2 * width])
+    q = split_heads(F.linear(x[:, :1], weight[:width], bias_q), heads)
+    k = split_heads(F.linear(x, weight[width : 2 * width], bias_k), heads)
+    q, k = attention.q_norm(q), attention.k_norm(k)
+    return (q @ k.transpose(-1, -2) * attention.scale).softmax(-1).squeeze(2)
+
+
+def pretrained_arguments(pretrained: bool, weights: Path | None) -> dict[str, Any]:
+    """timm's arguments for hub weights, for a local weights file, or for none."""
+    if weights is not None:
+        return {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights)}}
+    return {"pretrained": pretrained}
+
+
+def create(name: str, weights: Mapping[str, Any], **options: Any) -> Any:
+    """timm.create_model with its failures told in one line."""
+    try:
+        return timm.create_model(name, **weights, **options)
+    except (RuntimeError, OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        hint = (
+            "timm.list_models() has the names"
+            if "Unknown model" in first
+            else "weights from a hub need a network; NAME=FILE takes a local file"
+        )
+        raise StoreError(f"timm cannot make {name}: {first}", hint) from error
+
+
+def _vit(config: BackboneConfig, weights: dict[str, Any]) -> VisionTransformer:
+    vit = create(
+        config.name,
+        weights,
+        num_classes=0,
+        img_size=config.image_size,
+        proj_drop_rate=config.dropout,
+        pos_drop_rate=config.dropout,
+    )
+    if not isinstance(vit, VisionTransformer) or vit.cls_token is None:
+        raise UsageError(
+            f"{config.name} is no plain Vision Transformer with a class token",
+            "take another backbone, or a hybrid on this one",
+        )
+    return vit
+
+
+def _hybrid(config: BackboneConfig, weights: dict[str, Any]) -> VisionTransformer:
+    return VisionTransformer(
+        img_size=config.image_size,
+        patch_size=16,
+        num_classes=0,
+        embed_dim=config.width,
+        depth=config.depth,
+        num_heads=config.heads,
+        proj_drop_rate=config.dropout,
+        pos_drop_rate=config.dropout,
+        embed_layer=partial(TrunkEmbed, trunk=config.name, weights=weights),
+    )
+
+
+class TrunkEmbed(nn.Module):
+    """A convolutional trunk in the patch embedding's place: (B, 3, H, W) -> (B, P, D).
+
+    Its stride-16 map and its stride-32 map, upsampled, lie over each other at P = H/16 * W/16 places.
+    """
+
+    def __init__(
+        self, img_size: int, patch_size: int, embed_dim: int, trunk: str, weights: Mapping[str, Any], **_: Any
+    ) -> None:
+        super().__init__()
+        self.grid_size = (img_size // patch_size, img_size // patch_size)
+        self.num_patches = self.grid_size[0] * self.grid_size[1]
+        self.trunk = create(trunk, weights, features_only=True, out_indices=(3, 4))
+        if self.trunk.feature_info.reduction() != [16, 32]:
+            raise UsageError(f"{trunk} has no maps at strides 16 and 32", "take another trunk")
+        self.proj = nn.Linear(sum(self.trunk.feature_info.channels()), embed_dim)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        near, far = self.trunk(picture)
+        far = F.interpolate(far, size=near.shape[-2:], mode="bilinear", align_corners=False)
+        return self.proj(torch.cat([near, far], 1).flatten(2).transpose(1, 2))

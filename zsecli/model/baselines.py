@@ -1,0 +1,84 @@
+"""The baselines beside every result: a frozen backbone, pixels, and HOG. They have [Ret] alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from numpy.typing import NDArray
+from timm.data.config import resolve_data_config
+from torch import nn
+
+from zsecli.data.preprocess import Interpolation, Preprocess, Role
+from zsecli.errors import ZseError
+from zsecli.model.backbone import create, pretrained_arguments
+from zsecli.model.embedder import Embedded, Floats, normalise
+from zsecli.model.spec import ModelSpec
+
+CELLS: dict[str, Any] = {"orientations": 9, "pixels_per_cell": (16, 16), "cells_per_block": (2, 2)}
+
+
+class FrozenEmbedder:
+    """A timm backbone as it comes: its pooled map or class token is [Ret], there are no tokens."""
+
+    tokens = 0
+    kept: int | None = None
+
+    def __init__(self, spec: ModelSpec, device: torch.device) -> None:
+        model: nn.Module = create(spec.name, pretrained_arguments(True, spec.file), num_classes=0)
+        config: dict[str, Any] = resolve_data_config({}, model=model)
+        kind: Interpolation = "bilinear" if config["interpolation"] == "bilinear" else "bicubic"
+        self.preprocess = Preprocess(config["input_size"][1], config["mean"], config["std"], kind)
+        self.model, self.device = model.to(device).eval(), device
+        self.width = self.embed(
+            np.zeros((1, self.preprocess.size, self.preprocess.size, 3), np.uint8), "photo"
+        ).ret.shape[1]
+        self.about = {"backbone": spec.name, "timm": timm.__version__}
+
+    @torch.inference_mode()
+    def embed(self, pictures: NDArray[np.uint8], role: Role) -> Embedded:
+        return Embedded(self.model(normalise(pictures, self.preprocess, self.device)).float().cpu().numpy())
+
+
+class PixelEmbedder:
+    """Grey values of a thumbnail, about their mean: what no model at all achieves."""
+
+    tokens = 0
+    kept: int | None = None
+    side = 32
+
+    def __init__(self) -> None:
+        self.width = self.side**2
+        self.preprocess = Preprocess(self.side)
+        self.about = {"baseline": f"{self.side} x {self.side} grey values, mean removed"}
+
+    def embed(self, pictures: NDArray[np.uint8], role: Role) -> Embedded:
+        grey = _grey(pictures).reshape(len(pictures), -1)
+        return Embedded(grey - grey.mean(1, keepdims=True))
+
+
+class HogEmbedder:
+    """Histograms of oriented gradients (Dalal and Triggs 2005), by scikit-image."""
+
+    tokens = 0
+    kept: int | None = None
+
+    def __init__(self) -> None:
+        try:
+            from skimage.feature import hog
+        except ImportError as error:
+            raise ZseError("the hog baseline needs scikit-image", "pip install 'zse[hog]'") from error
+        self.hog = hog
+        self.preprocess = Preprocess(128)
+        self.width = len(hog(np.zeros((128, 128)), **CELLS))
+        self.about = {"baseline": f"HOG of 128 x 128 grey values, {CELLS}"}
+
+    def embed(self, pictures: NDArray[np.uint8], role: Role) -> Embedded:
+        return Embedded(np.array([self.hog(p, **CELLS) for p in _grey(pictures)], np.float32))
+
+
+def _grey(pictures: NDArray[np.uint8]) -> Floats:
+    """Luma (B, S, S) float32 in [0, 1] of pictures (B, S, S, 3), ITU-R BT.601."""
+    return (pictures @ np.array([0.299, 0.587, 0.114]) / 255).astype(np.float32)

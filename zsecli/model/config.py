@@ -1,0 +1,168 @@
+"""What a network is made of, as plain data: the configuration that travels inside every checkpoint.
+
+Nothing here imports torch, so a command line can list and check presets at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from zsecli.data.preprocess import Preprocess
+from zsecli.errors import StoreError, UsageError, nearest
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """The ViT that turns a picture into tokens.
+
+    `kind="vit"` takes the timm Vision Transformer `name` whole. `kind="hybrid"` takes the timm
+    convolutional network `name` as the patch embedding (its stride-16 and upsampled stride-32 maps
+    together) and puts `depth` fresh blocks of `width` above it.
+    """
+
+    kind: Literal["vit", "hybrid"] = "vit"
+    name: str = "vit_base_patch16_224.sam_in1k"
+    image_size: int = 224
+    width: int = 256  # hybrid only, as are depth and heads: a timm ViT has its own
+    depth: int = 6
+    heads: int = 8
+    norm_eps: float | None = None  # None: what timm gives this ViT
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """The learnable convolutional tokens that join the backbone's patch tokens."""
+
+    on: Literal["off", "sketch", "both"] = "off"
+    combine: Literal["sum", "mean"] = "sum"
+    channels: tuple[int, ...] = (64, 128, 256)
+
+
+@dataclass(frozen=True)
+class SelectionConfig:
+    """Tokens kept by [Ret]'s attention: `rate` of them after each of `blocks` (counted from 1)."""
+
+    rate: float = 1.0
+    blocks: tuple[int, ...] = (4, 7, 10)
+
+
+@dataclass(frozen=True)
+class CrossAttentionConfig:
+    """One post-norm attention layer for each stream; `swap` says what a stream takes from the other picture."""
+
+    swap: Literal["q", "k"] = "q"
+    heads: int = 8
+    hidden: int = 1024
+    norm: Literal["layer", "unbiased"] = "layer"
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class RelationConfig:
+    """The network on the cosine kernel.
+
+    `layout="grid"` pools `cell` x `cell` neighbouring tokens; `layout="memory"` reads the token matrix
+    as if it were stored channel first, as the authors' release does, so that its cells are no places.
+    `project` > 0 learns the pooling as a convolution to that many channels; 0 takes the mean of the
+    tokens that were kept.
+    """
+
+    layout: Literal["grid", "memory"] = "grid"
+    cell: int = 2
+    project: int = 0
+    hidden: tuple[int, ...] = (343, 49)
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A whole network; `preset` is the name it began with."""
+
+    preset: str = "paper"
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    cross_attention: CrossAttentionConfig = field(default_factory=CrossAttentionConfig)
+    relation: RelationConfig = field(default_factory=RelationConfig)
+    preprocess: Preprocess = field(default_factory=Preprocess)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+
+PRESETS: dict[str, ModelConfig] = {
+    "paper": ModelConfig(tokenizer=TokenizerConfig(on="sketch"), preprocess=Preprocess(sketch="crop")),
+    "released": ModelConfig(
+        preset="released",
+        backbone=BackboneConfig(name="vit_base_patch16_224", norm_eps=1e-5, dropout=0.1),
+        tokenizer=TokenizerConfig(on="both", combine="mean"),
+        cross_attention=CrossAttentionConfig(swap="k", norm="unbiased"),
+        relation=RelationConfig(layout="memory", project=512),
+        preprocess=Preprocess(sketch="released", photo="released"),
+    ),
+    "small": ModelConfig(
+        preset="small",
+        backbone=BackboneConfig(kind="hybrid", name="tf_efficientnet_lite0"),
+        cross_attention=CrossAttentionConfig(hidden=512),
+        preprocess=Preprocess(sketch="crop"),
+    ),
+    "dinov2-small": ModelConfig(
+        preset="dinov2-small",
+        backbone=BackboneConfig(name="vit_small_patch14_dinov2.lvd142m"),
+        preprocess=Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), sketch="crop"),
+    ),
+}
+
+
+def preset(name: str) -> ModelConfig:
+    """The named preset; UsageError lists the names otherwise."""
+    if name not in PRESETS:
+        raise UsageError(f"there is no preset {name!r}", f"presets: {', '.join(PRESETS)}{nearest(name, PRESETS)}")
+    return PRESETS[name]
+
+
+def from_json(text: str, where: str) -> ModelConfig:
+    """The configuration written by `ModelConfig.to_json`.
+
+    Raises:
+        StoreError: `text`, found in `where`, is no such configuration; the wrong key is named.
+    """
+    try:
+        return _build(ModelConfig, json.loads(text))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StoreError(
+            f"{where}: its model configuration is wrong: {error}", "the file was not written by zse, or by a newer one"
+        ) from error
+
+
+def _build(cls: type, values: Any) -> Any:
+    """A dataclass from nested dicts, refusing unknown and missing keys and values of another type."""
+    if not isinstance(values, dict):
+        raise TypeError(f"{cls.__name__} must be a table of values")
+    hints = typing.get_type_hints(cls)
+    for name in values.keys() ^ hints.keys():
+        raise ValueError(f"{'unknown' if name in values else 'missing'} key {name!r} in {cls.__name__}")
+    return cls(**{name: _value(hints[name], name, value) for name, value in values.items()})
+
+
+def _value(hint: Any, name: str, value: Any) -> Any:
+    """`value` as the annotation says: a dataclass, tuple[T, ...], Literal, T | None, or a plain type."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_value(inner[0], name, v) for v in value)
+    if origin is Literal and value in inner:
+        return value
+    if origin is types.UnionType:
+        return None if value is None else _value(inner[0], name, value)
+    plain = (int, float) if hint is float else hint
+    if origin is None and isinstance(value, plain) and not isinstance(value, bool):
+        return value
+    raise TypeError(f"{name} must be {getattr(hint, '__name__', hint) if origin is None else hint}, not {value!r}")

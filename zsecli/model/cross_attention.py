@@ -1,0 +1,122 @@
+"""Cross-attention between the tokens of a sketch and those of a photo.
+
+A stream holds the tokens of one picture and asks the other picture's. What the two readings of the
+method swap is the value: with `swap="q"` a stream's query meets the other picture's keys **and**
+values, the usual cross-attention; with `swap="k"`, the authors' release, only the keys are the other
+picture's, and the weights found there mix the stream's own values, place by place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zsecli.data.preprocess import Role
+from zsecli.model.config import CrossAttentionConfig
+
+
+class UnbiasedNorm(nn.Module):
+    """a * (x - mean) / (std + 1e-6) + b over the last axis, with the unbiased std (the release's norm)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        std, mean = torch.std_mean(x, -1, keepdim=True)
+        return self.weight * (x - mean) / (std + 1e-6) + self.bias
+
+
+class Prepared(NamedTuple):
+    """All that pairs need of B pictures of one role, computed once a picture.
+
+    tokens: (B, N, D) the stream's input, on the whole grid behind [Ret].
+    q, k, v: (B, H, N, D/H): the query of its own stream, the key for the other stream, the value for
+        the stream that `swap` says.
+    kept: (B, N) bool, False where a token was dropped; None where none was.
+    """
+
+    tokens: Tensor
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    kept: Tensor | None
+
+    def rows(self, at: slice | Tensor) -> Prepared:
+        return self._map(lambda x: x[at])
+
+    def repeat(self, times: int) -> Prepared:
+        """One picture seen `times` times, without a copy."""
+        return self._map(lambda x: x.expand(times, *x.shape[1:]))
+
+    @staticmethod
+    def cat(parts: Sequence[Prepared]) -> Prepared:
+        """The pictures of all `parts`, in order."""
+        kept = [part.kept for part in parts if part.kept is not None]
+        tensors = (torch.cat(column) for column in zip(*(part[:4] for part in parts), strict=True))
+        return Prepared(*tensors, torch.cat(kept) if kept else None)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(x.nbytes for x in self if x is not None)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Prepared:
+        return Prepared(*map(function, self[:4]), None if self.kept is None else function(self.kept))
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, N, D) -> (B, H, N, D/H)."""
+    return x.reshape(*x.shape[:-1], heads, -1).transpose(1, 2)
+
+
+class StreamLayer(nn.Module):
+    """One post-norm transformer layer: x = norm(x + out(attention)); x = norm(x + feed-forward(x))."""
+
+    def __init__(self, config: CrossAttentionConfig, width: int) -> None:
+        super().__init__()
+        norm = UnbiasedNorm if config.norm == "unbiased" else nn.LayerNorm
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, config.hidden), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(config.hidden, width)
+        )
+        self.norm1, self.norm2 = norm(width), norm(width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.attention_dropout = config.dropout
+
+    def forward(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, kept: Tensor | None) -> Tensor:
+        """Stream (B, N, D) asking keys and values (B, H, N, D/H); `kept` (B, N) are the keys that count."""
+        mask = None if kept is None else kept[:, None, None, :]
+        dropout = self.attention_dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        x = self.norm1(x + self.dropout(self.out(mixed.transpose(1, 2).flatten(2))))
+        return self.norm2(x + self.dropout(self.feed_forward(x)))
+
+
+class CrossAttention(nn.Module):
+    """A layer for the sketch stream and one for the photo stream; weights are not shared."""
+
+    def __init__(self, config: CrossAttentionConfig, width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.sketch, self.photo = StreamLayer(config, width), StreamLayer(config, width)
+
+    def prepare(self, tokens: Tensor, role: Role, kept: Tensor | None = None) -> Prepared:
+        """Tokens (B, N, D) of pictures of one role -> what every pair needs of them."""
+        own, other = (self.sketch, self.photo) if role == "sketch" else (self.photo, self.sketch)
+        source = own if self.config.swap == "k" else other
+        q, k, v = (split_heads(linear(tokens), self.config.heads) for linear in (own.query, other.key, source.value))
+        if kept is not None:
+            v = v * kept[:, None, :, None]
+        return Prepared(tokens, q, k, v, kept)
+
+    def forward(self, sketch: Prepared, photo: Prepared) -> tuple[Tensor, Tensor]:
+        """B pairs -> the sketch stream and the photo stream, both (B, N, D)."""
+        own = self.config.swap == "k"
+        return (
+            self.sketch(sketch.tokens, sketch.q, photo.k, sketch.v if own else photo.v, photo.kept),
+            self.photo(photo.tokens, photo.q, sketch.k, photo.v if own else sketch.v, sketch.kept),
+        )

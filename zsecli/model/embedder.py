@@ -1,0 +1,104 @@
+"""One face for every model that turns pictures into features: the network and the baselines beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zsecli.data.preprocess import Preprocess, Role
+from zsecli.errors import UsageError
+from zsecli.model import checkpoint
+from zsecli.model.network import ZSENetwork
+from zsecli.model.spec import ModelSpec
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Features of B pictures: ret (B, D) float32; tokens (B, 1 + T, D) and index (B, T) where the model has them."""
+
+    ret: Floats
+    tokens: Floats | None = None
+    index: NDArray[np.int64] | None = None
+
+
+class Embedder(Protocol):
+    """A model that embeds pictures.
+
+    width: D. tokens: 1 + T, or 0 for a model without tokens. kept: T where selection drops tokens, else None.
+    preprocess: how its pictures are made. about: what a store's provenance should say of it.
+    """
+
+    width: int
+    tokens: int
+    kept: int | None
+    preprocess: Preprocess
+    about: dict[str, Any]
+
+    def embed(self, pictures: NDArray[np.uint8], role: Role) -> Embedded:
+        """Pictures (B, S, S, 3) uint8 of one role -> their features."""
+        ...
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is the GPU where there is one. UsageError for a device this machine or PyTorch does not have."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"device {name!r} cannot be used: {str(error).splitlines()[0]}", "--device auto, cpu, or cuda:0"
+        ) from error
+    return device
+
+
+def load(spec: ModelSpec, device: str) -> Embedder:
+    """The model that `spec` names, on `device`."""
+    from zsecli.model.baselines import FrozenEmbedder, HogEmbedder, PixelEmbedder
+
+    if spec.kind == "pixels":
+        return PixelEmbedder()
+    if spec.kind == "hog":
+        return HogEmbedder()
+    on = resolve_device(device)
+    if spec.kind == "frozen":
+        return FrozenEmbedder(spec, on)
+    assert spec.file is not None
+    network, unused = checkpoint.load(spec.file)
+    return NetworkEmbedder(network, on, unused)
+
+
+def normalise(pictures: NDArray[np.uint8], preprocess: Preprocess, device: torch.device) -> Tensor:
+    """Pictures (B, S, S, 3) uint8 -> the network's input (B, 3, S, S) float32."""
+    values = torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).float() / 255
+    mean, std = (values.new_tensor(v).view(-1, 1, 1) for v in (preprocess.mean, preprocess.std))
+    return (values - mean) / std
+
+
+class NetworkEmbedder:
+    """The whole network; `network` scores what it embedded. `unused`: parameters its file holds for nothing."""
+
+    def __init__(self, network: ZSENetwork, device: torch.device, unused: list[str]) -> None:
+        self.network, self.device = network.to(device).eval(), device
+        self.preprocess, self.unused = network.config.preprocess, unused
+        backbone = network.backbone
+        self.width, count = backbone.width, backbone.places
+        if network.config.selection.rate < 1:
+            for _ in network.config.selection.blocks:
+                count = int(np.ceil(network.config.selection.rate * count))
+        self.tokens, self.kept = 1 + count, None if count == backbone.places else count
+        self.about = {"preset": network.config.preset, "config": network.config.to_json()}
+
+    @torch.inference_mode()
+    def embed(self, pictures: NDArray[np.uint8], role: Role) -> Embedded:
+        out = self.network.encode(normalise(pictures, self.preprocess, self.device), role)
+        index = None if self.kept is None else out.index.cpu().numpy()
+        return Embedded(out.ret.cpu().numpy(), out.tokens.cpu().numpy(), index)

@@ -1,0 +1,82 @@
+"""The whole network: `encode()` for a picture, `score()` for pairs of encoded pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from zsecli.data.preprocess import Role
+from zsecli.model.backbone import Backbone, Encoding
+from zsecli.model.config import ModelConfig
+from zsecli.model.cross_attention import CrossAttention, Prepared
+from zsecli.model.relation import RelationNetwork
+from zsecli.model.selection import kept, to_grid
+
+
+@dataclass
+class Score:
+    """What the network says of B pairs.
+
+    logit: (B,) the relation score before the sigmoid.
+    kernel: (B, C, C) cosine of sketch cell (row) and photo cell (column).
+    ret_sketch, ret_photo: (B, D) the retrieval tokens after cross-attention.
+    """
+
+    logit: Tensor
+    kernel: Tensor
+    ret_sketch: Tensor
+    ret_photo: Tensor
+
+    @property
+    def relation(self) -> Tensor:
+        """(B,) relation score in (0, 1)."""
+        return self.logit.sigmoid()
+
+
+class ZSENetwork(nn.Module):
+    """Backbone, cross-attention and relation network as `config` says.
+
+    Args:
+        pretrained: fetch the backbone's own weights through timm (for a new network, not for a checkpoint).
+        weights: the backbone's weights as a local file instead.
+    """
+
+    def __init__(self, config: ModelConfig, pretrained: bool = False, weights: Path | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = Backbone(config.backbone, config.tokenizer, config.selection, pretrained, weights)
+        self.cross_attention = CrossAttention(config.cross_attention, self.backbone.width)
+        self.relation = RelationNetwork(config.relation, self.backbone.width, self.backbone.grid)
+
+    def encode(self, picture: Tensor, role: Role) -> Encoding:
+        """Normalised pictures (B, 3, H, W) of one role -> tokens, [Ret] and [Ret]'s attention."""
+        return self.backbone(picture, role == "sketch")
+
+    def prepare(self, tokens: Tensor, index: Tensor, role: Role) -> Prepared:
+        """Encoded tokens (B, 1 + T, D) at grid places `index` (B, T) -> what all their pairs need, once a picture."""
+        places = self.backbone.places
+        if index.shape[1] == places:
+            return self.cross_attention.prepare(tokens, role)
+        patches = to_grid(tokens[:, 1:].transpose(1, 2), index, places).transpose(1, 2)
+        present = torch.cat([torch.ones_like(index[:, :1], dtype=torch.bool), kept(index, places)], 1)
+        return self.cross_attention.prepare(torch.cat([tokens[:, :1], patches], 1), role, present)
+
+    def score_prepared(self, sketch: Prepared, photo: Prepared) -> Score:
+        """B pairs, row by row."""
+        s, p = self.cross_attention(sketch, photo)
+        logit, kernel = self.relation(
+            s[:, 1:],
+            p[:, 1:],
+            None if sketch.kept is None else sketch.kept[:, 1:],
+            None if photo.kept is None else photo.kept[:, 1:],
+        )
+        return Score(logit, kernel, s[:, 0], p[:, 0])
+
+    def score(self, sketch: Encoding, photo: Encoding) -> Score:
+        """B pairs of encoded pictures, row by row."""
+        return self.score_prepared(
+            self.prepare(sketch.tokens, sketch.index, "sketch"), self.prepare(photo.tokens, photo.index, "photo")
+        )

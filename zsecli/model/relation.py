@@ -1,0 +1,59 @@
+"""The kernel-based relation network: cosine of every sketch cell with every photo cell, to one score."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zsecli.model.config import RelationConfig
+
+
+class RelationNetwork(nn.Module):
+    """Tokens of the two streams -> the kernel and the relation logit."""
+
+    def __init__(self, config: RelationConfig, width: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.config, self.grid = config, grid
+        cell = config.cell
+        self.pool = nn.Conv2d(width, config.project, cell, stride=cell) if config.project else None
+        rows, columns = (-(-side // cell) for side in grid)
+        sizes = ((rows * columns) ** 2, *config.hidden)
+        layers: list[nn.Module] = []
+        for ins, outs in pairwise(sizes):
+            layers += [nn.Linear(ins, outs), nn.ReLU(), nn.Dropout(config.dropout)]
+        self.mlp = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
+
+    def cells(self, tokens: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Patch tokens (B, P, D), all places of the grid -> unit vectors (B, C, E), 0 where nothing is.
+
+        Args:
+            kept: (B, P) bool; a dropped token counts for nothing.
+        """
+        if self.config.layout == "memory":
+            grid = tokens.reshape(len(tokens), -1, *self.grid)
+        else:
+            grid = tokens.transpose(1, 2).unflatten(-1, self.grid)
+        present = (
+            grid.new_ones(len(grid), 1, *self.grid)
+            if kept is None
+            else kept.to(grid).unflatten(-1, self.grid).unsqueeze(1)
+        )
+        size = self.config.cell
+        pad = (0, -self.grid[1] % size, 0, -self.grid[0] % size)
+        grid, present = F.pad(grid * present, pad), F.pad(present, pad)
+        share = F.avg_pool2d(present, size)
+        if self.pool is not None:
+            pooled = self.pool(grid) * (share > 0)
+        else:
+            pooled = F.avg_pool2d(grid, size) / share.clamp(min=1e-6)
+        return F.normalize(pooled.flatten(2).transpose(1, 2), dim=-1)
+
+    def forward(
+        self, sketch: Tensor, photo: Tensor, sketch_kept: Tensor | None = None, photo_kept: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Patch tokens (B, P, D) of B pairs -> logits (B,) and kernels (B, C, C), sketch cells in rows."""
+        kernel = torch.bmm(self.cells(sketch, sketch_kept), self.cells(photo, photo_kept).transpose(1, 2))
+        return self.mlp(kernel.flatten(1)).squeeze(1), kernel

@@ -1,0 +1,73 @@
+"""What `--model` may say, told apart without loading anything heavy."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from zsecli.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    from zsecli.model.embedder import Embedder
+
+HELP = "a checkpoint (.safetensors, or the authors' .pth), frozen:NAME[=WEIGHTS] for a timm backbone, pixels, or hog"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model by name: `kind`, the backbone's `name` for a frozen one, and the `file` of its weights."""
+
+    kind: Literal["checkpoint", "frozen", "pixels", "hog"]
+    name: str
+    file: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> ModelSpec:
+        """Raises UsageError where `text` is none of the forms in HELP, StoreError where its file is missing."""
+        if text in ("pixels", "hog"):
+            return cls(text, text)  # type: ignore[arg-type]
+        if text.startswith("frozen:"):
+            name, _, file = text.removeprefix("frozen:").partition("=")
+            if not name:
+                raise UsageError(
+                    "frozen: needs the name of a timm backbone", "for example frozen:tf_efficientnet_lite0"
+                )
+            spec = cls("frozen", name, Path(file) if file else None)
+        else:
+            spec = cls("checkpoint", Path(text).stem, Path(text))
+        if spec.file is not None and not spec.file.is_file():
+            raise StoreError(f"{spec.file}: no such weights", f"--model takes {HELP}")
+        return spec
+
+    @property
+    def text(self) -> str:
+        """The form that `parse` reads, with an absolute path."""
+        file = "" if self.file is None else str(self.file.resolve())
+        if self.kind == "frozen":
+            return f"frozen:{self.name}" + (f"={file}" if file else "")
+        return file or self.kind
+
+    @property
+    def has_relation(self) -> bool:
+        """Whether the model can relate tokens; the baselines have [Ret] alone."""
+        return self.kind == "checkpoint"
+
+    def weights_hash(self) -> str:
+        """SHA-256 of the weights file; of nothing where the weights are the backbone's own or there are none."""
+        if self.file is None:
+            return ""
+        with self.file.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def tag(self) -> str:
+        """A short name for files made with this model; other weights get another one."""
+        digest = self.weights_hash()[:8]
+        return "-".join(filter(None, (self.kind if self.kind == "frozen" else "", self.name, digest)))
+
+    def load(self, device: str) -> Embedder:
+        """The model, ready to embed."""
+        from zsecli.model import embedder
+
+        return embedder.load(self, device)

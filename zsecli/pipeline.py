@@ -1,0 +1,179 @@
+"""The stages strung together: each finds its input in the workspace, or has it made first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from zsecli import console
+from zsecli.data.listing import items_of
+from zsecli.errors import StoreError, UsageError, ZseError, nearest
+from zsecli.model.spec import HELP, ModelSpec
+from zsecli.retrieval import embed, match
+from zsecli.store.dataset import read_dataset
+from zsecli.store.features import open_features
+from zsecli.store.header import finished
+from zsecli.store.items import PARTS, Items
+from zsecli.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How work is done; none of it changes what a stage means."""
+
+    device: str = "auto"
+    batch_size: int = 32
+    workers: int = 0
+    dry_run: bool = False
+
+
+def model_of(workspace: Workspace, text: str | None) -> ModelSpec:
+    """The model that was asked for, or the workspace's newest trained checkpoint.
+
+    Raises:
+        StoreError: none was asked for and none is there.
+    """
+    if text is not None:
+        return ModelSpec.parse(text)
+    newest = workspace.newest_checkpoint()
+    if newest is None:
+        raise StoreError(
+            "no model: none is trained in the workspace, and this version ships none", f"--model takes {HELP}"
+        )
+    console.note(f"model: {newest}")
+    return ModelSpec.parse(str(newest))
+
+
+def embed_pictures(
+    workspace: Workspace,
+    paths: list[str],
+    spec: ModelSpec,
+    modality: str,
+    compute: Compute,
+    output: Path | None,
+    overwrite: bool,
+) -> embed.EmbedResult:
+    """Features of pictures given one by one."""
+    with console.progress("reading") as progress:
+        items, bad = items_of(paths, modality, progress)
+    key = embed.key_of(items, spec)
+    target = output or workspace.features(f"pictures-{key[:12]}", spec.tag(), "all")
+    if modality == "auto":
+        kinds = np.bincount(items.modality, minlength=2)
+        console.note(f"taken as {kinds[0]} sketches and {kinds[1]} photos (--modality says otherwise)")
+    result = _embed(items, Path(), spec, target, compute, overwrite or output is None, "pictures")
+    return embed.EmbedResult(result.path, result.fresh, bad + result.skipped)
+
+
+def embed_dataset(
+    workspace: Workspace,
+    store: Path,
+    spec: ModelSpec,
+    part: str,
+    compute: Compute,
+    output: Path | None = None,
+    overwrite: bool = True,
+) -> embed.EmbedResult:
+    """Features of a prepared data set's unseen part, seen part, or all of it."""
+    dataset = read_dataset(store)
+    items = dataset.items
+    if part != "all":
+        items = items.take(np.flatnonzero(items.part == PARTS.index(part)))
+    if not len(items):
+        raise ZseError(f"{store}: has no {part} pictures", "--part all takes every picture")
+    console.note(f"{dataset.name}: {len(items)} of {len(dataset.items)} pictures ({part})")
+    target = output or workspace.features(dataset.name, spec.tag(), part)
+    assert dataset.header is not None
+    return _embed(items, dataset.root, spec, target, compute, overwrite or output is None, dataset.header.run_key)
+
+
+def _embed(
+    items: Items, root: Path, spec: ModelSpec, target: Path, compute: Compute, overwrite: bool, source: str
+) -> embed.EmbedResult:
+    if compute.dry_run:
+        state = "up to date" if finished(target, "features", embed.key_of(items, spec)) else "to embed"
+        console.plan(f"{state}: {len(items)} pictures below {root.resolve()} with {spec.text}, into {target}")
+        return embed.EmbedResult(target, False, [])
+    with console.progress("embedding") as progress:
+        result = embed.run(
+            items,
+            root,
+            spec,
+            target,
+            source=source,
+            device=compute.device,
+            batch_size=compute.batch_size,
+            workers=compute.workers,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    if not result.fresh:
+        console.note(f"up to date: {result.path}")
+    return result
+
+
+def can_relate(features: Path) -> bool:
+    """Whether a feature store has what a relation network scores."""
+    with open_features(features) as opened:
+        return opened.has_tokens and bool(opened.header.provenance.get("relation"))
+
+
+def match_options(
+    by: str | None, relation: bool, shortlist: int, ignore_same: str | None, center: bool, depth: int
+) -> match.MatchOptions:
+    """The options of `match`; unless asked, a cascade where there is a relation network, else [Ret] alone."""
+    by = by or ("cascade" if relation else "ret")
+    if by not in match.BY:
+        raise UsageError(f"--by {by!r} is unknown", f"choices: {', '.join(match.BY)}{nearest(by, match.BY)}")
+    return match.MatchOptions(cast("match.By", by), shortlist, ignore_same, center, depth)
+
+
+def match_stores(
+    workspace: Workspace,
+    sketches: Path,
+    photos: Path,
+    options: match.MatchOptions,
+    compute: Compute,
+    spec: ModelSpec | None = None,
+    output: Path | None = None,
+    overwrite: bool = True,
+) -> match.MatchResult:
+    """The ranking of two feature stores."""
+    name = sketches.stem if sketches == photos else f"{sketches.stem}--{photos.stem}"
+    target = output or workspace.root / "rankings" / f"{name}.{options.tag}.h5"
+    if compute.dry_run:
+        console.plan(f"to rank {photos} for {sketches} by {options.by}, into {target}")
+        return match.MatchResult(target, False)
+    with console.progress("pairs") as progress:
+        result = match.run(
+            sketches,
+            photos,
+            target,
+            options,
+            model=spec,
+            device=compute.device,
+            overwrite=overwrite or output is None,
+            progress=progress,
+        )
+    if not result.fresh:
+        console.note(f"up to date: {result.path}")
+    return result
+
+
+def rank_dataset(
+    workspace: Workspace,
+    data: str | None,
+    spec: ModelSpec,
+    options: match.MatchOptions,
+    compute: Compute,
+    output: Path | None = None,
+    overwrite: bool = True,
+) -> tuple[match.MatchResult, list[tuple[str, str]]]:
+    """The ranking of a prepared data set's unseen part, embedding it first where that is still to do."""
+    store = workspace.find_dataset(data)
+    features = embed_dataset(workspace, store, spec, "unseen", compute)
+    ranking = match_stores(workspace, features.path, features.path, options, compute, spec, output, overwrite)
+    return ranking, features.skipped

@@ -1,0 +1,159 @@
+"""The stage `embed`: pictures -> a feature store."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zsecli.console import SILENT, Progress, note
+from zsecli.data.pictures import PictureError, Pixels, decode, prepare
+from zsecli.data.preprocess import Preprocess
+from zsecli.errors import ZseError
+from zsecli.model.spec import ModelSpec
+from zsecli.store.features import FeatureWriter, skipped_in
+from zsecli.store.header import check_target, finished, run_key
+from zsecli.store.items import MODALITIES, PHOTO, SKETCH, Ints, Items
+
+if TYPE_CHECKING:
+    from zsecli.model.embedder import Embedder
+
+
+@dataclass(frozen=True)
+class EmbedResult:
+    """Where the features are, whether they had to be computed, and (picture, reason) of those that have none."""
+
+    path: Path
+    fresh: bool
+    skipped: list[tuple[str, str]]
+
+
+def key_of(items: Items, spec: ModelSpec) -> str:
+    """Run key of the features of these pictures by this model."""
+    return run_key(
+        stage="features",
+        kind=spec.kind,
+        name=spec.name if spec.kind == "frozen" else "",
+        weights=spec.weights_hash(),
+        id=items.id,
+        sha256=items.sha256.tobytes().hex(),
+        modality=items.modality.tolist(),
+        part=items.part.tolist(),
+        columns={c: [getattr(items, c).names, getattr(items, c).codes.tolist()] for c in items.COLUMNS},
+    )
+
+
+def run(
+    items: Items,
+    root: Path,
+    spec: ModelSpec,
+    output: Path,
+    *,
+    source: str = "",
+    device: str = "auto",
+    batch_size: int = 32,
+    workers: int = 0,
+    overwrite: bool = True,
+    progress: Progress = SILENT,
+) -> EmbedResult:
+    """Embed the N pictures `root`/id of `items` with the model `spec` into the feature store `output`.
+
+    Nothing is computed where `output` holds just that already; a run that was killed goes on.
+
+    Args:
+        source: what the pictures came from, for the provenance (a dataset store's run key, say).
+        batch_size: pictures at once. workers: processes that decode; 0 decodes in this one.
+        overwrite: replace another content of `output`.
+        progress: told the number of pictures, and of those just done.
+
+    Raises:
+        ZseError: a picture changed since its hash was taken, or no picture at all can be used.
+    """
+    key = key_of(items, spec)
+    if finished(output, "features", key):
+        return EmbedResult(output, False, skipped_in(output))
+    check_target(output, "features", key, overwrite)
+    model = spec.load(device)
+    if unused := getattr(model, "unused", []):
+        note(f"{spec.file}: {len(unused)} parameters in the file are never used by the network ({unused[0]}, ...)")
+    provenance = {
+        "argv": sys.argv[1:],
+        "source": source,
+        "root": str(root.resolve()),
+        "model": spec.text,
+        "weights": spec.weights_hash(),
+        "relation": spec.has_relation,
+        "preprocess": vars(model.preprocess),
+        **model.about,
+    }
+    with FeatureWriter(output, key, provenance, items, model.width, model.tokens, model.kept) as store:
+        progress.start(len(items))
+        progress(store.rows)
+        for batch in _batches(items, root, model.preprocess, batch_size, workers, store.rows):
+            good = np.array([i for i, picture in enumerate(batch) if not isinstance(picture, str)], np.int64)
+            reasons = [picture if isinstance(picture, str) else "" for picture in batch]
+            rows = slice(store.rows, store.rows + len(batch))
+            features = _by_role(model, [batch[i] for i in good], items.modality[rows][good])
+            store.write(items.id[rows], reasons, **features)
+            progress(len(batch))
+        if store.empty():
+            raise ZseError(f"no picture could be read (the first: {items.id[0]})", "see the reasons above")
+        store.finish()
+    return EmbedResult(output, True, skipped_in(output))
+
+
+def _by_role(model: Embedder, pictures: list[Pixels], modality: Ints) -> dict[str, Any]:
+    """Features of G pictures that may hold both modalities, in their order."""
+    out: dict[str, Any] = {"ret": np.empty((len(pictures), model.width), np.float32), "tokens": None, "index": None}
+    if model.tokens:
+        out["tokens"] = np.empty((len(pictures), model.tokens, model.width), np.float32)
+    if model.kept is not None:
+        out["index"] = np.empty((len(pictures), model.kept), np.int64)
+    for code in (SKETCH, PHOTO):
+        rows = np.flatnonzero(modality == code)
+        if len(rows):
+            features = model.embed(np.stack([pictures[r] for r in rows]), MODALITIES[code])
+            for name, values in out.items():
+                if values is not None:
+                    values[rows] = getattr(features, name)
+    return out
+
+
+def _batches(
+    items: Items, root: Path, preprocess: Preprocess, size: int, workers: int, start: int
+) -> Iterator[list[Pixels | str]]:
+    """The pictures from row `start` on, `size` at once."""
+    from torch.utils.data import DataLoader, Dataset, Subset
+
+    rows: Dataset[Pixels | str] = Subset(_Reader(items, root, preprocess), range(start, len(items)))
+    yield from DataLoader(rows, batch_size=size, num_workers=workers, collate_fn=list)
+
+
+class _Reader:
+    """Picture `row` as the model wants it, uint8 (S, S, 3); or the reason why it cannot be used."""
+
+    def __init__(self, items: Items, root: Path, preprocess: Preprocess) -> None:
+        self.items, self.root, self.preprocess = items, root, preprocess
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, row: int) -> Pixels | str:
+        file = self.root / self.items.id[row]
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise ZseError(
+                f"{file}: {error.strerror or error}", "it was there when the list was made: make the list again"
+            ) from None
+        if hashlib.sha256(data).digest() != self.items.sha256[row].tobytes():
+            raise ZseError(f"{file}: changed since the list was made", "make the list again (zse prepare)")
+        try:
+            return prepare(decode(data), MODALITIES[self.items.modality[row]], self.preprocess)
+        except PictureError as error:
+            return str(error)

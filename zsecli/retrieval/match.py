@@ -1,0 +1,240 @@
+"""The stage `match`: two feature stores -> a ranking store."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsecli.console import SILENT, Progress
+from zsecli.errors import StoreError, UsageError, nearest
+from zsecli.model.spec import ModelSpec
+from zsecli.retrieval.order import order
+from zsecli.store.features import Features, open_features
+from zsecli.store.header import check_target, finished, run_key
+from zsecli.store.items import PHOTO, SKETCH, Ints, Items
+from zsecli.store.ranking import RankingWriter
+
+By = Literal["ret", "rn", "cascade"]
+BY = get_args(By)
+QUERIES_AT_ONCE = 64
+CENTRE_FROM = 10  # a mean over fewer pictures says more about them than about their modality
+
+Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class MatchOptions:
+    """How to rank.
+
+    by: `ret` cosine of [Ret]; `rn` relation score of every pair; `cascade` the `shortlist` best by
+        [Ret], re-ranked by relation score, and behind them the rest by [Ret].
+    ignore_same: leave out pairs whose pictures agree in this column (label, instance, family).
+    center: take each modality's mean [Ret] away first.
+    depth: photos to keep for a query; 0 keeps all.
+    """
+
+    by: By = "cascade"
+    shortlist: int = 100
+    ignore_same: str | None = None
+    center: bool = False
+    depth: int = 0
+
+    def __post_init__(self) -> None:
+        if self.ignore_same is not None and self.ignore_same not in Items.COLUMNS:
+            raise UsageError(
+                f"--ignore-same {self.ignore_same}: no such column",
+                f"columns: {', '.join(Items.COLUMNS)}{nearest(self.ignore_same, Items.COLUMNS)}",
+            )
+        if self.shortlist < 1 or self.depth < 0:
+            raise UsageError("--shortlist must be at least 1, --depth at least 0")
+
+    @property
+    def tag(self) -> str:
+        """The part of a file name that tells rankings of the same features apart."""
+        parts = [f"cascade{self.shortlist}" if self.by == "cascade" else self.by]
+        parts += ["centred"] * self.center + [f"not-same-{self.ignore_same}"] * bool(self.ignore_same)
+        return "-".join(parts + [f"top{self.depth}"] * bool(self.depth))
+
+
+@dataclass(frozen=True)
+class MatchResult:
+    path: Path
+    fresh: bool
+
+
+def run(
+    sketches: Path,
+    photos: Path,
+    output: Path,
+    options: MatchOptions,
+    *,
+    model: ModelSpec | None = None,
+    device: str = "auto",
+    overwrite: bool = True,
+    progress: Progress = SILENT,
+) -> MatchResult:
+    """Rank the photos of the feature store `photos` for each sketch of the feature store `sketches`.
+
+    The two may be one file. Nothing is computed where `output` holds just that already.
+
+    Args:
+        model: the network, for relation scores; None: where the stores say it lies.
+        progress: told the number of pairs, and of those just ranked.
+
+    Raises:
+        StoreError: the stores were made by different models, or without what `options.by` needs.
+    """
+    with open_features(sketches) as all_sketches, open_features(photos) as all_photos:
+        queries, gallery = _of(all_sketches, SKETCH, "sketch"), _of(all_photos, PHOTO, "photo")
+        _check(queries, gallery, options)
+        key = run_key(
+            stage="ranking", sketches=queries.header.run_key, photos=gallery.header.run_key, **_that_counts(options)
+        )
+        if finished(output, "ranking", key):
+            return MatchResult(output, False)
+        check_target(output, "ranking", key, overwrite)
+        scorer = None if options.by == "ret" else _scorer(queries, gallery, model, device)
+        depth = min(options.depth or len(gallery.items), len(gallery.items))
+        provenance = {
+            "argv": sys.argv[1:],
+            "sketches": str(sketches),
+            "photos": str(photos),
+            "model": gallery.header.provenance.get("model"),
+            "inputs": [queries.header.run_key, gallery.header.run_key],
+            **vars(options),
+        }
+        progress.start(len(queries.items) * len(gallery.items))
+        with RankingWriter(output, key, provenance, queries.items, gallery.items, depth) as store:
+            ranker = _Ranker(queries, gallery, options, scorer)
+            progress(store.rows * len(gallery.items))
+            for start in range(store.rows, len(queries.items), QUERIES_AT_ONCE):
+                stop = min(start + QUERIES_AT_ONCE, len(queries.items))
+                indices, scores = ranker.rank(start, stop, progress)
+                store.write(start, indices[:, :depth], scores[:, :depth])
+            store.finish()
+    return MatchResult(output, True)
+
+
+def _that_counts(options: MatchOptions) -> dict[str, Any]:
+    """The options that change the ranking; a shortlist does only for a cascade."""
+    values = dict(vars(options))
+    if options.by != "cascade":
+        del values["shortlist"]
+    return values
+
+
+def _of(features: Features, modality: int, name: str) -> Features:
+    chosen = features.take(features.items.modality == modality)
+    if not len(chosen.items):
+        raise StoreError(f"{features.path}: holds no {name}", f"zse embed --modality {name} says what the pictures are")
+    return chosen
+
+
+def _check(queries: Features, gallery: Features, options: MatchOptions) -> None:
+    ours, theirs = queries.header.provenance, gallery.header.provenance
+    same = all(ours.get(k) == theirs.get(k) for k in ("weights", "preprocess")) and queries.width == gallery.width
+    if not same or (not ours.get("weights") and ours.get("model") != theirs.get("model")):
+        raise StoreError(
+            f"{queries.path} and {gallery.path} were made by different models",
+            f"embed both with the same --model (now {ours.get('model')} and {theirs.get('model')})",
+        )
+    if options.by != "ret" and not (queries.has_tokens and gallery.has_tokens and ours.get("relation")):
+        raise StoreError(
+            f"{queries.path}: made by {ours.get('model')}, which has no relation network", "rank with --by ret"
+        )
+    if options.center and min(len(queries.items), len(gallery.items)) < CENTRE_FROM:
+        raise UsageError(
+            f"--center needs the means of at least {CENTRE_FROM} sketches and {CENTRE_FROM} photos",
+            "leave it out for a single picture",
+        )
+
+
+def _scorer(queries: Features, gallery: Features, model: ModelSpec | None, device: str) -> Any:
+    """The relation network that made the features."""
+    from zsecli.model.embedder import NetworkEmbedder, resolve_device
+    from zsecli.retrieval.relation import RelationScorer
+
+    made_by = gallery.header.provenance
+    spec = model or ModelSpec.parse(made_by["model"])
+    if spec.weights_hash() != made_by["weights"]:
+        raise StoreError(
+            f"{spec.text}: is not the model that made {gallery.path}",
+            "pass the checkpoint it was made with, or embed again",
+        )
+    embedder = spec.load(device)
+    assert isinstance(embedder, NetworkEmbedder)
+    return RelationScorer(embedder.network, resolve_device(device), queries, gallery)
+
+
+class _Ranker:
+    """Ranks blocks of queries against the whole gallery, whose [Ret] it holds."""
+
+    def __init__(self, queries: Features, gallery: Features, options: MatchOptions, scorer: Any) -> None:
+        self.queries, self.options, self.scorer = queries, options, scorer
+        photos = gallery.read("ret", slice(None))
+        self.query_mean, photo_mean = None, None
+        if options.center:
+            self.query_mean, photo_mean = _mean(queries), unit(photos).mean(0, dtype=np.float64).astype(np.float32)
+        self.photos = centred_unit(photos, photo_mean)
+        self.groups: tuple[Ints, Ints] | None = None
+        if options.ignore_same:
+            ours, theirs = (getattr(f.items, options.ignore_same) for f in (queries, gallery))
+            self.groups = ours.under(theirs.names), theirs.codes
+
+    def rank(self, start: int, stop: int, advance: Callable[[int], None]) -> tuple[Ints, Scores]:
+        """Gallery rows (B, G) for queries `start` to `stop`, best first, and scores; -1, NaN behind those that count."""
+        counts = np.ones((stop - start, len(self.photos)), bool)
+        if self.groups is not None:
+            ours, theirs = self.groups
+            counts = (ours[start:stop, None] != theirs[None]) | (ours[start:stop, None] < 0)
+        scores = np.full(counts.shape, np.nan, np.float32)
+        if self.options.by == "rn":
+            scores = self.scorer.score(start, stop, counts, advance)
+        else:
+            ret = centred_unit(self.queries.read("ret", slice(start, stop)), self.query_mean) @ self.photos.T
+            scores[counts] = ret[counts]
+            if self.options.by == "cascade":
+                self._rerank(start, stop, scores, counts, advance)
+            else:
+                advance(counts.size)
+        indices = order(np.where(counts, scores, -np.inf))
+        ranked = np.take_along_axis(scores, indices, 1)
+        indices[np.isnan(ranked)] = -1
+        return indices, ranked
+
+    def _rerank(
+        self, start: int, stop: int, scores: Scores, counts: NDArray[np.bool_], advance: Callable[[int], None]
+    ) -> None:
+        """Relation scores in (0, 1) for the shortlist; the others' cosines moved below it, to -3 ... -1."""
+        best = order(np.where(counts, scores, -np.inf))[:, : self.options.shortlist]
+        wanted = np.zeros_like(counts)
+        np.put_along_axis(wanted, best, True, 1)
+        wanted &= counts
+        relation = self.scorer.score(start, stop, wanted, advance)
+        scores -= 2
+        scores[wanted] = relation[wanted]
+        advance(int((~wanted).sum()))
+
+
+def _mean(features: Features, step: int = 4096) -> Scores:
+    """(D,) mean of the unit [Ret] of a store, read in pieces."""
+    total = np.zeros(features.width)
+    for start in range(0, len(features.items), step):
+        total += unit(features.read("ret", slice(start, start + step))).sum(0, dtype=np.float64)
+    return (total / len(features.items)).astype(np.float32)
+
+
+def unit(vectors: Scores) -> Scores:
+    """Rows of (N, D) at length 1; a row of zeros stays so."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def centred_unit(vectors: Scores, mean: Scores | None) -> Scores:
+    """Unit rows of (N, D), with the modality's mean taken away between two normalisations."""
+    return unit(vectors) if mean is None else unit(unit(vectors) - mean)

@@ -1,0 +1,225 @@
+"""What every store has: a header that says what it is, and a way of writing that leaves no half under the final name.
+
+A store is written as `NAME.partial` beside its target. All datasets are made first, rows are written
+batch by batch with the row count committed last, and the finished file replaces the target at once.
+docs/stores.md is the specification.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import h5py
+import numpy as np
+
+from zsecli import __version__
+from zsecli.errors import StoreError, UsageError, ZseError
+
+VERSION = "1.0"
+KINDS = ("dataset", "features", "ranking")
+_TEXT = h5py.string_dtype("utf-8")
+
+
+@dataclass(frozen=True)
+class Header:
+    """Root attributes and provenance of a store."""
+
+    schema: str
+    version: str
+    complete: bool
+    run_key: str
+    created_by: str
+    provenance: dict[str, Any]
+
+
+def run_key(**parts: Any) -> str:
+    """SHA-256 of everything that determines a store's content, as hexadecimal text."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def partial_path(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")
+
+
+@contextlib.contextmanager
+def open_store(path: Path, kind: str | None = None) -> Iterator[h5py.File]:
+    """A finished store of `kind` (any kind: None), open for reading.
+
+    Raises:
+        StoreError: missing, no HDF5 file, unfinished, of another kind or of a newer major version.
+    """
+    if not path.is_file():
+        raise StoreError(f"{path}: no such store", _where_it_went(path))
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise _explain(error, path) from error
+    with file:
+        header = read_header(file, path)
+        if kind is not None and header.schema != kind:
+            raise StoreError(
+                f"{path}: holds {header.schema}, where {kind} are needed", f"zse inspect {path} says what it is"
+            )
+        if not header.complete:
+            raise StoreError(f"{path}: is not finished", "run its command again: it goes on where it stopped")
+        yield file
+
+
+def read_header(file: h5py.File, path: Path) -> Header:
+    """The header of an open file; StoreError where it has none that this version reads."""
+    attributes = file.attrs
+    if "zse-schema" not in attributes or attributes["zse-schema"] not in KINDS:
+        raise StoreError(f"{path}: an HDF5 file, but no zse store", "give a file that a zse command printed")
+    version = str(attributes.get("zse-schema-version", ""))
+    if version.split(".")[0] != VERSION.split(".")[0]:
+        raise StoreError(
+            f"{path}: {attributes['zse-schema']} store of version {version}, this zse reads {VERSION}",
+            "install a newer zse",
+        )
+    try:
+        return Header(
+            str(attributes["zse-schema"]),
+            version,
+            bool(attributes["complete"]),
+            str(attributes["run-key"]),
+            str(attributes["created-by"]),
+            json.loads(file["provenance"].asstr()[()]),
+        )
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise StoreError(f"{path}: its header is damaged: {error}", "make the store again") from error
+
+
+def finished(path: Path, kind: str, key: str) -> bool:
+    """Whether `path` already holds exactly the content that `key` stands for."""
+    if not path.is_file():
+        return False
+    try:
+        with open_store(path, kind) as file:
+            return str(file.attrs["run-key"]) == key
+    except StoreError:
+        return False
+
+
+def check_target(path: Path, kind: str, key: str, overwrite: bool) -> None:
+    """Refuse to write over something else than an older run of the same stage, unless told to.
+
+    Raises:
+        UsageError: `path` holds another content and `overwrite` is False.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder", "give the name of a file")
+    if path.exists() and not overwrite:
+        raise UsageError(
+            f"{path}: already holds something made from other inputs or settings",
+            "pass --overwrite, or another name with -o",
+        )
+
+
+class Writer:
+    """A store being written; use as a context manager and call `finish()` when all is there.
+
+    Left without `finish()`, by an error or a kill, the `.partial` file stays and the next run with
+    the same run key goes on from its committed rows.
+
+    Attributes:
+        file: the open HDF5 file.
+        rows: rows committed so far; above 0 where an earlier run is taken up.
+    """
+
+    def __init__(self, path: Path, kind: str, key: str, provenance: dict[str, Any]) -> None:
+        self.path, self.partial = path, partial_path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.file, self.rows = self._resume(kind, key) or (h5py.File(self.partial, "w"), 0)
+        except OSError as error:
+            raise _explain(error, self.partial) from error
+        if "zse-schema" not in self.file.attrs:
+            self.file.attrs.update(
+                {
+                    "zse-schema": kind,
+                    "zse-schema-version": VERSION,
+                    "complete": False,
+                    "run-key": key,
+                    "created-by": f"zse {__version__}",
+                }
+            )
+            self.file.create_dataset("provenance", data=json.dumps(provenance, sort_keys=True), dtype=_TEXT)
+            self.file.create_dataset("rows", data=0, dtype="i8")
+
+    def _resume(self, kind: str, key: str) -> tuple[h5py.File, int] | None:
+        if not self.partial.exists():
+            return None
+        try:
+            file = h5py.File(self.partial, "r+")
+        except BlockingIOError:
+            raise
+        except OSError:  # killed before the first flush: nothing to take up
+            return None
+        try:
+            if file.attrs["zse-schema"] == kind and file.attrs["run-key"] == key and file["rows"][()] > 0:
+                return file, int(file["rows"][()])
+        except KeyError:
+            pass
+        file.close()
+        return None
+
+    def commit(self, rows: int) -> None:
+        """Make everything written up to row `rows` survive a kill."""
+        self.file.flush()
+        self.file["rows"][()] = self.rows = rows
+        self.file.flush()
+
+    def finish(self) -> Path:
+        """Mark the store complete and give it its name."""
+        self.file.attrs["complete"] = True
+        self.file.close()
+        os.replace(self.partial, self.path)
+        return self.path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        with contextlib.suppress(OSError, RuntimeError):
+            self.file.close()
+        if isinstance(error, OSError):
+            raise _explain(error, self.partial) from error
+
+
+def write_text(group: h5py.Group, name: str, values: list[str]) -> None:
+    """A column of UTF-8 strings of any length."""
+    group.create_dataset(name, data=np.array(values, dtype=object), dtype=_TEXT)
+
+
+def read_text(group: h5py.Group, name: str) -> list[str]:
+    return list(group[name].asstr()[:])
+
+
+def _where_it_went(path: Path) -> str:
+    if partial_path(path).exists():
+        return f"{partial_path(path)} is unfinished: run its command again"
+    return "look for the path that the command printed when it was made"
+
+
+def _explain(error: OSError, path: Path) -> ZseError:
+    """An OSError of HDF5 in words."""
+    if isinstance(error, BlockingIOError) or error.errno in (errno.EAGAIN, errno.ENOLCK):
+        return StoreError(
+            f"{path}: another zse is writing it",
+            "wait for it; on a file system without locks set HDF5_USE_FILE_LOCKING=FALSE",
+        )
+    if error.errno == errno.ENOSPC:
+        return ZseError(f"{path}: no space left", "free some, then run the command again: it goes on where it stopped")
+    if isinstance(error, PermissionError) or error.errno in (errno.EACCES, errno.EROFS):
+        return ZseError(f"{path}: not allowed", "give another place with -o or --workspace")
+    if "signature not found" in str(error) or "truncated" in str(error):
+        return StoreError(f"{path}: not an HDF5 file, or a damaged one", "make the store again")
+    return ZseError(f"{path}: {error}", "see the message above; --debug shows where")

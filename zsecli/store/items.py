@@ -1,0 +1,120 @@
+"""The table of pictures that a dataset, a feature store and both sides of a ranking carry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from zsecli.errors import StoreError
+from zsecli.store.header import read_text, write_text
+
+SKETCH, PHOTO = 0, 1
+MODALITIES: tuple[Literal["sketch"], Literal["photo"]] = ("sketch", "photo")
+SEEN, UNSEEN, NEITHER = 0, 1, -1
+PARTS = ("seen", "unseen")
+
+Ints = NDArray[np.integer]
+
+
+@dataclass
+class Column:
+    """A categorical column: `codes` (N,) int32 into `names`; -1 where a picture has no value."""
+
+    codes: Ints
+    names: list[str]
+
+    @classmethod
+    def of(cls, values: Sequence[str | None]) -> Column:
+        """From text values, names in sorted order; None and "" are no value."""
+        names = sorted({v for v in values if v})
+        at = {name: i for i, name in enumerate(names)}
+        return cls(np.array([at[v] if v else -1 for v in values], dtype=np.int32).reshape(len(values)), names)
+
+    def under(self, names: Sequence[str]) -> Ints:
+        """(N,) codes of the same values under other `names`; -1 where a value is not among them."""
+        at = {name: i for i, name in enumerate(names)}
+        table = np.array([at.get(name, -1) for name in self.names] + [-1], dtype=np.int32)
+        return table[self.codes]
+
+
+def nothing(count: int) -> Column:
+    return Column(np.full(count, -1, dtype=np.int32), [])
+
+
+@dataclass
+class Items:
+    """N pictures.
+
+    id: unique name of each, a posix path relative to the store's root.
+    modality: (N,) uint8, SKETCH or PHOTO.
+    part: (N,) int8, SEEN or UNSEEN in training, NEITHER where the picture belongs to no part.
+    sha256: (N, 32) uint8, of the picture's file.
+    label: its class. instance: the object drawn or photographed, unique over classes. family: a
+        group within which pairs may be left out (the same drawing in two modalities, say).
+    """
+
+    id: list[str]
+    modality: Ints
+    part: Ints
+    sha256: NDArray[np.uint8]
+    label: Column = field(default_factory=lambda: nothing(0))
+    instance: Column = field(default_factory=lambda: nothing(0))
+    family: Column = field(default_factory=lambda: nothing(0))
+
+    COLUMNS = ("label", "instance", "family")
+    _NAMES = ("classes", "instances", "families")
+
+    def __post_init__(self) -> None:
+        for name in self.COLUMNS:
+            if not len(getattr(self, name).codes):
+                setattr(self, name, nothing(len(self.id)))
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def take(self, rows: Ints) -> Items:
+        """The pictures of `rows`, in that order."""
+        columns = {name: replace(getattr(self, name), codes=getattr(self, name).codes[rows]) for name in self.COLUMNS}
+        return Items([self.id[r] for r in rows], self.modality[rows], self.part[rows], self.sha256[rows], **columns)
+
+    def write(self, group: h5py.Group) -> None:
+        write_text(group, "id", self.id)
+        group.create_dataset("modality", data=self.modality, dtype="u1").attrs["meaning"] = "0 sketch, 1 photo"
+        group.create_dataset("part", data=self.part, dtype="i1").attrs["meaning"] = "0 seen, 1 unseen, -1 neither"
+        group.create_dataset("sha256", data=self.sha256, dtype="u1")
+        for name, names in zip(self.COLUMNS, self._NAMES, strict=True):
+            group.create_dataset(name, data=getattr(self, name).codes, dtype="i4").attrs["meaning"] = (
+                f"row of {names}, -1 none"
+            )
+            write_text(group, names, getattr(self, name).names)
+
+    @classmethod
+    def read(cls, group: h5py.Group, where: object) -> Items:
+        """The table in `group`; StoreError, naming `where`, if its columns do not belong together."""
+        try:
+            ids = read_text(group, "id")
+            items = cls(
+                ids,
+                group["modality"][:],
+                group["part"][:],
+                group["sha256"][:].reshape(-1, 32),
+                **{c: Column(group[c][:], read_text(group, n)) for c, n in zip(cls.COLUMNS, cls._NAMES, strict=True)},
+            )
+        except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
+            raise StoreError(
+                f"{where}: its table of pictures ({group.name}) is damaged: {error}", "make the store again"
+            ) from error
+        columns = [items.modality, items.part, items.sha256, *(getattr(items, c).codes for c in cls.COLUMNS)]
+        bad = (
+            any(len(c) != len(ids) for c in columns)
+            or len(set(ids)) != len(ids)
+            or any(((col := getattr(items, c)).codes >= len(col.names)).any() for c in cls.COLUMNS)
+        )
+        if bad:
+            raise StoreError(f"{where}: the columns of {group.name} do not belong together", "make the store again")
+        return items

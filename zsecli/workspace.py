@@ -1,0 +1,60 @@
+"""Where things lie when a command is given no path: `./zse`, `--workspace`, `ZSE_WORKSPACE`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from zsecli.errors import ZseError, nearest
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder of a project's stores and checkpoints; nothing is made before it is needed."""
+
+    root: Path = Path("zse")
+
+    def dataset(self, name: str) -> Path:
+        return self.root / "datasets" / f"{_plain(name)}.h5"
+
+    def features(self, name: str, model: str, part: str) -> Path:
+        return self.root / "features" / f"{_plain(name)}.{part}.{_plain(model)}.h5"
+
+    def ranking(self, name: str, model: str, how: str) -> Path:
+        return self.root / "rankings" / f"{_plain(name)}.{_plain(model)}.{_plain(how)}.h5"
+
+    def find_dataset(self, name: str | None) -> Path:
+        """The dataset store called `name`, or the one prepared last.
+
+        Raises:
+            ZseError: there is none.
+        """
+        if name is not None:
+            path = self.dataset(name)
+            if not path.is_file():
+                known = [p.stem for p in self._stores("datasets")]
+                raise ZseError(
+                    f"no data set {name!r} in {self.root}{nearest(name, known)}",
+                    f"zse prepare makes one (there: {', '.join(known) or 'none'})",
+                )
+            return path
+        stores = self._stores("datasets")
+        if not stores:
+            raise ZseError(
+                f"no data set is prepared in {self.root}", "zse prepare demo, or zse prepare folder YOUR_FOLDER"
+            )
+        return stores[-1]
+
+    def newest_checkpoint(self) -> Path | None:
+        found = sorted((self.root / "models").glob("*.safetensors"), key=lambda p: p.stat().st_mtime_ns)
+        return found[-1] if found else None
+
+    def _stores(self, kind: str) -> list[Path]:
+        """Finished stores, the newest last."""
+        return sorted((self.root / kind).glob("*.h5"), key=lambda p: p.stat().st_mtime_ns)
+
+
+def _plain(name: str) -> str:
+    """`name` as part of a file name."""
+    return re.sub(r"[^\w.@+-]+", "-", name).strip(".-") or "unnamed"
