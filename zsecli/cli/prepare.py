@@ -94,7 +94,6 @@ def prepare(
         )
     if not result.fresh:
         console.note(f"up to date: {target}")
-    items, report = result.dataset.items, result.dataset.report
     console.note(f"{name}: {_summary(result.dataset)}")
     finish(target, result.fresh, result.skipped, as_json, "zse evaluate --model frozen:tf_efficientnet_lite0")
 

@@ -24,6 +24,5 @@ class Preprocess:
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     interpolation: Interpolation = "bicubic"
-    sketch: Role = Literal["sketch", "photo"]
-SketchRule = "resize"
+    sketch: SketchRule = "resize"
     photo: PhotoRule = "resize"

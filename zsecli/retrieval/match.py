@@ -188,7 +188,7 @@ class _Ranker:
             self.groups = ours.under(theirs.names), theirs.codes
 
     def rank(self, start: int, stop: int, advance: Callable[[int], None]) -> tuple[Ints, Scores]:
-        """Gallery rows (B, G) for queries `start` to `stop`, best first, and scores; -1, NaN behind those that count."""
+        """Gallery rows (B, G) for queries `start` to `stop`, best first, with scores; -1 and NaN fill the rest."""
         counts = np.ones((stop - start, len(self.photos)), bool)
         if self.groups is not None:
             ours, theirs = self.groups
