@@ -42,9 +42,11 @@ def root(
 
     Each command reads files and writes one, whose path it prints; the next finds it by itself:
 
+    \b
       zse prepare demo
       zse evaluate --model frozen:tf_efficientnet_lite0
 
+    \b
       zse embed photos/ -o photos.h5
       zse embed sketch.png | zse match - photos.h5 --top 5 --format tsv
     """

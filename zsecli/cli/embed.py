@@ -44,6 +44,7 @@ def embed(
 ) -> None:
     """Compute tokens and [Ret] of pictures into a feature store.
 
+    \b
       zse embed
       zse embed sketch.png photos/ --model checkpoint.safetensors
       find pictures -name '*.jpg' | zse embed - --modality photo

@@ -52,6 +52,7 @@ def evaluate(
 ) -> None:
     """Measure a ranking, under every metric's full name.
 
+    \b
       zse evaluate
       zse evaluate --split zs-intra --by ret --ignore-same family
       zse evaluate ranking.h5 --json

@@ -54,6 +54,7 @@ def match(
 ) -> None:
     """Rank photos for sketches.
 
+    \b
       zse match
       zse match sketches.h5 photos.h5 --by ret
       zse embed sketch.png | zse match - photos.h5 --top 5 --format tsv

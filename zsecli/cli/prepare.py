@@ -54,6 +54,7 @@ def prepare(
 ) -> None:
     """List and hash a data set's pictures, once, with their classes and parts.
 
+    \b
       zse prepare demo
       zse prepare folder pictures/
       zse prepare folder manifest.csv --where set=emoji

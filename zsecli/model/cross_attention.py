@@ -57,15 +57,21 @@ class Prepared(NamedTuple):
     def cat(parts: Sequence[Prepared]) -> Prepared:
         """The pictures of all `parts`, in order."""
         kept = [part.kept for part in parts if part.kept is not None]
-        tensors = (torch.cat(column) for column in zip(*(part[:4] for part in parts), strict=True))
-        return Prepared(*tensors, torch.cat(kept) if kept else None)
+        return Prepared(
+            torch.cat([part.tokens for part in parts]),
+            torch.cat([part.q for part in parts]),
+            torch.cat([part.k for part in parts]),
+            torch.cat([part.v for part in parts]),
+            torch.cat(kept) if kept else None,
+        )
 
     @property
     def nbytes(self) -> int:
         return sum(x.nbytes for x in self if x is not None)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Prepared:
-        return Prepared(*map(function, self[:4]), None if self.kept is None else function(self.kept))
+        tokens, q, k, v = map(function, self[:4])
+        return Prepared(tokens, q, k, v, None if self.kept is None else function(self.kept))
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:

@@ -130,7 +130,8 @@ def _batches(
     """The pictures from row `start` on, `size` at once."""
     from torch.utils.data import DataLoader, Dataset, Subset
 
-    rows: Dataset[Pixels | str] = Subset(_Reader(items, root, preprocess), range(start, len(items)))
+    reader = _Reader(items, root, preprocess)  # a Dataset in all but name: an up-to-date run needs no torch
+    rows: Dataset[Pixels | str] = Subset(reader, range(start, len(items)))  # type: ignore[arg-type]
     yield from DataLoader(rows, batch_size=size, num_workers=workers, collate_fn=list)
 
 
