@@ -120,6 +120,10 @@ def create(name: str, weights: Mapping[str, Any], **options: Any) -> Any:
     """timm.create_model with its failures told in one line."""
     try:
         return timm.create_model(name, **weights, **options)
+    except TypeError as error:  # it has not the arguments of its kind
+        raise UsageError(
+            f"{name} cannot be this backbone", "take a plain Vision Transformer of timm, or a hybrid"
+        ) from error
     except (RuntimeError, OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         hint = (

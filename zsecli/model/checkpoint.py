@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
+import warnings
 from pathlib import Path
 
 import torch
@@ -77,13 +79,12 @@ def read_config(path: Path) -> ModelConfig:
 
 def _published(path: Path) -> dict[str, torch.Tensor]:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        raise StoreError(
-            f"{path}: not a checkpoint of tensors alone: {first}",
-            "it holds something else, or is damaged; zse runs no code from a file",
-        ) from error
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"holds {found[1]}, not tensors alone" if found else "not a file of torch.save, or damaged"
+        raise StoreError(f"{path}: {what}", "zse runs no code from a file: it reads tensors or nothing") from error
     state = loaded.get("model") if isinstance(loaded, dict) else None
     if not isinstance(state, dict) or not all(isinstance(t, torch.Tensor) for t in state.values()):
         raise StoreError(

@@ -1,0 +1,390 @@
+"""Every part of the network, and the whole of it, on small configurations."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+
+from zsecli.data.preprocess import Preprocess
+from zsecli.errors import StoreError, UsageError
+from zsecli.model import checkpoint, config, selection
+from zsecli.model.backbone import Backbone
+from zsecli.model.config import (
+    BackboneConfig,
+    CrossAttentionConfig,
+    ModelConfig,
+    RelationConfig,
+    SelectionConfig,
+    TokenizerConfig,
+)
+from zsecli.model.cross_attention import CrossAttention
+from zsecli.model.network import ZSENetwork
+from zsecli.model.relation import RelationNetwork
+
+TINY = ModelConfig(
+    preset="tiny",
+    backbone=BackboneConfig(kind="hybrid", name="tf_efficientnet_lite0", image_size=64, width=32, depth=4, heads=2),
+    cross_attention=CrossAttentionConfig(heads=2, hidden=32),
+    relation=RelationConfig(hidden=(16, 8)),
+    preprocess=Preprocess(size=64),
+)
+SELECTING = replace(TINY, selection=SelectionConfig(rate=0.7, blocks=(1, 3)))
+
+
+def build(settings: ModelConfig, seed: int = 0) -> ZSENetwork:
+    torch.manual_seed(seed)
+    return ZSENetwork(settings).eval()
+
+
+def pictures(count: int, side: int = 64, seed: int = 1) -> torch.Tensor:
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+# presets and backbones
+
+
+@pytest.mark.parametrize(
+    ("name", "grid", "width"),
+    [("paper", 14, 768), ("released", 14, 768), ("small", 14, 256), ("dinov2-small", 16, 384)],
+)
+def test_presets_build(name: str, grid: int, width: int) -> None:
+    with torch.device("meta"):
+        network = ZSENetwork(config.preset(name))
+    assert network.backbone.grid == (grid, grid)
+    assert network.backbone.width == width
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "grid"),
+    [("vit_tiny_patch16_224", 64, 4), ("vit_small_patch32_224", 64, 2), ("vit_small_patch14_reg4_dinov2", 70, 5)],
+)
+@pytest.mark.parametrize("on", ["off", "both"])
+def test_any_patch_size(name: str, side: int, grid: int, on: str) -> None:
+    """Patches of 14, 16 and 32 pixels, with registers too; the convolutional tokens follow the grid."""
+    settings = replace(
+        TINY,
+        backbone=BackboneConfig(name=name, image_size=side),
+        tokenizer=TokenizerConfig(on=on),  # type: ignore[arg-type]
+    )
+    network = build(settings)
+    encoding = network.encode(pictures(2, side), "sketch")
+    heads = network.backbone.vit.blocks[0].attn.num_heads
+    assert encoding.tokens.shape == (2, 1 + grid**2, network.backbone.width)
+    assert encoding.attention.shape == (2, heads, grid**2)
+    assert torch.isfinite(network.score(encoding, encoding).logit).all()
+
+
+def test_backbone_is_timms() -> None:
+    """Without tokenizer and selection the tokens are those of timm's own forward pass."""
+    network = build(replace(TINY, backbone=BackboneConfig(name="vit_tiny_patch16_224", image_size=64)))
+    x = pictures(2)
+    torch.testing.assert_close(network.encode(x, "photo").tokens, network.backbone.vit.forward_features(x))
+
+
+def test_ret_attention_is_the_last_blocks() -> None:
+    """The given attention equals [Ret]'s row of the softmax that the last block forms."""
+    network = build(replace(TINY, backbone=BackboneConfig(name="vit_tiny_patch16_224", image_size=64)))
+    block, seen = network.backbone.vit.blocks[-1].attn, []
+    block.fused_attn = False
+    block.attn_drop.register_forward_hook(lambda _m, _i, out: seen.append(out))
+    encoding = network.encode(pictures(2), "photo")
+    torch.testing.assert_close(encoding.attention, seen[0][:, :, 0, 1:])
+    assert (encoding.attention.sum(-1) < 1).all()  # the rest is [Ret]'s attention to itself
+
+
+@pytest.mark.parametrize("name", ["resnet18", "no_such_model"])
+def test_backbones_that_are_none(name: str) -> None:
+    with pytest.raises((UsageError, StoreError), match=name):
+        ZSENetwork(replace(TINY, backbone=BackboneConfig(name=name)))
+
+
+# tokenizer
+
+
+@pytest.mark.parametrize(("on", "sketch_changes", "photo_changes"), [("sketch", True, False), ("both", True, True)])
+def test_tokenizer_modalities(on: str, sketch_changes: bool, photo_changes: bool) -> None:
+    """Conv tokens reach the modality they are for, and only that."""
+    network = build(replace(TINY, tokenizer=TokenizerConfig(on=on)))  # type: ignore[arg-type]
+    x = pictures(1)
+    before = {role: network.encode(x, role).tokens for role in ("sketch", "photo")}  # type: ignore[arg-type]
+    with torch.no_grad():
+        for weight in network.backbone.tokenizer.parameters():  # type: ignore[union-attr]
+            weight.mul_(2)
+    for role, changes in (("sketch", sketch_changes), ("photo", photo_changes)):
+        same = torch.equal(before[role], network.encode(x, role).tokens)  # type: ignore[arg-type]
+        assert same != changes
+
+
+def test_tokenizer_combines() -> None:
+    tokens, x = torch.randn(1, 16, 32), pictures(1)
+    torch.manual_seed(0)
+    summed = Backbone(TINY.backbone, TokenizerConfig(on="both"), SelectionConfig()).tokenizer
+    torch.manual_seed(0)
+    mean = Backbone(TINY.backbone, TokenizerConfig(on="both", combine="mean"), SelectionConfig()).tokenizer
+    assert summed is not None and mean is not None
+    torch.testing.assert_close(summed(tokens, x, (4, 4), True), 2 * mean(tokens, x, (4, 4), True))
+
+
+# selection
+
+
+def test_select_keeps_the_most_attended() -> None:
+    attention = torch.tensor([[[0.1, 0.4, 0.2, 0.3], [0.1, 0.0, 0.6, 0.3]]])  # means .1 .2 .4 .3
+    assert selection.select(attention, 0.5).tolist() == [[2, 3]]
+    assert selection.select(attention, 0.51).tolist() == [[1, 2, 3]]
+
+
+def test_published_counts() -> None:
+    """196 -> 177 -> 160 -> 144 at the paper's rate."""
+    count, counts = 196, []
+    for _ in range(3):
+        count = selection.select(torch.rand(1, 2, count), 0.9).shape[1]
+        counts.append(count)
+    assert counts == [177, 160, 144]
+
+
+def test_indices_are_places_of_the_original_grid() -> None:
+    """After two selections each index still names the patch its token came from.
+
+    With blocks that change nothing but by their own token, a token's value identifies its place.
+    """
+    network = build(SELECTING)
+    x = pictures(3)
+    everything = build(TINY).encode(x, "photo")
+    for block in network.backbone.vit.blocks:
+        torch.nn.init.zeros_(block.attn.proj.weight)  # no exchange between tokens
+        torch.nn.init.zeros_(block.attn.proj.bias)
+    whole = ZSENetwork(TINY).eval()
+    whole.load_state_dict(network.state_dict())
+    everything, some = whole.encode(x, "photo"), network.encode(x, "photo")
+    assert some.index.shape == (3, 9)  # 16 -> 12 -> 9
+    assert (some.index.diff(dim=1) > 0).all()
+    torch.testing.assert_close(some.tokens[:, 1:], selection.gather(everything.tokens[:, 1:], some.index))
+    shown = selection.kept(some.index, 16)
+    assert (some.attention[~shown.unsqueeze(1).expand_as(some.attention)] == 0).all()
+    assert (some.attention[shown.unsqueeze(1).expand_as(some.attention)] > 0).all()
+
+
+@pytest.mark.parametrize("swap", ["q", "k"])
+def test_dropped_tokens_count_for_nothing(swap: str) -> None:
+    """What stands in a dropped place cannot change the score."""
+    network = build(replace(SELECTING, cross_attention=CrossAttentionConfig(swap=swap, heads=2, hidden=32)))  # type: ignore[arg-type]
+    sketch, photo = network.encode(pictures(2), "sketch"), network.encode(pictures(2, seed=5), "photo")
+    clean = network.score(sketch, photo)
+    prepared = (
+        network.prepare(sketch.tokens, sketch.index, "sketch"),
+        network.prepare(photo.tokens, photo.index, "photo"),
+    )
+    for one in prepared:
+        assert one.kept is not None
+        dropped = ~one.kept
+        one.tokens[dropped] = 100.0
+        one.q.transpose(1, 2)[dropped] = 100.0
+        one.k.transpose(1, 2)[dropped] = 100.0
+        if swap == "q":  # with K swapped a value is weighted by another picture's key, so it is zero from the start
+            one.v.transpose(1, 2)[dropped] = 100.0
+    torch.testing.assert_close(network.score_prepared(*prepared).logit, clean.logit)
+    torch.testing.assert_close(network.score_prepared(*prepared).kernel, clean.kernel)
+
+
+def test_selection_after_a_block_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match="block 7"):
+        ZSENetwork(replace(TINY, selection=SelectionConfig(rate=0.9)))
+
+
+# cross-attention
+
+
+def attention_by_hand(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> torch.Tensor:
+    out = torch.zeros_like(q)
+    size = q.shape[-1] // heads
+    for h in range(heads):
+        part = slice(h * size, (h + 1) * size)
+        out[:, part] = ((q[:, part] @ k[:, part].T) / size**0.5).softmax(-1) @ v[:, part]
+    return out
+
+
+@pytest.mark.parametrize("swap", ["q", "k"])
+def test_streams_swap_what_they_say(swap: str) -> None:
+    torch.manual_seed(0)
+    settings = CrossAttentionConfig(swap=swap, heads=2, hidden=16, dropout=0.0)  # type: ignore[arg-type]
+    cross = CrossAttention(settings, 8).eval()
+    sketch, photo = torch.randn(1, 5, 8), torch.randn(1, 5, 8)
+    out = cross(cross.prepare(sketch, "sketch"), cross.prepare(photo, "photo"))
+    for layer, own, other, ours in ((cross.sketch, sketch, photo, out[0]), (cross.photo, photo, sketch, out[1])):
+        value = other if swap == "q" else own
+        mixed = attention_by_hand(layer.query(own)[0], layer.key(other)[0], layer.value(value)[0], 2)
+        x = layer.norm1(own[0] + layer.out(mixed))
+        torch.testing.assert_close(ours[0], layer.norm2(x + layer.feed_forward(x)))
+
+
+def test_unbiased_norm() -> None:
+    torch.manual_seed(0)
+    norm = CrossAttention(CrossAttentionConfig(norm="unbiased", heads=1, hidden=4), 4).sketch.norm1
+    x = torch.tensor([[1.0, 2.0, 3.0, 6.0]])
+    std = np.std([1, 2, 3, 6], ddof=1)
+    np.testing.assert_allclose(norm(x).detach(), (x - 3) / (std + 1e-6), rtol=1e-6)
+
+
+# relation network
+
+
+def kernel_by_hand(sketch: np.ndarray, photo: np.ndarray, side: int, kept: np.ndarray | None) -> np.ndarray:
+    """Mean of the kept tokens of each 2 x 2 cell, cosine of every pair of cells, 0 for an empty one."""
+
+    def cells(tokens: np.ndarray) -> list[np.ndarray | None]:
+        out: list[np.ndarray | None] = []
+        for top in range(0, side, 2):
+            for left in range(0, side, 2):
+                places = [
+                    r * side + c for r in range(top, min(top + 2, side)) for c in range(left, min(left + 2, side))
+                ]
+                places = [p for p in places if kept is None or kept[p]]
+                out.append(tokens[places].mean(0) if places else None)
+        return out
+
+    def cosine(a: np.ndarray | None, b: np.ndarray | None) -> float:
+        return 0.0 if a is None or b is None else float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+    return np.array([[cosine(a, b) for b in cells(photo)] for a in cells(sketch)])
+
+
+@pytest.mark.parametrize("side", [4, 5])  # 5: the last cells are half outside
+@pytest.mark.parametrize("selects", [False, True])
+def test_kernel(side: int, selects: bool) -> None:
+    torch.manual_seed(0)
+    relation = RelationNetwork(RelationConfig(hidden=(8,)), 6, (side, side)).eval()
+    sketch, photo = torch.randn(1, side**2, 6), torch.randn(1, side**2, 6)
+    kept = None
+    if selects:
+        kept = torch.rand(1, side**2) > 0.4
+        kept[0, [0, 1, side, side + 1]] = False  # one cell is empty
+    _, kernel = relation(sketch, photo, kept, kept)
+    expected = kernel_by_hand(sketch[0].numpy(), photo[0].numpy(), side, None if kept is None else kept[0].numpy())
+    np.testing.assert_allclose(kernel[0].numpy(), expected, atol=1e-6)
+
+
+def test_projected_cells_are_places() -> None:
+    """With `project`, changing a token changes the row of its own cell in the kernel and no other."""
+    torch.manual_seed(0)
+    relation = RelationNetwork(RelationConfig(hidden=(8,), project=3), 6, (4, 4)).eval()
+    tokens = torch.randn(1, 16, 6)
+    changed = tokens.clone()
+    changed[0, 7] += 1  # row 1, column 3 of the grid: cell 1
+    difference = (relation.cells(changed) - relation.cells(tokens)).abs().sum(-1)[0]
+    assert (difference > 0).tolist() == [False, True, False, False]
+
+
+def test_memory_layout_is_a_reinterpretation() -> None:
+    torch.manual_seed(0)
+    relation = RelationNetwork(RelationConfig(hidden=(8,), project=3, layout="memory"), 6, (4, 4)).eval()
+    tokens = torch.randn(2, 16, 6)
+    assert relation.pool is not None
+    expected = F.normalize(relation.pool(tokens.contiguous().view(2, 6, 4, 4)).flatten(2).transpose(1, 2), dim=-1)
+    torch.testing.assert_close(relation.cells(tokens), expected)
+
+
+# checkpoints
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "tiny.safetensors"
+    return checkpoint.save(build(SELECTING), path)
+
+
+def test_checkpoint_round_trip(saved: Path) -> None:
+    """Configuration and weights come back; nothing else lies beside them."""
+    loaded, unused = checkpoint.load(saved)
+    assert (loaded.config, unused) == (SELECTING, [])
+    assert [p.name for p in saved.parent.iterdir()] == [saved.name]
+    x = pictures(2)
+    torch.testing.assert_close(loaded.encode(x, "sketch").tokens, build(SELECTING).encode(x, "sketch").tokens)
+
+
+def rewrite(saved: Path, path: Path, **changes: object) -> Path:
+    """A copy of the checkpoint with some tensors (None: removed) or metadata exchanged."""
+    state = load_file(saved)
+    metadata = {
+        "zse-schema": "checkpoint",
+        "zse-schema-version": str(changes.pop("version", "1.0")),
+        "config": str(changes.pop("config", SELECTING.to_json())),
+    }
+    for name, value in changes.items():
+        state.pop(name, None)
+        if isinstance(value, torch.Tensor):
+            state[name] = value
+    save_file(state, path, metadata)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"backbone.vit.cls_token": None}, "missing backbone.vit.cls_token"),
+        ({"backbone.more": torch.zeros(1)}, "too many backbone.more"),
+        ({"backbone.vit.cls_token": torch.zeros(2)}, "backbone.vit.cls_token has shape"),
+        ({"backbone.vit.cls_token": torch.full((1, 1, 32), torch.nan)}, "not finite"),
+        ({"version": "2.0"}, "version 2.0"),
+        ({"config": "{}"}, "missing key"),
+        ({"config": "nonsense"}, "configuration is wrong"),
+        ({"config": TINY.to_json().replace('"depth": 4', '"depth": "4"')}, "depth must be int"),
+        ({"config": TINY.to_json().replace('"swap": "q"', '"swap": "v"')}, "swap"),
+        ({"config": TINY.to_json().replace('"depth"', '"depht"')}, "depth|depht"),
+    ],
+)
+def test_checkpoints_that_do_not_fit(saved: Path, tmp_path: Path, changes: dict[str, object], says: str) -> None:
+    path = rewrite(saved, tmp_path / "other.safetensors", **changes)
+    with pytest.raises(StoreError, match=says):
+        checkpoint.load(path)
+
+
+class Evil:
+    """Unpickling this would write a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
+def test_nothing_is_unpickled(tmp_path: Path, suffix: str) -> None:
+    mark, path = tmp_path / "mark", tmp_path / f"evil{suffix}"
+    path.write_bytes(pickle.dumps({"model": Evil(mark)}))
+    with pytest.raises(StoreError, match="evil"):
+        checkpoint.load(path)
+    torch.save({"model": Evil(mark)}, path)
+    with pytest.raises(StoreError, match="evil"):
+        checkpoint.load(path)
+    assert not mark.exists()
+
+
+def test_backbone_weights_are_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "backbone.safetensors"
+    save_file({"conv_stem.weight": torch.zeros(1)}, path)
+    with pytest.raises(StoreError, match="no zse checkpoint") as error:
+        checkpoint.load(path)
+    assert "frozen:NAME=FILE" in error.value.hint
+
+
+@pytest.mark.parametrize("name", list(config.PRESETS))
+def test_configurations_travel(name: str) -> None:
+    settings = config.preset(name)
+    assert config.from_json(settings.to_json(), "here") == settings
+    assert dataclasses.asdict(settings)["preset"] == name
+
+
+def test_unknown_preset() -> None:
+    with pytest.raises(UsageError) as error:
+        config.preset("smal")
+    assert "small" in error.value.hint

@@ -1,0 +1,150 @@
+"""The preset `released` against numbers computed with the authors' published code."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zsecli.model import checkpoint
+from zsecli.model.backbone import Encoding
+from zsecli.model.network import Score, ZSENetwork
+from zsecli.model.released import NAMES, UNUSED
+
+REFERENCE = Path(__file__).parents[2] / "shared/reference"
+GOLDEN = Path(os.environ.get("ZSE_GOLDEN", REFERENCE / "official_golden.npz"))
+MAKER = REFERENCE / "make_weights.py"
+
+pytestmark = [
+    pytest.mark.skipif(
+        not (GOLDEN.is_file() and MAKER.is_file()), reason="the authors' golden numbers are not at hand"
+    ),
+    pytest.mark.xdist_group("released"),  # the network is built once, by one worker
+]
+
+
+@pytest.fixture(scope="module")
+def golden() -> Any:
+    return np.load(GOLDEN, allow_pickle=False)
+
+
+@pytest.fixture(scope="module")
+def made(golden: Any) -> Any:
+    """The module that makes weights and pictures from a name and a seed."""
+    spec = importlib.util.spec_from_file_location("make_weights", MAKER)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def published(golden: Any, made: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint as the authors publish them: a dict with `model`, saved by torch."""
+    seed = int(golden["seed"])
+    state = {
+        str(key): torch.from_numpy(made.make_parameter(str(key), ast.literal_eval(str(shape)), seed))
+        for key, shape in zip(golden["keys"], golden["shapes"], strict=True)
+    }
+    path = tmp_path_factory.mktemp("released") / "best_checkpoint.pth"
+    torch.save({"model": state, "epoch": 3}, path)
+    return path
+
+
+@pytest.fixture
+def network(published: Path) -> ZSENetwork:
+    return checkpoint.load(published)[0]
+
+
+def encode(network: ZSENetwork, made: Any, golden: Any) -> tuple[Encoding, Encoding]:
+    seed = int(golden["seed"])
+    sketches, photos = (torch.from_numpy(made.make_images(kind, 4, seed)) for kind in ("sketch", "photo"))
+    return network.encode(sketches, "sketch"), network.encode(photos, "photo")
+
+
+def near(ours: Tensor, theirs: Any, tolerance: float) -> None:
+    np.testing.assert_allclose(ours.detach().numpy(), theirs, rtol=0, atol=tolerance)
+
+
+def test_names_cover_the_published_state(golden: Any, published: Path) -> None:
+    assert {str(key) for key in golden["keys"]} == NAMES.keys() | UNUSED
+    without_gradient = {
+        str(k) for k, norm in zip(golden["grad_keys"], golden["grad_norm"], strict=True) if np.isnan(norm)
+    }
+    assert without_gradient == UNUSED
+    assert checkpoint.load(published)[1] == sorted(UNUSED)
+
+
+@torch.inference_mode()
+def test_forward(network: ZSENetwork, made: Any, golden: Any) -> None:
+    sketch, photo = encode(network, made, golden)
+    for encoding, name in ((sketch, "sk"), (photo, "im")):
+        near(encoding.tokens[:, [0, 1, 50, 196], :32], golden[f"{name}_sa_slice"], 1e-4)
+        near(encoding.tokens.norm(dim=-1), golden[f"{name}_sa_norm"], 1e-4)
+    near(torch.cdist(F.normalize(sketch.ret), F.normalize(photo.ret)), golden["ret_distance"], 1e-5)
+    s, p = network.prepare(sketch.tokens, sketch.index, "sketch"), network.prepare(photo.tokens, photo.index, "photo")
+    for row in range(4):
+        score = network.score_prepared(s.rows(slice(row, row + 1)).repeat(4), p)
+        near(score.relation, golden["rn_scores"][row], 1e-5)
+        near(score.ret_sketch[:, :32], golden["pair_ret_sketch"][row], 1e-4)
+        near(score.ret_photo[:, :32], golden["pair_ret_photo"][row], 1e-4)
+        if row == 0:
+            near(score.kernel[0], golden["kernel_pair_0_0"], 1e-4)
+
+
+def released_losses(network: ZSENetwork, made: Any, golden: Any) -> tuple[Tensor, Tensor]:
+    """2 * triplet on [Ret] after cross-attention, 4 * squared error of the scores: pairs 0, 1 right, 2, 3 wrong."""
+    sketch, photo = encode(network, made, golden)
+    score: Score = network.score(sketch, photo)
+    triplet = F.triplet_margin_loss(score.ret_sketch[:2], score.ret_photo[:2], score.ret_photo[2:], margin=1.0)
+    target = torch.tensor([0.99, 0.99, 0.01, 0.01])
+    return 2 * triplet, 4 * F.mse_loss(score.relation, target)
+
+
+def test_training_steps(network: ZSENetwork, made: Any, golden: Any) -> None:
+    """The gradients of the first step, and the losses of three (dropout off)."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5, weight_decay=1e-2)
+    norms = dict(zip(map(str, golden["grad_keys"]), golden["grad_norm"], strict=True))
+    parameters = dict(network.named_parameters())
+    for step, expected in enumerate(golden["train_losses"]):
+        triplet, relation = released_losses(network, made, golden)
+        optimizer.zero_grad()
+        (triplet + relation).backward()
+        tolerance = 1e-4 if step == 0 else 1e-2
+        ours = [x.item() for x in (triplet, relation, triplet + relation)]
+        np.testing.assert_allclose(ours, expected, rtol=tolerance)
+        if step == 0:
+            ours = [parameters[NAMES[key]].grad.norm().item() for key in NAMES]  # type: ignore[union-attr]
+            # a bias of the keys moves no softmax: its gradient is rounding alone, hence the absolute part
+            np.testing.assert_allclose(ours, [norms[key] for key in NAMES], rtol=1e-3, atol=1e-6)
+        optimizer.step()
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "parallel", "no model", "shape"])
+def test_other_states(published: Path, tmp_path: Path, change: str) -> None:
+    """A state that is not the release's is refused by the name of its key; one of a parallel run loads."""
+    state = torch.load(published, weights_only=True)["model"]
+    if change == "missing":
+        del state["rn.rn.6.bias"]
+    elif change == "extra":
+        state["rn.rn.9.bias"] = torch.zeros(1)
+    elif change == "parallel":
+        state = {f"module.{key}": value for key, value in state.items()}
+    elif change == "shape":
+        state["conv2d.bias"] = torch.zeros(3)
+    path = tmp_path / "other.pth"
+    torch.save(state if change == "no model" else {"model": state}, path)
+    if change == "parallel":
+        checkpoint.load(path)
+        return
+    named = {"missing": "missing rn.rn.6.bias", "extra": "too many rn.rn.9.bias", "no model": "under `model`"}
+    with pytest.raises(checkpoint.StoreError, match=named.get(change, "relation.pool.bias has shape")):
+        checkpoint.load(path)
