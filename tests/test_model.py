@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import SELECTING, TINY, build
 from torch.nn import functional as F
 
-from zsecli.data.preprocess import Preprocess
 from zsecli.errors import StoreError, UsageError
 from zsecli.model import checkpoint, config, selection
 from zsecli.model.backbone import Backbone
 from zsecli.model.config import (
     BackboneConfig,
     CrossAttentionConfig,
-    ModelConfig,
     RelationConfig,
     SelectionConfig,
     TokenizerConfig,
@@ -28,20 +27,6 @@ from zsecli.model.config import (
 from zsecli.model.cross_attention import CrossAttention
 from zsecli.model.network import ZSENetwork
 from zsecli.model.relation import RelationNetwork
-
-TINY = ModelConfig(
-    preset="tiny",
-    backbone=BackboneConfig(kind="hybrid", name="tf_efficientnet_lite0", image_size=64, width=32, depth=4, heads=2),
-    cross_attention=CrossAttentionConfig(heads=2, hidden=32),
-    relation=RelationConfig(hidden=(16, 8)),
-    preprocess=Preprocess(size=64),
-)
-SELECTING = replace(TINY, selection=SelectionConfig(rate=0.7, blocks=(1, 3)))
-
-
-def build(settings: ModelConfig, seed: int = 0) -> ZSENetwork:
-    torch.manual_seed(seed)
-    return ZSENetwork(settings).eval()
 
 
 def pictures(count: int, side: int = 64, seed: int = 1) -> torch.Tensor:

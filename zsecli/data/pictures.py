@@ -15,7 +15,11 @@ from zsecli.data.preprocess import Preprocess, Role
 Pixels = NDArray[np.uint8]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_RESAMPLING = {
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
 MARGIN = 10  # pixels left around the strokes by the authors' crop
 
 
@@ -32,24 +36,37 @@ def decode(data: bytes) -> Image.Image:
         raise PictureError("the file is empty")
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a damaged EXIF block, say
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image: Image.Image = Image.open(io.BytesIO(data))
             image.load()
-            image = ImageOps.exif_transpose(image)
+            return _plain(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
         raise PictureError("not a picture that Pillow reads") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PictureError("too many pixels to be a real picture") from None
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+    except Exception as error:  # a reader of Pillow raises nearly anything on a damaged file
         raise PictureError(f"damaged: {error}") from None
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """On white, with 8 bits a channel, in a mode that every rule understands."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _eight_bits(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
-    if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more: Pillow would clip at 255
-        values = np.asarray(image, np.float64)
-        image = Image.fromarray((values / max(values.max(), 255) * 255).astype(np.uint8))
-    return image
+    return image if image.mode in ("1", "L", "P", "RGB", "CMYK", "YCbCr") else image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits and more as 8 bits: Pillow would clip it. White is the range that holds the brightest pixel."""
+    values = np.nan_to_num(np.asarray(image, np.float64))
+    brightest = float(values.max())
+    white = 65535 if image.mode.startswith("I;16") else next((w for w in (1, 255, 65535) if brightest <= w), brightest)
+    values[values == image.info.get("transparency")] = white
+    return Image.fromarray(np.rint(np.clip(values / white, 0, 1) * 255).astype(np.uint8))
 
 
 def prepare(image: Image.Image, role: Role, preprocess: Preprocess) -> Pixels:

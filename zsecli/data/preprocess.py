@@ -8,7 +8,7 @@ from typing import Literal
 Role = Literal["sketch", "photo"]
 SketchRule = Literal["resize", "crop", "released"]
 PhotoRule = Literal["resize", "released"]
-Interpolation = Literal["bilinear", "bicubic"]
+Interpolation = Literal["box", "bilinear", "bicubic"]
 
 
 @dataclass(frozen=True)

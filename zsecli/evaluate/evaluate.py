@@ -123,35 +123,33 @@ def run(ranking: Path, split: str, *, seed: int = 0, resamples: int = 1000) -> R
 
 
 def _protocol(ranking: Ranking, protocol: Protocol, seed: int, resamples: int) -> ProtocolReport:
-    complete = ranking.depth == len(ranking.gallery)
-    names = [
-        n
-        for n in protocol.metrics
-        if complete or (protocol.within is None and (needs_depth(n) or ranking.depth + 1) <= ranking.depth)
-    ]
-    functions = {name: metric(name) for name in names}
-    values: dict[str, list[float]] = {name: [] for name in names}
+    functions = {name: metric(name) for name in protocol.metrics}
+    values: dict[str, list[float]] = {name: [] for name in functions}
+    short: set[str] = set()
     rows, photos, without = [], [], 0
     for query in ask(ranking, protocol):
         if not len(query.relevant):
             without += 1
             continue
-        found = query.ranks
         rows.append(query.row)
         photos.append(query.n_gallery)
+        found = query.ranks
         for name, function in functions.items():
             values[name].append(function(found, len(query.relevant)))
+            if len(query.order) < min(needs_depth(name) or query.n_gallery, query.n_gallery):
+                short.add(name)  # a cut ranking does not say where the photos behind it stand
     if not rows:
         raise ZseError(
             f"{ranking.path}: no query has a relevant photo under {protocol.name}",
             "look at its classes and instances with zse inspect; pictures seen in training do not count",
         )
+    names = [name for name in protocol.metrics if name not in short]
     if not names:
         raise ZseError(
             f"{ranking.path}: keeps {ranking.depth} photos a query, too few for {protocol.name}",
             "rank again without --depth",
         )
-    arrays = {name: np.array(v) for name, v in values.items()}
+    arrays = {name: np.array(values[name]) for name in names}
     label = ranking.query.label
     return ProtocolReport(
         protocol,
@@ -161,7 +159,7 @@ def _protocol(ranking: Ranking, protocol: Protocol, seed: int, resamples: int) -
         {name: confidence_interval(v, resamples=resamples, seed=seed) for name, v in arrays.items()},
         without,
         float(np.mean(photos)),
-        [n for n in protocol.metrics if n not in names],
+        [n for n in protocol.metrics if n in short],
     )
 
 

@@ -85,7 +85,7 @@ def ask(ranking: Ranking, protocol: Protocol) -> Iterator[Asked]:
     """
     query, gallery = ranking.query, ranking.gallery
     relevant = _codes(ranking, protocol.relevant)
-    if not (relevant[1] >= 0).any() or not (relevant[0] >= 0).any():
+    if not all((getattr(items, protocol.relevant).codes >= 0).any() for items in (query, gallery)):
         column = "class" if protocol.relevant == "label" else "instance"
         raise ZseError(
             f"{ranking.path}: its pictures have no {column}, so nothing tells a hit from a miss",

@@ -51,7 +51,7 @@ class PixelEmbedder:
 
     def __init__(self) -> None:
         self.width = self.side**2
-        self.preprocess = Preprocess(self.side)
+        self.preprocess = Preprocess(self.side, interpolation="box")
         self.about = {"baseline": f"{self.side} x {self.side} grey values, mean removed"}
 
     def embed(self, pictures: NDArray[np.uint8], role: Role) -> Embedded:
@@ -71,7 +71,7 @@ class HogEmbedder:
         except ImportError as error:
             raise ZseError("the hog baseline needs scikit-image", "pip install 'zse[hog]'") from error
         self.hog = hog
-        self.preprocess = Preprocess(128)
+        self.preprocess = Preprocess(128, interpolation="bilinear")
         self.width = len(hog(np.zeros((128, 128)), **CELLS))
         self.about = {"baseline": f"HOG of 128 x 128 grey values, {CELLS}"}
 

@@ -177,11 +177,10 @@ class _Ranker:
 
     def __init__(self, queries: Features, gallery: Features, options: MatchOptions, scorer: Any) -> None:
         self.queries, self.options, self.scorer = queries, options, scorer
-        photos = gallery.read("ret", slice(None))
-        self.query_mean, photo_mean = None, None
+        self.query_mean = photo_mean = np.zeros(queries.width, np.float32)
         if options.center:
-            self.query_mean, photo_mean = _mean(queries), unit(photos).mean(0, dtype=np.float64).astype(np.float32)
-        self.photos = centred_unit(photos, photo_mean)
+            self.query_mean, photo_mean = mean(queries), mean(gallery)
+        self.photos = unit(gallery.read("ret", slice(None)) - photo_mean)
         self.groups: tuple[Ints, Ints] | None = None
         if options.ignore_same:
             ours, theirs = (getattr(f.items, options.ignore_same) for f in (queries, gallery))
@@ -197,7 +196,7 @@ class _Ranker:
         if self.options.by == "rn":
             scores = self.scorer.score(start, stop, counts, advance)
         else:
-            ret = centred_unit(self.queries.read("ret", slice(start, stop)), self.query_mean) @ self.photos.T
+            ret = unit(self.queries.read("ret", slice(start, stop)) - self.query_mean) @ self.photos.T
             scores[counts] = ret[counts]
             if self.options.by == "cascade":
                 self._rerank(start, stop, scores, counts, advance)
@@ -222,19 +221,14 @@ class _Ranker:
         advance(int((~wanted).sum()))
 
 
-def _mean(features: Features, step: int = 4096) -> Scores:
-    """(D,) mean of the unit [Ret] of a store, read in pieces."""
+def mean(features: Features, step: int = 4096) -> Scores:
+    """(D,) mean of [Ret] over a store, read in pieces."""
     total = np.zeros(features.width)
     for start in range(0, len(features.items), step):
-        total += unit(features.read("ret", slice(start, start + step))).sum(0, dtype=np.float64)
+        total += features.read("ret", slice(start, start + step)).sum(0, dtype=np.float64)
     return (total / len(features.items)).astype(np.float32)
 
 
 def unit(vectors: Scores) -> Scores:
     """Rows of (N, D) at length 1; a row of zeros stays so."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-
-
-def centred_unit(vectors: Scores, mean: Scores | None) -> Scores:
-    """Unit rows of (N, D), with the modality's mean taken away between two normalisations."""
-    return unit(vectors) if mean is None else unit(unit(vectors) - mean)

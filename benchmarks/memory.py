@@ -1,0 +1,93 @@
+"""Peak memory of `zse embed` against the number of pictures, and of `zse match --by ret` against the number of queries.
+
+    python benchmarks/memory.py [PICTURES]
+
+Each figure is the peak resident set of the whole command, from the operating system's own account of
+the finished process, on PICTURES pictures (default 200) and on ten times as many.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from zsecli.store.features import FeatureWriter
+from zsecli.store.items import Items
+
+ZSE = str(Path(sys.executable).with_name("zse"))
+WIDTH, GALLERY = 768, 2000
+
+
+def peak(*words: str) -> float:
+    """MiB at the peak of one zse command."""
+    process = subprocess.Popen([ZSE, *words], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"zse {' '.join(words)} failed")
+    return usage.ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+
+
+def pictures(folder: Path, count: int) -> Path:
+    """`count` small pictures, all different."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        Image.fromarray(rng.integers(256, size=(64, 64, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    return folder
+
+
+def features(path: Path, kind: int, count: int) -> Path:
+    """A feature store of `count` random [Ret]."""
+    rng = np.random.default_rng(kind)
+    ids = [f"{kind}/{i}" for i in range(count)]
+    items = Items(ids, np.full(count, kind, np.uint8), np.ones(count, np.int8), np.zeros((count, 32), np.uint8))
+    with FeatureWriter(
+        path, f"{kind} {count}", {"model": "random", "preprocess": {}, "weights": ""}, items, WIDTH, 0, None
+    ) as store:
+        for start in range(0, count, 500):
+            batch = ids[start : start + 500]
+            store.write(batch, [""] * len(batch), rng.standard_normal((len(batch), WIDTH)).astype(np.float32))
+        return store.finish()
+
+
+def main(count: int = 200) -> None:
+    print("| command | pictures or queries | peak MiB | at ten times as many | growth |")
+    print("|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        folders = [pictures(root / str(n), n) for n in (count, 10 * count)]
+        backbone = f"frozen:resnet18={random_backbone(root / 'resnet18.safetensors')}"
+        for model in ("pixels", backbone):
+            options = ("--model", model, "--modality", "photo", "--overwrite", "-o", str(root / "features.h5"))
+            row(f"zse embed --model {model.split('=')[0]}", count, [peak("embed", str(f), *options) for f in folders])
+        photos = features(root / "photos.h5", 1, GALLERY)
+        stores = [features(root / f"sketches{n}.h5", 0, n) for n in (count, 10 * count)]
+        options = (str(photos), "--by", "ret", "--overwrite", "-o", str(root / "ranking.h5"))
+        row(f"zse match --by ret, {GALLERY} photos", count, [peak("match", str(s), *options) for s in stores])
+
+
+def random_backbone(path: Path) -> Path:
+    """Weights of a network nobody trained: memory does not care.
+
+    Made by a process of its own: what this one holds would count as its children's peak.
+    """
+    code = (
+        "import sys, timm; from safetensors.torch import save_file; state = timm.create_model('resnet18').state_dict();"
+        "save_file({k: v for k, v in state.items() if 'num_batches' not in k}, sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    return path
+
+
+def row(name: str, count: int, sizes: list[float]) -> None:
+    print(f"| `{name}` | {count} | {sizes[0]:.0f} | {sizes[1]:.0f} | {sizes[1] - sizes[0]:+.0f} MiB |", flush=True)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,177 @@
+"""Protocols and reports: who is asked, what counts, and what the numbers are, against counting by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytrec_eval
+
+from zsecli.errors import UsageError, ZseError
+from zsecli.evaluate import evaluate, trec
+from zsecli.evaluate.protocols import SPLITS
+from zsecli.evaluate.report import markdown, write_json
+from zsecli.retrieval.order import order
+from zsecli.store.items import SEEN, UNSEEN, Column, Items
+from zsecli.store.ranking import RankingWriter
+
+Q, G = 12, 40
+
+
+def table(kind: int, count: int, rng: np.random.Generator, **columns: Column) -> Items:
+    label = Column.of([f"class {c}" for c in rng.integers(4, size=count)])
+    names = [f"{label.names[c]}/{i}" for c, i in zip(label.codes, rng.integers(5, size=count), strict=True)]
+    part = rng.choice([SEEN, UNSEEN], size=count, p=[0.2, 0.8]).astype(np.int8)
+    family = Column.of([f"f{f}" if f else None for f in rng.integers(3, size=count)])
+    values = {"label": label, "instance": Column.of(names), "family": family, **columns}
+    ids = [f"{kind}/{i} x" for i in range(count)]
+    return Items(ids, np.full(count, kind, np.uint8), part, np.zeros((count, 32), np.uint8), **values)
+
+
+def write(
+    path: Path, ignore: str | None = None, depth: int = G, seed: int = 0, **columns: Column
+) -> tuple[Path, Items, Items]:
+    """A ranking of random scores with ties."""
+    rng = np.random.default_rng(seed)
+    query, gallery = table(0, Q, rng, **columns), table(1, G, rng)
+    scores = rng.integers(12, size=(Q, G)).astype(np.float32)
+    if ignore:
+        ours, theirs = getattr(query, ignore), getattr(gallery, ignore)
+        same = (ours.under(theirs.names)[:, None] == theirs.codes) & (ours.codes[:, None] >= 0)
+        scores[same] = np.nan
+    indices = order(np.where(np.isnan(scores), -np.inf, scores))
+    ranked = np.take_along_axis(scores, indices, 1)
+    indices[np.isnan(ranked)] = -1
+    with RankingWriter(
+        path, f"{seed}{ignore}{depth}", {"ignore_same": ignore, "by": "ret"}, query, gallery, depth
+    ) as store:
+        store.write(0, indices[:, :depth], ranked[:, :depth])
+        return store.finish(), query, gallery
+
+
+def name(items: Items, column: str, row: int) -> str | None:
+    values = getattr(items, column)
+    return values.names[values.codes[row]] if values.codes[row] >= 0 else None
+
+
+def by_hand(path: Path, query: Items, gallery: Items, protocol: Any, ignore: str | None) -> dict[int, list[bool]]:
+    """Query row -> relevance of the photos that count, in order; the plainest reading of the protocol."""
+    import h5py
+
+    with h5py.File(path) as file:
+        indices = file["indices"][:]
+    out = {}
+    for row in range(Q):
+        if query.part[row] == SEEN:
+            continue
+        hits = []
+        for photo in indices[row]:
+            if photo < 0 or gallery.part[photo] == SEEN:
+                continue
+            if protocol.within and name(query, "label", row) != name(gallery, "label", photo):
+                continue
+            assert (
+                not ignore
+                or name(query, ignore, row) is None
+                or name(query, ignore, row) != name(gallery, ignore, photo)
+            )
+            hits.append(name(query, protocol.relevant, row) == name(gallery, protocol.relevant, photo))
+        out[row] = hits
+    return out
+
+
+@pytest.mark.parametrize("ignore", [None, "family"])
+@pytest.mark.parametrize("split", list(SPLITS))
+def test_against_counting(tmp_path: Path, split: str, ignore: str | None) -> None:
+    path, query, gallery = write(tmp_path / "ranking.h5", ignore)
+    report = evaluate.run(path, split)
+    for part in report.protocols:
+        relevance = by_hand(path, query, gallery, part.protocol, ignore)
+        asked = {row: hits for row, hits in relevance.items() if any(hits)}
+        assert part.queries == [query.id[row] for row in asked]
+        assert part.without == len(relevance) - len(asked)
+        assert part.photos == pytest.approx(np.mean([len(hits) for hits in asked.values()]))
+        first = [hits.index(True) + 1 for hits in asked.values()]
+        average = [np.mean([sum(h[: i + 1]) / (i + 1) for i, x in enumerate(h) if x]) for h in asked.values()]
+        np.testing.assert_allclose(part.per_query["AP (raw)"], average)
+        np.testing.assert_allclose(part.per_query["Acc@5"], np.array(first) <= 5)
+        if split == "zs-intra":
+            np.testing.assert_allclose(part.per_query["reciprocal rank"], 1 / np.array(first))
+        means = part.means()
+        assert means["mAP (raw)"] == pytest.approx(np.mean(average))
+        low, high = part.intervals["AP (raw)"]
+        assert low <= means["mAP (raw)"] <= high
+        classes = part.per_class()
+        assert sum(c["queries"] for c in classes.values()) == len(asked)
+        weighted = sum(c["queries"] * c["mAP (raw)"] for c in classes.values()) / len(asked)
+        assert weighted == pytest.approx(means["mAP (raw)"])
+
+
+def test_ties_are_counted(tmp_path: Path) -> None:
+    path, *_ = write(tmp_path / "ranking.h5")
+    import h5py
+
+    with h5py.File(path) as file:
+        rows = file["scores"][:].tolist()
+    assert evaluate.run(path, "zs-inter").tied == sum(row.count(x) > 1 for row in rows for x in row)
+
+
+def test_short_rankings_keep_what_they_can(tmp_path: Path) -> None:
+    """Metrics that need more photos than a ranking keeps are left out by name, the others stay exact."""
+    whole = evaluate.run(write(tmp_path / "whole.h5")[0], "zs-inter").protocols[0]
+    short = evaluate.run(write(tmp_path / "short.h5", depth=39)[0], "zs-inter").protocols[0]
+    assert set(short.per_query) == {"Acc@1", "Acc@5"}
+    assert "AP (raw)" in short.left_out and "P@100" in short.left_out
+    np.testing.assert_array_equal(short.per_query["Acc@5"], whole.per_query["Acc@5"])
+    with pytest.raises(ZseError, match="too few for zs-intra/class"):
+        evaluate.run(write(tmp_path / "one.h5", depth=1)[0], "zs-intra")
+
+
+def test_a_cut_that_seen_photos_use_up(tmp_path: Path) -> None:
+    """Photos that do not count take places of a cut ranking; fewer than k that count would make @k wrong."""
+    report = evaluate.run(write(tmp_path / "short.h5", depth=5)[0], "zs-inter")
+    assert "Acc@5" not in report.protocols[0].per_query
+
+
+@pytest.mark.parametrize("split", list(SPLITS))
+def test_trec_files(tmp_path: Path, split: str) -> None:
+    """Another tool, reading our files, finds our numbers."""
+    path, *_ = write(tmp_path / "ranking.h5", "family")
+    for part in evaluate.run(path, split).protocols:
+        run_file, qrels_file = trec.write(path, part.protocol, tmp_path / "trec")
+        with run_file.open() as run, qrels_file.open() as qrels:
+            judge = pytrec_eval.RelevanceEvaluator(pytrec_eval.parse_qrel(qrels), {"map", "recip_rank", "success_5"})
+            theirs = judge.evaluate(pytrec_eval.parse_run(run))
+        assert len(theirs) == len(part.queries)
+        assert np.mean([v["map"] for v in theirs.values()]) == pytest.approx(part.means()["mAP (raw)"], abs=1e-9)
+        assert np.mean([v["success_5"] for v in theirs.values()]) == pytest.approx(part.means()["Acc@5"], abs=1e-9)
+
+
+def test_reports(tmp_path: Path) -> None:
+    report = evaluate.run(write(tmp_path / "ranking.h5")[0], "zs-intra")
+    text = markdown(report, per_class=True)
+    assert "| mAP (raw) |" in text and "class 0" in text and "95 % interval" in text
+    output = tmp_path / "new" / "report.json"
+    write_json(report, output, overwrite=False)
+    read = json.loads(output.read_text())
+    per_query = read["protocols"]["zs-intra/all"]["per_query"]
+    mean = read["protocols"]["zs-intra/all"]["mean"]["mean reciprocal rank"]["value"]
+    assert np.mean([q["reciprocal rank"] for q in per_query]) == pytest.approx(mean)
+    with pytest.raises(UsageError, match="is there already"):
+        write_json(report, output, overwrite=False)
+
+
+def test_what_cannot_be_evaluated(tmp_path: Path) -> None:
+    path, *_ = write(tmp_path / "ranking.h5")
+    with pytest.raises(UsageError, match="no split 'zs-intr'") as error:
+        evaluate.run(path, "zs-intr")
+    assert "zs-intra" in error.value.hint
+    nameless = write(tmp_path / "nameless.h5", label=Column(np.full(Q, -1, np.int32), []))[0]
+    with pytest.raises(ZseError, match="have no class"):
+        evaluate.run(nameless, "zs-inter")
+    others = write(tmp_path / "others.h5", label=Column.of(["elsewhere"] * Q))[0]
+    with pytest.raises(ZseError, match="no query has a relevant photo"):
+        evaluate.run(others, "zs-inter")

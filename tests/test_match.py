@@ -1,0 +1,260 @@
+"""Ranking: by [Ret], by relation score and by cascade, through the stage's own door."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import SELECTING, build
+
+from zsecli.errors import StoreError, UsageError, ZseError
+from zsecli.model import checkpoint
+from zsecli.model.network import ZSENetwork
+from zsecli.model.spec import ModelSpec
+from zsecli.retrieval import match, relation
+from zsecli.store.features import FeatureWriter
+from zsecli.store.items import Column, Items
+from zsecli.store.ranking import open_ranking
+
+QUERIES, PHOTOS, WIDTH = 7, 23, 32
+
+
+def items(kind: int, count: int, seed: int) -> Items:
+    rng = np.random.default_rng(seed)
+    return Items(
+        [f"{kind}/{i}" for i in range(count)],
+        np.full(count, kind, np.uint8),
+        np.ones(count, np.int8),
+        np.zeros((count, 32), np.uint8),
+        label=Column.of([f"c{c}" for c in rng.integers(3, size=count)]),
+        family=Column.of([f"f{c}" if c else None for c in rng.integers(4, size=count)]),
+    )
+
+
+def write(path: Path, table: Items, model: ModelSpec | None, ret: np.ndarray, key: str = "key") -> Path:
+    """A feature store of these pictures, with random tokens where a network made it."""
+    provenance = {
+        "model": model.text if model else "pixels",
+        "weights": model.weights_hash() if model else "",
+        "relation": model is not None,
+        "preprocess": {},
+    }
+    tokens, kept = (10, 9) if model else (0, None)
+    with FeatureWriter(path, key, provenance, table, WIDTH, tokens, kept) as store:
+        rng = np.random.default_rng(len(table))
+        values = rng.standard_normal((len(table), 10, WIDTH)).astype(np.float32) if model else None
+        index = np.sort(rng.permuted(np.tile(np.arange(16), (len(table), 1)), axis=1)[:, :9]) if model else None
+        store.write(table.id, [""] * len(table), ret, values, index)
+        return store.finish()
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    return ModelSpec.parse(str(checkpoint.save(build(SELECTING), path)))
+
+
+@pytest.fixture
+def stores(tmp_path: Path, network: ModelSpec) -> tuple[Path, Path]:
+    rng = np.random.default_rng(0)
+    ret = [rng.standard_normal((n, WIDTH)).astype(np.float32) for n in (QUERIES, PHOTOS)]
+    return (
+        write(tmp_path / "sketches.h5", items(0, QUERIES, 1), network, ret[0]),
+        write(tmp_path / "photos.h5", items(1, PHOTOS, 2), network, ret[1]),
+    )
+
+
+def rank(stores: tuple[Path, Path], **options: object) -> tuple[np.ndarray, np.ndarray]:
+    output = stores[0].with_name("-".join(["ranking", *(f"{k}{v}" for k, v in options.items())]) + ".h5")
+    result = match.run(*stores, output, match.MatchOptions(**options), device="cpu")  # type: ignore[arg-type]
+    with open_ranking(result.path) as ranking:
+        return ranking.indices[:], ranking.scores[:]
+
+
+def read_ret(stores: tuple[Path, Path]) -> list[np.ndarray]:
+    import h5py
+
+    return [h5py.File(path)["ret"][:].astype(np.float64) for path in stores]
+
+
+@pytest.mark.parametrize("center", [False, True])
+def test_by_ret_is_the_cosine(stores: tuple[Path, Path], center: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = read_ret(stores)
+    if center:
+        vectors = [x - x.mean(0) for x in vectors]
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in vectors]
+    monkeypatch.setattr(match, "CENTRE_FROM", 5)
+    indices, scores = rank(stores, by="ret", center=center)
+    expected = unit[0] @ unit[1].T
+    np.testing.assert_array_equal(indices, np.argsort(-expected, axis=1))
+    np.testing.assert_allclose(scores, np.take_along_axis(expected, indices.astype(int), 1), atol=1e-6)
+
+
+def test_relation_scores_are_the_networks(stores: tuple[Path, Path], network: ModelSpec) -> None:
+    """Blocked scoring gives what the network says of each pair alone."""
+    indices, scores = rank(stores, by="rn")
+    assert network.file is not None
+    model: ZSENetwork = checkpoint.load(network.file)[0]
+    import h5py
+
+    with h5py.File(stores[0]) as s, h5py.File(stores[1]) as p, torch.inference_mode():
+        for row, column in [(0, 0), (6, 22), (3, 11)]:
+            one = [
+                model.prepare(
+                    torch.from_numpy(f["tokens"][i : i + 1]).float(),
+                    torch.from_numpy(f["index"][i : i + 1]).long(),
+                    role,
+                )
+                for f, i, role in ((s, row, "sketch"), (p, column, "photo"))
+            ]
+            expected = model.score_prepared(*one).relation.item()
+            assert scores[row][indices[row] == column].item() == pytest.approx(expected, abs=1e-6)
+    assert (np.diff(scores, axis=1) <= 0).all()
+
+
+@pytest.mark.parametrize("shortlist", [PHOTOS, PHOTOS + 5])
+@pytest.mark.parametrize("ignore", [None, "family"])
+def test_cascade_over_everything_is_rn(stores: tuple[Path, Path], shortlist: int, ignore: str | None) -> None:
+    exact = rank(stores, by="rn", ignore_same=ignore)
+    cascade = rank(stores, by="cascade", shortlist=shortlist, ignore_same=ignore)
+    np.testing.assert_array_equal(exact[0], cascade[0])
+    np.testing.assert_array_equal(exact[1], cascade[1])
+
+
+def test_cascade_reranks_its_shortlist_only(stores: tuple[Path, Path]) -> None:
+    """The first K are the K best by [Ret], in the order of their relation scores; the rest stand as by [Ret]."""
+    by_ret, cosine = rank(stores, by="ret")
+    by_rn, relation_scores = rank(stores, by="rn")
+    indices, scores = rank(stores, by="cascade", shortlist=5)
+    for row in range(QUERIES):
+        best = set(by_ret[row, :5])
+        assert list(indices[row, :5]) == [i for i in by_rn[row] if i in best]
+        assert list(indices[row, 5:]) == list(by_ret[row, 5:])
+        np.testing.assert_array_equal(scores[row, :5], relation_scores[row][np.isin(by_rn[row], list(best))])
+        np.testing.assert_allclose(scores[row, 5:], cosine[row, 5:] - 2, atol=1e-6)
+
+
+def test_each_picture_is_prepared_once(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Q, K and V are computed once a picture, however many pairs and blocks there are."""
+    prepared: dict[str, int] = {"sketch": 0, "photo": 0}
+    original = ZSENetwork.prepare
+
+    def count(self: ZSENetwork, tokens: torch.Tensor, index: torch.Tensor, role: str) -> object:
+        prepared[role] += len(tokens)
+        return original(self, tokens, index, role)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ZSENetwork, "prepare", count)
+    monkeypatch.setattr(match, "QUERIES_AT_ONCE", 2)
+    monkeypatch.setattr(relation, "PHOTOS_AT_ONCE", 4)
+    rank(stores, by="rn")
+    assert prepared == {"sketch": QUERIES, "photo": PHOTOS}
+
+
+@pytest.mark.parametrize("by", ["ret", "rn", "cascade"])
+def test_blocks_do_not_matter(stores: tuple[Path, Path], by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = rank(stores, by=by, shortlist=6)
+    monkeypatch.setattr(match, "QUERIES_AT_ONCE", 3)
+    monkeypatch.setattr(relation, "PHOTOS_AT_ONCE", 5)
+    monkeypatch.setattr(relation, "CACHE_BYTES", 0)
+    blocked = rank(stores, by=by, shortlist=6, depth=PHOTOS)  # another name, the same ranking
+    np.testing.assert_array_equal(whole[0], blocked[0])
+    np.testing.assert_allclose(whole[1], blocked[1], atol=1e-6)
+
+
+def test_left_out_pairs(stores: tuple[Path, Path]) -> None:
+    """Pairs of one family are nowhere in the ranking; pictures without a family are never left out."""
+    query, gallery = items(0, QUERIES, 1), items(1, PHOTOS, 2)
+    indices, scores = rank(stores, by="ret", ignore_same="family")
+    full, _ = rank(stores, by="ret")
+    names = [[c.names[i] if i >= 0 else None for i in c.codes] for c in (query.family, gallery.family)]
+    for row in range(QUERIES):
+        expected = [i for i in full[row] if names[0][row] is None or names[0][row] != names[1][i]]
+        assert list(indices[row][indices[row] >= 0]) == expected
+        assert np.isnan(scores[row, len(expected) :]).all()
+        assert (indices[row, len(expected) :] == -1).all()
+
+
+def test_ties_go_to_the_lower_index(tmp_path: Path) -> None:
+    ret = np.ones((4, WIDTH), np.float32)
+    photos = write(tmp_path / "photos.h5", items(1, 4, 2), None, ret)
+    sketches = write(tmp_path / "sketches.h5", items(0, 2, 1), None, ret[:2])
+    indices, _ = rank((sketches, photos), by="ret")
+    assert indices.tolist() == [[0, 1, 2, 3]] * 2
+
+
+def test_depth_cuts(stores: tuple[Path, Path]) -> None:
+    full, cut = rank(stores, by="ret"), rank(stores, by="ret", depth=4)
+    np.testing.assert_array_equal(full[0][:, :4], cut[0])
+
+
+def test_up_to_date(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second run computes nothing; a shortlist is no reason to rank by [Ret] again, the depth is."""
+    output, options = stores[0].with_name("r.h5"), match.MatchOptions(by="ret")
+    assert match.run(*stores, output, options).fresh
+    monkeypatch.setattr(match, "_Ranker", None)
+    assert not match.run(*stores, output, options).fresh
+    assert not match.run(*stores, output, match.MatchOptions(by="ret", shortlist=7)).fresh
+    with pytest.raises(UsageError, match="already holds"):
+        match.run(*stores, output, match.MatchOptions(by="ret", depth=2), overwrite=False)
+
+
+def test_resumes_where_it_stopped(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = rank(stores, by="ret")
+    monkeypatch.setattr(match, "QUERIES_AT_ONCE", 2)
+    ranked: list[int] = []
+    original = match._Ranker.rank
+
+    def stop_at_4(self: object, start: int, stop: int, advance: object) -> object:
+        if start == 4 and 4 not in ranked:
+            ranked.append(start)
+            raise KeyboardInterrupt
+        ranked.append(start)
+        return original(self, start, stop, advance)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(match._Ranker, "rank", stop_at_4)
+    with pytest.raises(KeyboardInterrupt):
+        rank(stores, by="ret", shortlist=9)
+    again = rank(stores, by="ret", shortlist=9)
+    assert ranked == [0, 2, 4, 4, 6]  # the committed blocks are not ranked again
+    np.testing.assert_array_equal(whole[0], again[0])
+
+
+def test_what_cannot_be_matched(stores: tuple[Path, Path], tmp_path: Path, network: ModelSpec) -> None:
+    ret = np.ones((PHOTOS, WIDTH), np.float32)
+    plain = write(tmp_path / "plain.h5", items(1, PHOTOS, 2), None, ret)
+    for pair, options, says in [
+        ((stores[0], plain), {"by": "ret"}, "different models"),
+        ((stores[1], stores[1]), {"by": "ret"}, "holds no sketch"),
+        ((stores[0], stores[0]), {"by": "ret"}, "holds no photo"),
+    ]:
+        with pytest.raises(StoreError, match=says):
+            rank(pair, **options)
+    sketches = write(tmp_path / "plain-sketches.h5", items(0, 2, 1), None, ret[:2])
+    with pytest.raises(StoreError, match="no relation network") as error:
+        rank((sketches, plain), by="rn")
+    assert "--by ret" in error.value.hint
+    with pytest.raises(UsageError, match="--center"):
+        rank((sketches, plain), by="ret", center=True)
+    with pytest.raises(UsageError, match="no such column"):
+        match.MatchOptions(ignore_same="familly")
+
+
+def test_another_model_than_the_stores(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    other = ModelSpec.parse(str(checkpoint.save(build(SELECTING, seed=1), tmp_path / "other.safetensors")))
+    with pytest.raises(StoreError, match="is not the model"):
+        match.run(*stores, tmp_path / "r.h5", match.MatchOptions(by="rn"), model=other, device="cpu")
+
+
+def test_a_score_that_is_no_number(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    original = ZSENetwork.score_prepared
+
+    def broken(self: ZSENetwork, *pair: object) -> object:
+        score = original(self, *pair)  # type: ignore[arg-type]
+        score.logit[0] = torch.nan
+        return score
+
+    monkeypatch.setattr(ZSENetwork, "score_prepared", broken)
+    with pytest.raises(ZseError, match=r"0/0 and 1/0"):
+        rank(stores, by="rn")

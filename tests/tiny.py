@@ -1,0 +1,25 @@
+"""A whole network small enough for a test."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from zsecli.data.preprocess import Preprocess
+from zsecli.model.config import BackboneConfig, CrossAttentionConfig, ModelConfig, RelationConfig, SelectionConfig
+from zsecli.model.network import ZSENetwork
+
+TINY = ModelConfig(
+    preset="tiny",
+    backbone=BackboneConfig(kind="hybrid", name="tf_efficientnet_lite0", image_size=64, width=32, depth=4, heads=2),
+    cross_attention=CrossAttentionConfig(heads=2, hidden=32),
+    relation=RelationConfig(hidden=(16, 8)),
+    preprocess=Preprocess(size=64),
+)
+SELECTING = replace(TINY, selection=SelectionConfig(rate=0.7, blocks=(1, 3)))
+
+
+def build(settings: ModelConfig, seed: int = 0) -> ZSENetwork:
+    torch.manual_seed(seed)
+    return ZSENetwork(settings).eval()
