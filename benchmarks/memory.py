@@ -62,24 +62,24 @@ def main(count: int = 200) -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         folders = [pictures(root / str(n), n) for n in (count, 10 * count)]
-        backbone = f"frozen:resnet18={random_backbone(root / 'resnet18.safetensors')}"
-        for model in ("pixels", backbone):
+        models = {"pixels": "pixels", "small.safetensors": str(network(root / "small.safetensors"))}
+        for title, model in models.items():
             options = ("--model", model, "--modality", "photo", "--overwrite", "-o", str(root / "features.h5"))
-            row(f"zse embed --model {model.split('=')[0]}", count, [peak("embed", str(f), *options) for f in folders])
+            row(f"zse embed --model {title}", count, [peak("embed", str(f), *options) for f in folders])
         photos = features(root / "photos.h5", 1, GALLERY)
         stores = [features(root / f"sketches{n}.h5", 0, n) for n in (count, 10 * count)]
         options = (str(photos), "--by", "ret", "--overwrite", "-o", str(root / "ranking.h5"))
         row(f"zse match --by ret, {GALLERY} photos", count, [peak("match", str(s), *options) for s in stores])
 
 
-def random_backbone(path: Path) -> Path:
-    """Weights of a network nobody trained: memory does not care.
+def network(path: Path) -> Path:
+    """A checkpoint nobody trained: memory does not care.
 
     Made by a process of its own: what this one holds would count as its children's peak.
     """
     code = (
-        "import sys, timm; from safetensors.torch import save_file; state = timm.create_model('resnet18').state_dict();"
-        "save_file({k: v for k, v in state.items() if 'num_batches' not in k}, sys.argv[1])"
+        "import sys, pathlib; from zsecli.model import checkpoint, config, network;"
+        "checkpoint.save(network.ZSENetwork(config.preset('small')), pathlib.Path(sys.argv[1]))"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
     return path

@@ -160,7 +160,9 @@ def test_reports(tmp_path: Path) -> None:
     per_query = read["protocols"]["zs-intra/all"]["per_query"]
     mean = read["protocols"]["zs-intra/all"]["mean"]["mean reciprocal rank"]["value"]
     assert np.mean([q["reciprocal rank"] for q in per_query]) == pytest.approx(mean)
-    with pytest.raises(UsageError, match="is there already"):
+    write_json(report, output, overwrite=False)  # the same again is no harm
+    output.write_text("something else")
+    with pytest.raises(UsageError, match="already holds"):
         write_json(report, output, overwrite=False)
 
 

@@ -373,3 +373,21 @@ def test_unknown_preset() -> None:
     with pytest.raises(UsageError) as error:
         config.preset("smal")
     assert "small" in error.value.hint
+
+
+def test_the_documented_interface(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The Python example of docs/model.md runs, and prints the shapes that it says."""
+    text = (Path(__file__).parents[1] / "docs/model.md").read_text("utf-8")
+    code = text.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    shapes = [part.split(")")[0] for part in capsys.readouterr().out.split("torch.Size(")[1:]]
+    said = [
+        part.split(")")[0]
+        for line in code.splitlines()
+        if "  # (" in line
+        for part in line.split("  # ")[1].split("(")[1:]
+    ]
+    assert [s.strip("[]") for s in shapes] == [s.rstrip(",") for s in said]

@@ -69,7 +69,7 @@ class HogEmbedder:
         try:
             from skimage.feature import hog
         except ImportError as error:
-            raise ZseError("the hog baseline needs scikit-image", "pip install 'zse[hog]'") from error
+            raise ZseError("the hog baseline needs scikit-image", "pip install scikit-image") from error
         self.hog = hog
         self.preprocess = Preprocess(128, interpolation="bilinear")
         self.width = len(hog(np.zeros((128, 128)), **CELLS))

@@ -49,10 +49,6 @@ class Prepared(NamedTuple):
     def rows(self, at: slice | Tensor) -> Prepared:
         return self._map(lambda x: x[at])
 
-    def repeat(self, times: int) -> Prepared:
-        """One picture seen `times` times, without a copy."""
-        return self._map(lambda x: x.expand(times, *x.shape[1:]))
-
     @staticmethod
     def cat(parts: Sequence[Prepared]) -> Prepared:
         """The pictures of all `parts`, in order."""

@@ -15,7 +15,7 @@ from zsecli.model.network import ZSENetwork
 from zsecli.store.features import Features
 from zsecli.store.items import Ints
 
-PHOTOS_AT_ONCE = 32
+PHOTOS_AT_ONCE = PAIRS_AT_ONCE = 32
 CACHE_BYTES = 2 * 1024**3
 
 
@@ -44,16 +44,12 @@ class RelationScorer:
         sketches = self._prepare(self.sketches, np.arange(start, stop), "sketch")
         scores = np.full(wanted.shape, np.nan, np.float32)
         for columns, photos in self._photos(np.flatnonzero(wanted.any(0))):
-            for row in range(stop - start):
-                of = np.flatnonzero(wanted[row, columns])
-                if not len(of):
-                    continue
-                some = photos if len(of) == len(columns) else photos.rows(torch.from_numpy(of))
-                relation = self.network.score_prepared(
-                    sketches.rows(slice(row, row + 1)).repeat(len(of)), some
-                ).relation
-                scores[row, columns[of]] = relation.float().cpu().numpy()
-                advance(len(of))
+            pairs = np.argwhere(wanted[:, columns])
+            for first in range(0, len(pairs), PAIRS_AT_ONCE):
+                rows, of = pairs[first : first + PAIRS_AT_ONCE].T
+                some = sketches.rows(torch.from_numpy(rows)), photos.rows(torch.from_numpy(of))
+                scores[rows, columns[of]] = self.network.score_prepared(*some).relation.float().cpu().numpy()
+                advance(len(rows))
         bad = np.argwhere(wanted & np.isnan(scores))
         if len(bad):
             row, column = bad[0]
