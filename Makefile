@@ -25,8 +25,9 @@ lint: .venv/done ## check style and types
 	$(BIN)/mypy
 
 .PHONY: bench
-bench: .venv/done ## measure the peak memory of embed and match against the number of pictures
-	$(BIN)/python benchmarks/memory.py
+bench: .venv/done ## make docs/performance.md: what embed and match take
+	$(BIN)/python benchmarks/memory.py > docs/performance.md.new
+	mv docs/performance.md.new docs/performance.md
 
 .PHONY: results
 results: .venv/done ## make docs/results.md from the pictures of PICTURES and the backbone in WEIGHTS

@@ -141,7 +141,7 @@ def test_trec_files(tmp_path: Path, split: str) -> None:
     """Another tool, reading our files, finds our numbers."""
     path, *_ = write(tmp_path / "ranking.h5", "family")
     for part in evaluate.run(path, split).protocols:
-        run_file, qrels_file = trec.write(path, part.protocol, tmp_path / "trec")
+        run_file, qrels_file = trec.write(path, part.protocol, tmp_path / "trec", overwrite=False)
         with run_file.open() as run, qrels_file.open() as qrels:
             judge = pytrec_eval.RelevanceEvaluator(pytrec_eval.parse_qrel(qrels), {"map", "recip_rank", "success_5"})
             theirs = judge.evaluate(pytrec_eval.parse_run(run))

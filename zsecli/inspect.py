@@ -11,7 +11,7 @@ import numpy as np
 
 from zsecli.errors import StoreError
 from zsecli.store.dataset import read_dataset
-from zsecli.store.features import open_features
+from zsecli.store.features import open_features, skipped_in
 from zsecli.store.header import open_store, partial_path, read_header
 from zsecli.store.items import PARTS, Items
 from zsecli.store.ranking import open_ranking
@@ -27,6 +27,8 @@ def describe(path: Path) -> dict[str, Any]:
     """
     if path.suffix in (".safetensors", ".pth", ".pt"):
         return {"file": str(path), "kind": "checkpoint", "bytes": _size(path), **_checkpoint(path)}
+    if path.is_dir():
+        raise StoreError(f"{path}: is a folder", "give a store or a checkpoint")
     with open_store(path) as file:
         header = read_header(file, path)
         kind = header.schema
@@ -68,13 +70,7 @@ def _dataset(path: Path) -> dict[str, Any]:
 
 def _features(path: Path) -> dict[str, Any]:
     with open_features(path) as features:
-        skipped = [
-            f"{n}: {why}"
-            for n, why in zip(
-                Items.read(features.file["items"], path).id, features.file["skipped"].asstr()[:], strict=True
-            )
-            if why
-        ]
+        skipped = [f"{name}: {why}" for name, why in skipped_in(path)]
         return {
             **_items(features.items),
             "width": features.width,

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 
 from zsecli import console
+from zsecli.data.hashing import changed_files
 from zsecli.data.listing import items_of
 from zsecli.errors import StoreError, UsageError, ZseError, nearest
 from zsecli.model.spec import HELP, ModelSpec
@@ -84,6 +85,8 @@ def embed_dataset(
         items = items.take(np.flatnonzero(items.part == PARTS.index(part)))
     if not len(items):
         raise ZseError(f"{store}: has no {part} pictures", "--part all takes every picture")
+    if different := changed_files(dataset.root, dataset.known()):
+        raise embed.changed(dataset.root / different[0])
     console.note(f"{dataset.name}: {len(items)} of {len(dataset.items)} pictures ({part})")
     target = output or workspace.features(dataset.name, spec.tag(), part)
     assert dataset.header is not None
@@ -145,7 +148,8 @@ def match_stores(
     name = sketches.stem if sketches == photos else f"{sketches.stem}--{photos.stem}"
     target = output or workspace.root / "rankings" / f"{name}.{options.tag}.h5"
     if compute.dry_run:
-        console.plan(f"to rank {photos} for {sketches} by {options.by}, into {target}")
+        done = sketches.is_file() and photos.is_file() and match.is_done(sketches, photos, target, options)
+        console.plan(f"{'up to date' if done else 'to rank'}: {photos} for {sketches} by {options.by}, into {target}")
         return match.MatchResult(target, False)
     with console.progress("pairs") as progress:
         result = match.run(
@@ -173,6 +177,8 @@ def rank_dataset(
     overwrite: bool = True,
 ) -> tuple[match.MatchResult, list[tuple[str, str]]]:
     """The ranking of a prepared data set's unseen part, embedding it first where that is still to do."""
+    if options.by != "ret" and not spec.has_relation:
+        raise match.no_relation(spec.text)
     store = workspace.find_dataset(data)
     features = embed_dataset(workspace, store, spec, "unseen", compute)
     ranking = match_stores(workspace, features.path, features.path, options, compute, spec, output, overwrite)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,6 @@ class Workspace:
 
     def features(self, name: str, model: str, part: str) -> Path:
         return self.root / "features" / f"{_plain(name)}.{part}.{_plain(model)}.h5"
-
-    def ranking(self, name: str, model: str, how: str) -> Path:
-        return self.root / "rankings" / f"{_plain(name)}.{_plain(model)}.{_plain(how)}.h5"
 
     def find_dataset(self, name: str | None) -> Path:
         """The dataset store called `name`, or the one prepared last.
@@ -45,6 +43,12 @@ class Workspace:
                 f"no data set is prepared in {self.root}", "zse prepare demo, or zse prepare folder YOUR_FOLDER"
             )
         return stores[-1]
+
+    def make_newest(self, store: Path) -> None:
+        """Let a dataset store that is prepared again, and has not changed, be the one prepared last."""
+        stores = self._stores("datasets")
+        if store in stores[:-1]:
+            os.utime(store)
 
     def newest_checkpoint(self) -> Path | None:
         found = sorted((self.root / "models").glob("*.safetensors"), key=lambda p: p.stat().st_mtime_ns)

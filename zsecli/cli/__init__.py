@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -10,20 +12,21 @@ import typer
 from zsecli import __version__, console
 from zsecli.cli.embed import embed
 from zsecli.cli.evaluate import evaluate
+from zsecli.cli.failures import explain
+from zsecli.cli.help import Command
 from zsecli.cli.inspect import inspect
 from zsecli.cli.match import match
 from zsecli.cli.prepare import prepare
-from zsecli.errors import INTERRUPTED, ZseError
+from zsecli.errors import DONE, FAILED, INTERRUPTED, USAGE
 
 app = typer.Typer(
     name="zse",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for command in (prepare, embed, match, evaluate, inspect):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 def _version(value: bool) -> None:
@@ -32,8 +35,9 @@ def _version(value: bool) -> None:
         raise typer.Exit()
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
@@ -49,23 +53,56 @@ def root(
     \b
       zse embed photos/ -o photos.h5
       zse embed sketch.png | zse match - photos.h5 --top 5 --format tsv
+
+    Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage,
+    3 a store or checkpoint that cannot be used, 4 done but some inputs were skipped, 130 interrupted.
     """
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(USAGE)
 
 
 def main() -> None:
-    """Run the command line; a ZseError becomes two lines and its exit code."""
+    """Run the command line; whatever goes wrong becomes two lines and an exit code."""
+    _streams()
     try:
-        app()
+        code = app(prog_name="zse", standalone_mode=False) or DONE
+        sys.stdout.flush()  # a full disk or a closed pipe shows here, not in the interpreter's last breath
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
+    except BrokenPipeError:
+        code = FAILED
     except Exception as error:
-        if console.debug:
-            raise
-        if not isinstance(error, ZseError):
-            error = ZseError(
-                f"{type(error).__name__}: {error}", "this is a fault of zse, please report it; --debug shows where"
-            )
-        print(f"error: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        sys.exit(error.code)
+        code = _report(error)
+    _drop_output()
+    if code == INTERRUPTED:
+        print("interrupted: the same command goes on from what is done", file=sys.stderr)
+    sys.exit(code)
+
+
+def _streams() -> None:
+    """Streams for a process that was started without some; names in bytes that are no text pass as they are."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    for stream in (sys.stdin, sys.stdout):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="surrogateescape")
+
+
+def _drop_output() -> None:
+    """Send what stdout could not take nowhere, or Python would complain of it once more at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _report(error: Exception) -> int:
+    if console.debug:
+        traceback.print_exception(error)
+    explained = explain(error)
+    print(f"error: {explained.message}", file=sys.stderr)
+    if explained.hint:
+        print(f"hint: {explained.hint}", file=sys.stderr)
+    return explained.code

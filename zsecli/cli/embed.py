@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,22 +15,38 @@ from zsecli.cli.results import finish
 from zsecli.errors import UsageError
 from zsecli.workspace import Workspace
 
+PARTS, MODALITIES = ("unseen", "seen", "all"), ("sketch", "photo", "auto")
+
 
 def embed(
+    context: typer.Context,
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[INPUT]...",
-            help="Dataset store (.h5), pictures, folders, or - for a list on stdin. Default: the newest data set.",
+            metavar="INPUT",
+            help="A dataset store, or pictures, folders, and - for a list on stdin, one a line or ended by zero bytes. "
+            "Default: the data set prepared last.",
         ),
     ] = None,
     model: opt.Model = None,
     data: opt.Data = None,
     part: Annotated[
-        str, typer.Option("--part", help="Part of a data set: unseen (what benchmarks evaluate), seen, or all.")
+        str,
+        typer.Option(
+            "--part",
+            metavar="|".join(PARTS),
+            help="Part of a data set; unseen is what benchmarks evaluate.",
+            callback=opt.one_of(*PARTS),
+        ),
     ] = "unseen",
     modality: Annotated[
-        str, typer.Option("--modality", help="What single pictures are: sketch, photo, or auto (each is looked at).")
+        str,
+        typer.Option(
+            "--modality",
+            metavar="|".join(MODALITIES),
+            help="What pictures without a data set are; auto: each is looked at.",
+            callback=opt.one_of(*MODALITIES),
+        ),
     ] = "auto",
     output: opt.Output = None,
     overwrite: opt.Overwrite = False,
@@ -42,46 +60,81 @@ def embed(
     debug: opt.Debug = False,
     config: opt.Config = None,
 ) -> None:
-    """Compute tokens and [Ret] of pictures into a feature store.
+    """Compute the features of pictures, [Ret] and tokens, into a feature store.
 
     \b
       zse embed
       zse embed sketch.png photos/ --model checkpoint.safetensors
       find pictures -name '*.jpg' | zse embed - --modality photo
 
-    A store that holds just these features already is left as it is; a run that was stopped goes on.
+    [Ret] is one vector for the whole picture, a token one for a place in it. A store that holds just
+    these features already is left as it is; a run that was stopped goes on. Files that cannot be read
+    are listed and left out, and the exit code is 4.
     """
     from zsecli import pipeline
     from zsecli.data.listing import find
-    from zsecli.store.items import MODALITIES, PARTS
 
-    opt.choice(part, "--part", (*PARTS, "all"))
-    opt.choice(modality, "--modality", (*MODALITIES, "auto"))
     ws, compute = Workspace(workspace), pipeline.Compute(device, batch_size, workers, dry_run)
-    stores = [Path(i) for i in inputs or [] if Path(i).suffix == ".h5"]
-    if len(stores) > 1 or (stores and len(inputs or []) > 1):
-        raise UsageError("one dataset store at a time, and no pictures beside it", "run zse embed once for each")
-    spec = pipeline.model_of(ws, model)
-    if stores or not inputs:
-        store = stores[0] if stores else ws.find_dataset(data)
+    skipped: list[tuple[str, str]] = []
+    store = _only_store(inputs or [])
+    if store or not inputs:
+        opt.refuse(context, ("modality",), "has no say in a data set", "its pictures are sketches and photos already")
+        if store:
+            opt.refuse(context, ("data",), "names another data set", "leave out one of the two")
+            opt.apart(output, store)
+        spec = pipeline.model_of(ws, model)
+        store = store or ws.find_dataset(data)
         result = pipeline.embed_dataset(ws, store, spec, part, compute, output, overwrite)
+        others = ""
     else:
-        listed = [Path(p) for i in inputs for p in (_list() if i == "-" else [i])]
-        result = pipeline.embed_pictures(ws, find(listed), spec, modality, compute, output, overwrite)
-    finish(
-        result.path,
-        result.fresh,
-        result.skipped,
-        as_json,
-        "zse match" if stores or not inputs else f"zse match SKETCHES {result.path} --top 5",
-    )
+        opt.refuse(context, ("data", "part"), "has no say in single pictures", "leave out the pictures, or the option")
+        spec = pipeline.model_of(ws, model)
+        names, skipped = _named(find([Path(p) for i in inputs for p in (_list() if i == "-" else [i])]))
+        opt.apart(output, *map(Path, names))
+        result = pipeline.embed_pictures(ws, names, spec, modality, compute, output, overwrite)
+        others = " PHOTOS.h5 --top 5"
+    if not dry_run:
+        hint = f"zse match {shlex.quote(str(result.path))}{others}"
+        finish(result.path, result.fresh, skipped + result.skipped, as_json, hint)
+
+
+def _only_store(inputs: list[str]) -> Path | None:
+    """The dataset store among the inputs, which then is the only one; None where all are pictures."""
+    if "" in inputs:
+        raise UsageError("an input is empty text", "give . for the folder you are in")
+    stores = [path for path in map(Path, inputs) if path.suffix == ".h5" or _is_hdf5(path)]
+    if stores and len(inputs) > 1:
+        raise UsageError(f"{stores[0]}: a dataset store is embedded by itself", "run zse embed once for each input")
+    return stores[0] if stores else None
+
+
+def _is_hdf5(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(8) == b"\x89HDF\r\n\x1a\n"
+    except OSError:
+        return False
+
+
+def _named(paths: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The paths that a store can name, and (path, reason) of the others."""
+    good, bad = [], []
+    for path in paths:
+        try:
+            path.encode()
+            good.append(path)
+        except UnicodeEncodeError:
+            bad.append((path.encode(errors="surrogateescape").decode(errors="replace"), "its name is not UTF-8"))
+    return good, bad
 
 
 def _list() -> list[str]:
-    """Paths on stdin, one a line."""
+    """Paths on stdin, one a line, or each with a zero byte behind it (`find -print0`)."""
     if sys.stdin.isatty():
         raise UsageError(
             "- reads a list of pictures from stdin, and nothing is piped in",
             "find pictures -name '*.jpg' | zse embed -",
         )
-    return [line for line in sys.stdin.read().splitlines() if line.strip()]
+    text = os.fsdecode(sys.stdin.buffer.read())  # a name may be any bytes
+    lines = text.split("\0") if "\0" in text else [line.removesuffix("\r") for line in text.split("\n")]
+    return [line for line in lines if line.strip()]

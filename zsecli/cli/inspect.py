@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,19 +11,21 @@ from zsecli.cli import options as opt
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A store or a checkpoint.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A store or a checkpoint; - for its path on stdin.")],
     as_json: opt.Json = False,
     debug: opt.Debug = False,
     config: opt.Config = None,
 ) -> None:
     """Say what a file is, what made it, and from what.
 
-    zse inspect zse/datasets/demo.h5
-    zse inspect checkpoint.safetensors --json
+    \b
+      zse inspect zse/datasets/demo.h5
+      zse inspect checkpoint.safetensors --json
+      zse match | zse inspect -
     """
     from zsecli.inspect import describe
 
-    about = describe(file)
+    about = describe(opt.store_path(file))
     if as_json:
         print(json.dumps(about, ensure_ascii=False))
     else:
@@ -40,4 +41,4 @@ def _show(about: dict[str, object], indent: int = 0) -> None:
                 _show(value, indent + 2)
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            print(f"{' ' * indent}{key:<{width}}  {text}")
+            print(f"{' ' * indent}{key:<{width}}  {text or '-'}")

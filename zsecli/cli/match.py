@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,30 +12,47 @@ import typer
 from zsecli import console
 from zsecli.cli import options as opt
 from zsecli.cli.results import end, finish
-from zsecli.errors import UsageError
+from zsecli.errors import StoreError
 from zsecli.workspace import Workspace
+
+FORMATS = ("tsv", "json")
 
 
 def match(
+    context: typer.Context,
     sketches: Annotated[
         str | None,
-        typer.Argument(help="Feature store with the sketches, or - for its path on stdin. Default: the data set's."),
+        typer.Argument(
+            metavar="SKETCHES",
+            help="Feature store with the sketches, or - for its path on stdin. Default: the data set's.",
+        ),
     ] = None,
     photos: Annotated[
-        str | None, typer.Argument(help="Feature store with the photos. Default: the same store.")
+        str | None,
+        typer.Argument(metavar="PHOTOS", help="Feature store with the photos, or -. Default: the same store."),
     ] = None,
     by: opt.By = None,
     shortlist: opt.Shortlist = 100,
     ignore_same: opt.IgnoreSame = None,
     center: opt.Center = False,
     depth: Annotated[
-        int, typer.Option("--depth", min=0, help="Photos to keep for a query; 0 keeps all, which evaluate needs.")
+        int,
+        typer.Option(
+            "--depth",
+            metavar="N",
+            min=0,
+            help="Photos to keep for a query; 0 keeps all, which most metrics of evaluate need.",
+        ),
     ] = 0,
-    top: Annotated[int, typer.Option("--top", min=1, help="Hits to show for a query.")] = 5,
+    top: Annotated[
+        int, typer.Option("--top", metavar="N", min=1, help="Hits to show for a query, on a terminal or by --format.")
+    ] = 5,
     output_format: Annotated[
         str | None,
         typer.Option(
             "--format",
+            metavar="|".join(FORMATS),
+            callback=opt.one_of(*FORMATS),
             help="Print the top hits instead of the path: tsv (query, rank, score, photo) or json (an object a line).",
         ),
     ] = None,
@@ -60,22 +78,25 @@ def match(
       zse embed sketch.png | zse match - photos.h5 --top 5 --format tsv
 
     Without stores, the data set prepared last is ranked, and embedded first where that is still to do.
+    In TSV, tabs, newlines and backslashes of a name are written with a backslash.
     """
     from zsecli import pipeline
     from zsecli.model.spec import ModelSpec
     from zsecli.retrieval.hits import print_hits, show_hits
 
-    opt.choice(output_format or "tsv", "--format", ("tsv", "json"))
     ws, compute = Workspace(workspace), pipeline.Compute(device, batch_size, workers, dry_run)
     if sketches is None:
         spec = pipeline.model_of(ws, model)
         options = pipeline.match_options(by, spec.has_relation, shortlist, ignore_same, center, depth)
         result, skipped = pipeline.rank_dataset(ws, data, spec, options, compute, output, overwrite)
     else:
-        first = _path(sketches)
-        second = Path(photos) if photos else first
+        opt.refuse(context, ("data",), "has no say in stores that are given", "leave out the stores, or --data")
+        first = _store(sketches)
+        second = _store(photos) if photos else first
+        opt.apart(output, first, second)
         options = pipeline.match_options(by, pipeline.can_relate(first), shortlist, ignore_same, center, depth)
-        chosen = ModelSpec.parse(model) if model else None
+        # the stores name their model: only one that is typed, not a default from elsewhere, takes its place
+        chosen = ModelSpec.parse(model) if model and opt.typed(context, "model") else None
         result, skipped = pipeline.match_stores(ws, first, second, options, compute, chosen, output, overwrite), []
     if dry_run:
         return
@@ -83,18 +104,18 @@ def match(
         print_hits(result.path, top, output_format)
         end(skipped)
         return
-    if sys.stdout.isatty() and not as_json and not console.quiet:
+    if sys.stdout.isatty() and console.talks() and not as_json:
         show_hits(result.path, top)
-    finish(result.path, result.fresh, skipped, as_json, "zse evaluate")
+    finish(result.path, result.fresh, skipped, as_json, f"zse evaluate {shlex.quote(str(result.path))}")
 
 
-def _path(text: str) -> Path:
-    if text != "-":
-        return Path(text)
-    line = "" if sys.stdin.isatty() else sys.stdin.readline().strip()
-    if not line:
-        raise UsageError(
-            "- reads the path of a feature store from stdin, and none came",
-            "zse embed sketch.png | zse match - photos.h5",
+def _store(text: str) -> Path:
+    """The path of a feature store; a picture or a folder is told its way."""
+    from zsecli.data.pictures import SUFFIXES
+
+    path = opt.store_path(text)
+    if path.is_dir() or path.suffix.lower() in SUFFIXES:
+        raise StoreError(
+            f"{path}: holds pictures, where a feature store is needed", f"zse embed {shlex.quote(str(path))} makes one"
         )
-    return Path(line)
+    return path

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import tomllib
+import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from zsecli import console
+from zsecli.cli.config import defaults
 from zsecli.errors import UsageError, nearest
 from zsecli.model.spec import HELP
 from zsecli.workspace import Workspace as _Workspace
+
+BY = ("ret", "rn", "cascade")
+COLUMNS = ("label", "instance", "family")
 
 
 def _quiet(value: bool) -> bool:
@@ -24,29 +30,28 @@ def _debug(value: bool) -> bool:
     return value
 
 
-def _config(context: typer.Context, value: Path | None) -> Path | None:
-    """Defaults of this command from its section of a TOML file; what is typed goes before them."""
-    if value is None:
-        return None
-    try:
-        sections = tomllib.loads(value.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{value}: {error}", "a TOML file with a section for each command, such as [embed]") from error
-    commands = list(context.parent.command.commands) if context.parent else []  # type: ignore[attr-defined]
-    for name, section in sections.items():
-        if name not in commands or not isinstance(section, dict):
-            raise UsageError(
-                f"{value}: [{name}] is no command{nearest(name, commands)}", f"sections: {', '.join(commands)}"
-            )
-    given = {key.replace("-", "_"): v for key, v in sections.get(context.info_name or "", {}).items()}
-    known = {p.name or "" for p in context.command.params} - {"config", "help"}
-    for key in given.keys() - known:
-        raise UsageError(
-            f"{value}: [{context.info_name}] has no option {key!r}{nearest(key, known)}",
-            f"options: {', '.join(sorted(known))}",
-        )
-    context.default_map = {**(context.default_map or {}), **given}
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|(cuda|mps|xpu)(:\d+)?", value):
+        raise UsageError(f"--device {value!r} is unknown", "choices: auto, cpu, cuda, cuda:0, cuda:1, ...")
     return value
+
+
+def one_of(*choices: str) -> Callable[[typer.CallbackParam, str | None], str | None]:
+    """A callback that lets an option take one of `choices` alone; UsageError otherwise."""
+
+    def check(param: typer.CallbackParam, value: str | None) -> str | None:
+        if value is not None and value not in choices:
+            raise UsageError(
+                f"{spelling(param)} {value!r} is unknown", f"choices: {', '.join(choices)}{nearest(value, choices)}"
+            )
+        return value
+
+    return check
+
+
+def spelling(param: typer.CallbackParam) -> str:
+    """What a user types for a parameter: `--name`; an argument's name."""
+    return max(param.opts, key=len)
 
 
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No notes and no progress.", callback=_quiet)]
@@ -59,57 +64,106 @@ Config = Annotated[
     typer.Option(
         "--config",
         metavar="FILE.toml",
-        help="Defaults from this file's section for the command.",
-        callback=_config,
+        help="Take defaults from this file: a section for each command, a key for each option.",
+        callback=defaults,
         is_eager=True,
     ),
 ]
 WorkspaceDir = Annotated[
-    Path, typer.Option("--workspace", envvar="ZSE_WORKSPACE", help="Where stores lie that are given no path.")
+    Path,
+    typer.Option(
+        "--workspace", metavar="FOLDER", envvar="ZSE_WORKSPACE", help="Where stores lie that are given no path."
+    ),
 ]
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write here instead of into the workspace.")]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE.h5", help="Write here instead of into the workspace.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what -o names, if it holds something else.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Say what would be done, and do nothing.")]
 Model = Annotated[
     str | None,
     typer.Option(
-        "--model", envvar="ZSE_MODEL", help=f"{HELP[0].upper()}{HELP[1:]}. Default: the workspace's newest checkpoint."
+        "--model",
+        metavar="MODEL",
+        envvar="ZSE_MODEL",
+        help=f"{HELP[0].upper()}{HELP[1:]}. Default: the workspace's newest checkpoint.",
     ),
 ]
-Device = Annotated[str, typer.Option("--device", envvar="ZSE_DEVICE", help="auto, cpu or cuda:0.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Pictures at once.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda:N",
+        envvar="ZSE_DEVICE",
+        help="Where the model runs; auto: on the GPU where there is one.",
+        callback=_device,
+    ),
+]
+BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Pictures at once.")]
 Workers = Annotated[
-    int, typer.Option("--workers", min=0, help="Processes that decode pictures; 0: none beside this one.")
+    int, typer.Option("--workers", metavar="N", min=0, help="Processes that decode pictures; 0: none beside this one.")
 ]
 Data = Annotated[
-    str | None, typer.Option("--data", help="A prepared data set, by its name. Default: the one prepared last.")
+    str | None,
+    typer.Option("--data", metavar="NAME", help="A prepared data set, by its name. Default: the one prepared last."),
 ]
 By = Annotated[
     str | None,
     typer.Option(
         "--by",
+        metavar="|".join(BY),
         help="ret: distance of [Ret]; rn: relation score of every pair; cascade: the best by [Ret], re-ranked by rn. "
         "Default: cascade where the model has a relation network, else ret.",
+        callback=one_of(*BY),
     ),
 ]
-Shortlist = Annotated[int, typer.Option("--shortlist", min=1, help="Photos a query that a cascade re-ranks.")]
+Shortlist = Annotated[
+    int, typer.Option("--shortlist", metavar="N", min=1, help="Photos a query that a cascade re-ranks.")
+]
 IgnoreSame = Annotated[
     str | None,
     typer.Option(
         "--ignore-same",
-        metavar="COLUMN",
-        help="Leave out pairs that agree in this column (label, instance, family): neither hit nor miss.",
+        metavar="|".join(COLUMNS),
+        help="Leave out pairs that agree in this column: neither hit nor miss.",
+        callback=one_of(*COLUMNS),
     ),
 ]
-Center = Annotated[bool, typer.Option("--center", help="Take each modality's mean [Ret] away first.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of everything drawn at random.")]
+Center = Annotated[
+    bool, typer.Option("--center/--no-center", show_default=False, help="Take each modality's mean [Ret] away first.")
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of everything drawn at random.")]
 
 DEFAULT_WORKSPACE = _Workspace().root
 
 
-def choice(value: str, name: str, choices: tuple[str, ...]) -> Any:
-    """`value` if it is one of `choices`; UsageError otherwise."""
-    if value not in choices:
-        raise UsageError(f"{name} {value!r} is unknown", f"choices: {', '.join(choices)}{nearest(value, choices)}")
-    return value
+def typed(context: typer.Context, name: str) -> bool:
+    """Whether the parameter stands in the command line itself: no default, no environment, no file."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def refuse(context: typer.Context, names: tuple[str, ...], why: str, hint: str) -> None:
+    """UsageError where one of the parameters `names` was typed, which would have no effect here."""
+    for param in context.command.params:
+        if param.name in names and typed(context, param.name or ""):
+            raise UsageError(f"{spelling(param)} {why}", hint)  # type: ignore[arg-type]
+
+
+def apart(output: Path | None, *inputs: Path) -> None:
+    """UsageError where the output would replace one of the inputs."""
+    if output is not None and any(output.resolve() == path.resolve() for path in inputs):
+        raise UsageError(f"-o {output}: is an input of this command", "give another name with -o")
+
+
+def store_path(text: str) -> Path:
+    """The path of a store: `text`, or the next line of stdin where that is `-`."""
+    if text != "-":
+        return Path(text)
+    line = "" if sys.stdin.isatty() else sys.stdin.readline().removesuffix("\n")
+    if not line:
+        raise UsageError(
+            "- reads the path of a store from stdin, and none came", "zse embed sketch.png | zse match - photos.h5"
+        )
+    return Path(line)

@@ -27,8 +27,10 @@ class Entry:
     part: str | None = "unseen"
 
 
-def read_tree(root: Path, rule: str, unseen: Iterable[str] | None = None) -> tuple[list[Entry], list[str]]:
-    """Entries of a tree, and the files in it that are no pictures by their names.
+def read_tree(root: Path, rule: str, unseen: Iterable[str] | None = None) -> tuple[list[Entry], list[str], list[str]]:
+    """Entries of a tree, the files among them that are no pictures by their names, and the pictures elsewhere in it.
+
+    What begins with a dot is left alone.
 
     Args:
         rule: how a name says its instance, see `instance_of`.
@@ -44,10 +46,17 @@ def read_tree(root: Path, rule: str, unseen: Iterable[str] | None = None) -> tup
             f"{root}: needs the folders sketch/CLASS/ and photo/CLASS/ (found: {here or 'nothing'})",
             "pictures without classes need no preparing: zse embed FOLDER",
         )
-    files = {
-        m: sorted(f for f in folder.glob("*/*") if f.is_file() and not f.name.startswith("."))
-        for m, folder in folders.items()
-    }
+    files: dict[str, list[Path]] = {m: [] for m in MODALITIES}
+    strays = []
+    for modality, folder in folders.items():
+        for file in sorted({*folder.glob("*/*"), *folder.rglob("*")}):  # rglob follows no link to a folder, glob does
+            parts = file.relative_to(folder).parts
+            if file.is_dir() or any(part.startswith(".") for part in parts):
+                continue
+            if len(parts) == 2:
+                files[modality].append(file)
+            elif file.suffix.lower() in SUFFIXES:
+                strays.append(file.relative_to(root).as_posix())
     classes = {f.parent.name for found in files.values() for f in found}
     for name in unseen or ():
         if name not in classes:
@@ -55,19 +64,21 @@ def read_tree(root: Path, rule: str, unseen: Iterable[str] | None = None) -> tup
                 f"{root}: has no class {name!r}{nearest(name, classes)}",
                 "the list of unseen classes has one folder name a line",
             )
-    photos = {(f.parent.name, instance_of(f.stem, rule, None)) for f in files["photo"]}
+    photos: dict[str, set[str | None]] = {name: set() for name in classes}
+    for file in files["photo"]:
+        if file.suffix.lower() in SUFFIXES:
+            photos[file.parent.name].add(instance_of(file.stem, rule, None))
     entries, others = [], []
-    for modality, found in files.items():
+    for kind, found in files.items():
         for file in found:
             path, label = file.relative_to(root).as_posix(), file.parent.name
             if file.suffix.lower() not in SUFFIXES:
                 others.append(path)
                 continue
-            known = None if modality == "photo" else {i for c, i in photos if c == label} if rule == "auto" else None
-            instance = instance_of(file.stem, rule, known)
+            instance = instance_of(file.stem, rule, photos[label] if kind == "sketch" else None)
             part = "unseen" if unseen is None or label in unseen else "seen"
-            entries.append(Entry(path, modality, label, instance, part=part))
-    return entries, others
+            entries.append(Entry(path, kind, label, instance, part=part))
+    return entries, others, strays
 
 
 def instance_of(stem: str, rule: str, photos: set[str | None] | None) -> str | None:
@@ -75,19 +86,22 @@ def instance_of(stem: str, rule: str, photos: set[str | None] | None) -> str | N
 
     `underscores`: what precedes `__`. `dash`: what precedes the last `-`. `stem`: the whole name.
     `none`: nothing. `auto`: what precedes `__` where there is one; else a photo's whole name, and for
-    a sketch (`photos`: the instances of its class's photos) that name too if it is a photo's, else
-    what precedes the last `-`. Anything else is a regular expression whose first group is the instance.
+    a sketch (`photos`: the instances of its class's photos) that name too, unless it is no photo's and
+    what precedes the last `-` is one, or what follows it is a number. Anything else is a regular
+    expression whose first group is the instance.
     """
+    head, _, tail = stem.rpartition("-")
     if rule == "none":
         return None
     if rule == "stem":
         return stem
     if rule == "underscores" or (rule == "auto" and "__" in stem):
         return stem.split("__")[0]
-    if rule == "dash" or (rule == "auto" and photos is not None and stem not in photos):
-        return stem.rpartition("-")[0] or stem
+    if rule == "dash":
+        return head or stem
     if rule == "auto":
-        return stem
+        cut = photos is not None and stem not in photos and (head in photos or tail.isdecimal())
+        return head if head and cut else stem
     match = re.search(rule, stem)
     return match[1] if match else None
 
@@ -129,6 +143,8 @@ def read_manifest(manifest: Path, where: Mapping[str, str]) -> list[Entry]:
                         f"its columns: {', '.join(columns)}",
                     )
             rows = [(reader.line_num, row) for row in reader if all(row[c] == v for c, v in where.items())]
+    except OSError as error:
+        raise ZseError(f"{manifest}: {error.strerror}", "give a CSV file that can be read") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ZseError(f"{manifest}: not a CSV file in UTF-8: {error}", "save it as CSV UTF-8") from error
     if not rows:
@@ -144,12 +160,15 @@ def _entries(manifest: Path, rows: list[tuple[int, dict[str, str]]]) -> list[Ent
     for line, row in rows:
         path, part = row["path"] or "", row.get("split") or None
         at = f"{manifest}, line {line}"
+        if any("\0" in (value or "") for value in row.values()):
+            raise ZseError(f"{at}: holds a zero byte", "save it as CSV UTF-8")
         if row["modality"] not in MODALITIES:
             raise ZseError(f"{at}: modality {row['modality']!r}", "it is sketch or photo")
         if "split" in row and part not in (None, *PARTS):
             raise ZseError(f"{at}: split {part!r}", "it is seen, unseen or empty")
         if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             raise ZseError(f"{at}: path {path!r}", "paths are relative to the manifest's folder and stay below it")
+        path = PurePosixPath(path).as_posix()  # ./a.png is a.png
         if path in lines:
             raise ZseError(f"{at}: {path} stands in line {lines[path]} already", "every picture has one line")
         lines[path] = line
@@ -157,7 +176,7 @@ def _entries(manifest: Path, rows: list[tuple[int, dict[str, str]]]) -> list[Ent
             Entry(
                 path,
                 row["modality"],
-                row["class"],
+                row["class"] or "",
                 row.get("instance") or None,
                 row.get("family") or None,
                 part if "split" in row else "unseen",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from zsecli.console import SILENT, Progress
 from zsecli.store.items import Ints
@@ -39,28 +42,35 @@ def hash_files(root: Path, ids: Sequence[str], known: Known, progress: Progress 
     def one(name: str) -> tuple[int, int, bytes] | str:
         file = root / name
         try:
+            name.encode()
             stat = file.stat()
+            if not S_ISREG(stat.st_mode):
+                return "not a file"
             size, mtime, digest = known.get(name, (-1, -1, b""))
             if (size, mtime) != (stat.st_size, stat.st_mtime_ns):
                 data = file.read_bytes()
+                if not data:
+                    return "empty"
                 Image.open(io.BytesIO(data)).close()
                 digest = hashlib.sha256(data).digest()
             return stat.st_size, stat.st_mtime_ns, digest
         except FileNotFoundError:
             return "no such file"
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            return (
-                "empty"
-                if file.is_file() and not file.stat().st_size
-                else "not a picture"
-                if "cannot identify" in str(error)
-                else str(error)
-            )
+        except UnicodeEncodeError:
+            return "its name is not UTF-8"
+        except UnidentifiedImageError:
+            return "not a picture"
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            return "too many pixels"
+        except (OSError, ValueError, SyntaxError) as error:
+            return getattr(error, "strerror", None) or str(error)
 
     progress.start(len(ids))
     rows, good, bad = [], [], []
-    with ThreadPoolExecutor() as pool:
-        for i, result in enumerate(pool.map(one, ids, chunksize=64)):
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:  # once for all threads, which share the filters
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        for i, result in enumerate(pool.map(one, ids)):
             progress(1)
             if isinstance(result, str):
                 bad.append((ids[i], result))
@@ -70,3 +80,17 @@ def hash_files(root: Path, ids: Sequence[str], known: Known, progress: Progress 
     sizes, times = ([r[i] for r in rows] for i in (0, 1))
     digests = np.frombuffer(b"".join(r[2] for r in rows), np.uint8).reshape(-1, 32)
     return Hashed(digests, np.array(sizes, np.int64), np.array(times, np.int64), np.array(good, np.int64), bad)
+
+
+def changed_files(root: Path, known: Known) -> list[str]:
+    """The known files that are there with another content; only those of another size or time are read."""
+    changed = []
+    for name, (size, mtime, digest) in known.items():
+        try:
+            stat = os.stat(root / name)
+            same = (stat.st_size, stat.st_mtime_ns) == (size, mtime)
+            if not same and hashlib.sha256((root / name).read_bytes()).digest() != digest:
+                changed.append(name)
+        except OSError:
+            continue
+    return changed

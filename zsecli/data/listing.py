@@ -20,13 +20,18 @@ def find(inputs: Iterable[Path]) -> list[str]:
     found: dict[str, None] = {}
     for path in inputs:
         if path.is_dir():
-            inside = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+            inside = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES and _shown(f, path))
             if not inside:
                 raise ZseError(f"{path}: no picture in this folder", f"looked for {', '.join(sorted(SUFFIXES))}")
             found.update(dict.fromkeys(f.as_posix() for f in inside))
         else:
             found[path.as_posix()] = None
     return list(found)
+
+
+def _shown(file: Path, folder: Path) -> bool:
+    """Whether `file` is no folder, and no part of its name below `folder` begins with a dot."""
+    return not file.is_dir() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def items_of(paths: list[str], modality: str, progress: Progress = SILENT) -> tuple[Items, list[tuple[str, str]]]:

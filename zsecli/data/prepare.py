@@ -13,10 +13,10 @@ import numpy as np
 
 from zsecli.console import SILENT, Progress
 from zsecli.data.folder import Entry, check_rule, read_manifest, read_tree
-from zsecli.data.hashing import Known, hash_files
+from zsecli.data.hashing import hash_files
 from zsecli.errors import StoreError, ZseError
 from zsecli.store.dataset import Dataset, read_dataset, write_dataset
-from zsecli.store.header import check_target, finished
+from zsecli.store.header import check_target
 from zsecli.store.items import MODALITIES, PARTS, Column, Items
 
 
@@ -63,24 +63,30 @@ def run(
     """
     check_rule(rule)
     others: list[str] = []
+    strays: list[str] = []
     if source.is_file():
         root, entries = source.parent.resolve(), read_manifest(source, where or {})
     else:
         root = source.resolve()
-        entries, others = read_tree(root, rule, unseen)
+        entries, others, strays = read_tree(root, rule, unseen)
     entries.sort(key=lambda e: (MODALITIES.index(e.modality), e.path))
-    hashed = hash_files(root, [e.path for e in entries], _known(output), progress)
+    old = _old(output)
+    # the same name below another root is another file
+    known = old.known() if old is not None and old.root == root else {}
+    hashed = hash_files(root, [e.path for e in entries], known, progress)
+    bad = hashed.bad + [(path, "does not lie in sketch/CLASS/ or photo/CLASS/") for path in strays]
     if not len(hashed.good):
-        why = f"the first: {hashed.bad[0][0]}: {hashed.bad[0][1]}" if hashed.bad else "there is no file"
+        why = f"the first: {bad[0][0]}: {bad[0][1]}" if bad else "there is no file"
         raise ZseError(
             f"{source}: holds no picture that can be read ({why})",
             "paths are relative to the tree, or to the manifest's folder",
         )
     dataset = Dataset(name, root, _items([entries[i] for i in hashed.good], hashed.sha256), hashed.size, hashed.mtime)
-    dataset.report = _report(dataset.items, hashed.bad, others)
-    if finished(output, "dataset", dataset.key()):
-        return Prepared(output, False, dataset, hashed.bad)
-    check_target(output, "dataset", dataset.key(), overwrite)
+    dataset.report = _report(dataset.items, bad, others)
+    if old is None or old.header is None or old.header.run_key != dataset.key():
+        check_target(output, "dataset", dataset.key(), overwrite)
+    elif _found(old) == _found(dataset):
+        return Prepared(output, False, dataset, bad)
     provenance = {
         "argv": sys.argv[1:],
         "source": str(source),
@@ -89,19 +95,20 @@ def run(
         "unseen": unseen,
     }
     write_dataset(output, dataset, provenance)
-    return Prepared(output, True, dataset, hashed.bad)
+    return Prepared(output, True, dataset, bad)
 
 
-def _known(output: Path) -> Known:
-    """Hashes in the store that is about to be renewed."""
-    if not output.is_file():
-        return {}
+def _old(output: Path) -> Dataset | None:
+    """What is in the store that is about to be renewed."""
     try:
-        old = read_dataset(output)
+        return read_dataset(output) if output.is_file() else None
     except StoreError:
-        return {}
-    rows = zip(old.items.id, old.size.tolist(), old.mtime.tolist(), old.items.sha256, strict=True)
-    return {name: (size, mtime, digest.tobytes()) for name, size, mtime, digest in rows}
+        return None
+
+
+def _found(dataset: Dataset) -> tuple[Any, ...]:
+    """What a store says beside its content: it is renewed where this changed, so that a file is not read for ever."""
+    return dataset.root, dataset.report, dataset.size.tolist(), dataset.mtime.tolist()
 
 
 def _items(entries: list[Entry], sha256: Any) -> Items:

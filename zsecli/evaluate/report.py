@@ -82,10 +82,12 @@ def show(report: Report, per_class: bool) -> None:
 
 def write_json(report: Report, output: Path, overwrite: bool) -> None:
     """The whole report, every query in it."""
-    text = json.dumps(report.to_dict(queries=True), indent=1, ensure_ascii=False) + "\n"
-    if output.exists() and not overwrite and output.read_text("utf-8") != text:
+    data = (json.dumps(report.to_dict(queries=True), indent=1, ensure_ascii=False) + "\n").encode()
+    if output.exists() and output.read_bytes() == data:
+        return
+    if output.exists() and not overwrite:
         raise UsageError(f"{output}: already holds something else", "pass --overwrite, or another name with -o")
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(output)
-    partial.write_text(text, "utf-8")
+    partial.write_bytes(data)
     os.replace(partial, output)

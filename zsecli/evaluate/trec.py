@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from pathlib import Path
 from urllib.parse import quote
 
+from zsecli.errors import UsageError
 from zsecli.evaluate.protocols import Protocol, ask
 from zsecli.store.header import partial_path
 from zsecli.store.ranking import open_ranking
@@ -16,11 +18,14 @@ def _name(identifier: str) -> str:
     return quote(identifier, safe="/:@+,=~")
 
 
-def write(ranking: Path, protocol: Protocol, folder: Path, tag: str = "zse") -> tuple[Path, Path]:
+def write(ranking: Path, protocol: Protocol, folder: Path, overwrite: bool, tag: str = "zse") -> tuple[Path, Path]:
     """A ranking and what is relevant in it under a protocol, as `NAME.run` and `NAME.qrels` in `folder`.
 
     Run lines are `query Q0 photo rank score tag`, over the photos that count. The score counts down to
     1: tools that sort by it keep the order, ties included. Qrels lines are `query 0 photo 1`.
+
+    Raises:
+        UsageError: a file holds something else, and `overwrite` is False.
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = protocol.name.replace("/", "-")
@@ -36,5 +41,7 @@ def write(ranking: Path, protocol: Protocol, folder: Path, tag: str = "zse") -> 
             )
             qrels.writelines(f"{query} 0 {photos[photo]} 1\n" for photo in asked.relevant)
     for path, unfinished in zip(paths, partial, strict=True):
+        if path.exists() and not overwrite and not filecmp.cmp(path, unfinished, shallow=False):
+            raise UsageError(f"{path}: already holds something else", "pass --overwrite, or another folder with --trec")
         os.replace(unfinished, path)
     return paths

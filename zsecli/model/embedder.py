@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -12,9 +12,10 @@ from torch import Tensor
 
 from zsecli.data.preprocess import Preprocess, Role
 from zsecli.errors import UsageError
-from zsecli.model import checkpoint
-from zsecli.model.network import ZSENetwork
 from zsecli.model.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from zsecli.model.network import ZSENetwork
 
 Floats = NDArray[np.float32]
 
@@ -61,8 +62,8 @@ def resolve_device(name: str) -> torch.device:
 
 
 def load(spec: ModelSpec, device: str) -> Embedder:
-    """The model that `spec` names, on `device`."""
-    from zsecli.model.baselines import FrozenEmbedder, HogEmbedder, PixelEmbedder
+    """The model that `spec` names, on `device`. What it does not need is not imported: timm alone takes seconds."""
+    from zsecli.model.baselines import HogEmbedder, PixelEmbedder
 
     if spec.kind == "pixels":
         return PixelEmbedder()
@@ -70,7 +71,11 @@ def load(spec: ModelSpec, device: str) -> Embedder:
         return HogEmbedder()
     on = resolve_device(device)
     if spec.kind == "frozen":
+        from zsecli.model.frozen import FrozenEmbedder
+
         return FrozenEmbedder(spec, on)
+    from zsecli.model import checkpoint
+
     assert spec.file is not None
     network, unused = checkpoint.load(spec.file)
     return NetworkEmbedder(network, on, unused)

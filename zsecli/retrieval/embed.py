@@ -95,6 +95,9 @@ def run(
         progress.start(len(items))
         progress(store.rows)
         for batch in _batches(items, root, model.preprocess, batch_size, workers, store.rows):
+            for picture in batch:
+                if isinstance(picture, ZseError):
+                    raise picture
             good = np.array([i for i, picture in enumerate(batch) if not isinstance(picture, str)], np.int64)
             reasons = [picture if isinstance(picture, str) else "" for picture in batch]
             rows = slice(store.rows, store.rows + len(batch))
@@ -126,17 +129,25 @@ def _by_role(model: Embedder, pictures: list[Pixels], modality: Ints) -> dict[st
 
 def _batches(
     items: Items, root: Path, preprocess: Preprocess, size: int, workers: int, start: int
-) -> Iterator[list[Pixels | str]]:
+) -> Iterator[list[Any]]:
     """The pictures from row `start` on, `size` at once."""
     from torch.utils.data import DataLoader, Dataset, Subset
 
     reader = _Reader(items, root, preprocess)  # a Dataset in all but name: an up-to-date run needs no torch
-    rows: Dataset[Pixels | str] = Subset(reader, range(start, len(items)))  # type: ignore[arg-type]
+    rows: Dataset[Any] = Subset(reader, range(start, len(items)))  # type: ignore[arg-type]
     yield from DataLoader(rows, batch_size=size, num_workers=workers, collate_fn=list)
 
 
+def changed(file: Path) -> ZseError:
+    """The error of a picture that is no longer what was listed."""
+    return ZseError(f"{file}: changed since the list was made", "make the list again (zse prepare)")
+
+
 class _Reader:
-    """Picture `row` as the model wants it, uint8 (S, S, 3); or the reason why it cannot be used."""
+    """Picture `row` as the model wants it, uint8 (S, S, 3); or the reason why it cannot be used.
+
+    An error is returned, not raised: a worker process would send it home with its whole traceback.
+    """
 
     def __init__(self, items: Items, root: Path, preprocess: Preprocess) -> None:
         self.items, self.root, self.preprocess = items, root, preprocess
@@ -144,16 +155,16 @@ class _Reader:
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, row: int) -> Pixels | str:
+    def __getitem__(self, row: int) -> Pixels | str | ZseError:
         file = self.root / self.items.id[row]
         try:
             data = file.read_bytes()
         except OSError as error:
-            raise ZseError(
+            return ZseError(
                 f"{file}: {error.strerror or error}", "it was there when the list was made: make the list again"
-            ) from None
+            )
         if hashlib.sha256(data).digest() != self.items.sha256[row].tobytes():
-            raise ZseError(f"{file}: changed since the list was made", "make the list again (zse prepare)")
+            return changed(file)
         try:
             return prepare(decode(data), MODALITIES[self.items.modality[row]], self.preprocess)
         except PictureError as error:

@@ -16,7 +16,7 @@ from zsecli.errors import StoreError, UsageError, nearest
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval.order import order
 from zsecli.store.features import Features, open_features
-from zsecli.store.header import check_target, finished, run_key
+from zsecli.store.header import Header, check_target, finished, run_key
 from zsecli.store.items import PHOTO, SKETCH, Ints, Items
 from zsecli.store.ranking import RankingWriter
 
@@ -93,9 +93,7 @@ def run(
     with open_features(sketches) as all_sketches, open_features(photos) as all_photos:
         queries, gallery = _of(all_sketches, SKETCH, "sketch"), _of(all_photos, PHOTO, "photo")
         _check(queries, gallery, options)
-        key = run_key(
-            stage="ranking", sketches=queries.header.run_key, photos=gallery.header.run_key, **_that_counts(options)
-        )
+        key = key_of(queries.header, gallery.header, options)
         if finished(output, "ranking", key):
             return MatchResult(output, False)
         check_target(output, "ranking", key, overwrite)
@@ -121,12 +119,16 @@ def run(
     return MatchResult(output, True)
 
 
-def _that_counts(options: MatchOptions) -> dict[str, Any]:
-    """The options that change the ranking; a shortlist does only for a cascade."""
-    values = dict(vars(options))
-    if options.by != "cascade":
-        del values["shortlist"]
-    return values
+def key_of(sketches: Header, photos: Header, options: MatchOptions) -> str:
+    """Run key of a ranking; a shortlist matters to a cascade alone."""
+    values = {k: v for k, v in vars(options).items() if k != "shortlist" or options.by == "cascade"}
+    return run_key(stage="ranking", sketches=sketches.run_key, photos=photos.run_key, **values)
+
+
+def is_done(sketches: Path, photos: Path, output: Path, options: MatchOptions) -> bool:
+    """Whether `output` already holds the ranking of these two stores."""
+    with open_features(sketches) as queries, open_features(photos) as gallery:
+        return finished(output, "ranking", key_of(queries.header, gallery.header, options))
 
 
 def _of(features: Features, modality: int, name: str) -> Features:
@@ -134,6 +136,10 @@ def _of(features: Features, modality: int, name: str) -> Features:
     if not len(chosen.items):
         raise StoreError(f"{features.path}: holds no {name}", f"zse embed --modality {name} says what the pictures are")
     return chosen
+
+
+def no_relation(model: str) -> StoreError:
+    return StoreError(f"{model} has no relation network", "rank with --by ret")
 
 
 def _check(queries: Features, gallery: Features, options: MatchOptions) -> None:
@@ -145,9 +151,7 @@ def _check(queries: Features, gallery: Features, options: MatchOptions) -> None:
             f"embed both with the same --model (now {ours.get('model')} and {theirs.get('model')})",
         )
     if options.by != "ret" and not (queries.has_tokens and gallery.has_tokens and ours.get("relation")):
-        raise StoreError(
-            f"{queries.path}: made by {ours.get('model')}, which has no relation network", "rank with --by ret"
-        )
+        raise no_relation(str(ours.get("model")))
     if options.center and min(len(queries.items), len(gallery.items)) < CENTRE_FROM:
         raise UsageError(
             f"--center needs the means of at least {CENTRE_FROM} sketches and {CENTRE_FROM} photos",

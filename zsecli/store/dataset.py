@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import h5py
 
 from zsecli.errors import StoreError
-from zsecli.store.header import Header, Writer, open_store, read_header, run_key
+from zsecli.store.header import Header, Writer, open_store, read_header, reading, run_key
 from zsecli.store.items import Ints, Items
 
 
@@ -31,6 +31,12 @@ class Dataset:
     report: dict[str, Any] = field(default_factory=dict)
     header: Header | None = None
 
+    def known(self) -> dict[str, tuple[int, int, bytes]]:
+        """id -> size, mtime and sha256 of its file when it was read."""
+        digests = (digest.tobytes() for digest in self.items.sha256)
+        rows = zip(self.size.tolist(), self.mtime.tolist(), digests, strict=True)
+        return dict(zip(self.items.id, rows, strict=True))
+
     def key(self) -> str:
         """Run key: names, contents, meaning and parts, not where or when the files lie."""
         items = self.items
@@ -38,7 +44,6 @@ class Dataset:
         return run_key(
             stage="dataset",
             name=self.name,
-            root=str(self.root),
             id=items.id,
             sha256=items.sha256.tobytes().hex(),
             modality=items.modality.tolist(),
@@ -48,35 +53,32 @@ class Dataset:
 
 
 def write_dataset(path: Path, dataset: Dataset, provenance: dict[str, Any]) -> Path:
-    with Writer(path, "dataset", dataset.key(), provenance) as store:
-        store.file.attrs.update({"name": dataset.name, "root": str(dataset.root)})
-        group = store.file.create_group("items")
+    def create(file: h5py.File) -> None:
+        file.attrs.update({"name": dataset.name, "root": str(dataset.root)})
+        group = file.create_group("items")
         dataset.items.write(group)
         group.create_dataset("size", data=dataset.size, dtype="i8").attrs["unit"] = "bytes"
         group.create_dataset("mtime", data=dataset.mtime, dtype="i8").attrs["unit"] = "nanoseconds since 1970"
-        store.file.create_dataset("report", data=json.dumps(dataset.report))
+        file.create_dataset("report", data=json.dumps(dataset.report))
+
+    with Writer(path, "dataset", dataset.key(), provenance, create) as store:
         store.commit(len(dataset.items))
         return store.finish()
 
 
 def read_dataset(path: Path) -> Dataset:
     """The data set in a finished store; StoreError where the file is none."""
-    with open_store(path, "dataset") as file:
+    with open_store(path, "dataset") as file, reading(path):
         items = Items.read(file["items"], path)
-        try:
-            group = file["items"]
-            size, mtime = group["size"][:], group["mtime"][:]
-            dataset = Dataset(
-                str(file.attrs["name"]),
-                Path(str(file.attrs["root"])),
-                items,
-                size,
-                mtime,
-                json.loads(file["report"].asstr()[()]),
-                read_header(file, path),
-            )
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise StoreError(f"{path}: damaged: {error}", "run zse prepare again") from error
-    if not len(items) == len(np.atleast_1d(size)) == len(np.atleast_1d(mtime)):
-        raise StoreError(f"{path}: its columns do not belong together", "run zse prepare again")
-    return dataset
+        size, mtime = file["items/size"][:], file["items/mtime"][:]
+        if not size.shape == mtime.shape == (len(items),) == (file["rows"][()],):
+            raise StoreError(f"{path}: its columns do not belong together", "run zse prepare again")
+        return Dataset(
+            str(file.attrs["name"]),
+            Path(str(file.attrs["root"])),
+            items,
+            size,
+            mtime,
+            dict(json.loads(file["report"].asstr()[()])),
+            read_header(file, path),
+        )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsecli.errors import StoreError, ZseError
-from zsecli.store.header import Header, Writer, open_store, read_header
+from zsecli.store.header import Header, Writer, open_store, read_header, reading
 from zsecli.store.items import Ints, Items
 
 Floats = NDArray[np.floating]
@@ -26,19 +27,19 @@ class FeatureWriter(Writer):
         self, path: Path, key: str, provenance: dict[str, Any], items: Items, width: int, tokens: int, kept: int | None
     ) -> None:
         """`width` D of a token; `tokens` 1 + T of a picture, 0 for none; `kept` T where some were dropped."""
-        super().__init__(path, "features", key, provenance)
-        if self.rows:
-            return
-        count = len(items)
-        items.write(self.file.create_group("items"))
-        make = self.file.create_dataset
-        make("skipped", (count,), h5py.string_dtype("utf-8"))
-        make("ret", (count, width), "f4", chunks=(max(1, min(count, 65536 // width)), width), fillvalue=np.nan)
-        if tokens:
-            make("tokens", (count, tokens, width), "f2", chunks=(1, tokens, width), fillvalue=np.nan)
-        if kept is not None:
-            make("index", (count, kept), "i2", chunks=(1, kept), fillvalue=-1)
-        self.file.flush()
+
+        def create(file: h5py.File) -> None:
+            count = len(items)
+            items.write(file.create_group("items"))
+            make = file.create_dataset
+            make("skipped", (count,), h5py.string_dtype("utf-8"))
+            make("ret", (count, width), "f4", chunks=(max(1, min(count, 65536 // width)), width), fillvalue=np.nan)
+            if tokens:
+                make("tokens", (count, tokens, width), "f2", chunks=(1, tokens, width), fillvalue=np.nan)
+            if kept is not None:
+                make("index", (count, kept), "i2", chunks=(1, kept), fillvalue=-1)
+
+        super().__init__(path, "features", key, provenance, create)
 
     def write(
         self, ids: list[str], reasons: list[str], ret: Floats, tokens: Floats | None = None, index: Ints | None = None
@@ -60,7 +61,7 @@ class FeatureWriter(Writer):
         if index is not None:
             columns["index"] = np.asarray(index, np.int16)
         for name, values in columns.items():
-            bad = ~np.isfinite(values).reshape(len(values), -1).all(1)
+            bad = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
             if bad.any():
                 raise ZseError(
                     f"{ids[good[bad.argmax()]]}: its {name} are not finite, or too large for float16",
@@ -79,13 +80,18 @@ class FeatureWriter(Writer):
 
 @dataclass
 class Features:
-    """An open feature store; `items` are the pictures that have features, `rows` (N,) their rows in the file."""
+    """An open feature store.
+
+    items: the pictures that have features. rows: (N,) their rows in the file.
+    skipped: (id, reason) of the pictures that have none.
+    """
 
     path: Path
     file: h5py.File
     header: Header
     items: Items
     rows: Ints
+    skipped: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def has_tokens(self) -> bool:
@@ -98,34 +104,52 @@ class Features:
     def take(self, keep: NDArray[np.bool_]) -> Features:
         """The same store, seen as if it held only the pictures of the mask `keep` (N,)."""
         at = np.flatnonzero(keep)
-        return Features(self.path, self.file, self.header, self.items.take(at), self.rows[at])
+        return Features(self.path, self.file, self.header, self.items.take(at), self.rows[at], self.skipped)
 
     def read(self, name: str, at: slice | Ints) -> NDArray[Any]:
         """Rows `at` of the dataset `name` ("ret", "tokens", "index"), in that order."""
-        rows, data = self.rows[at], self.file[name]
-        out = np.empty((len(rows), *data.shape[1:]), data.dtype)
+        rows = self.rows[at]
         # A list of rows handed to h5py is far slower than one read a run of neighbours.
         starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
-        for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
-            data.read_direct(out, np.s_[rows[start] : rows[start] + stop - start], np.s_[start:stop])
-        return out
+        with reading(self.path):
+            data = self.file[name]
+            out = np.empty((len(rows), *data.shape[1:]), data.dtype)
+            for start, stop in itertools.pairwise([*starts, len(rows)]):
+                data.read_direct(out, np.s_[rows[start] : rows[start] + stop - start], np.s_[start:stop])
+            return out
 
 
 @contextlib.contextmanager
 def open_features(path: Path) -> Iterator[Features]:
     """A finished feature store; StoreError where its parts do not belong together."""
     with open_store(path, "features") as file:
-        items = Items.read(file["items"], path) if "items" in file else None
-        names = [n for n in ("ret", "tokens", "index", "skipped") if n in file]
-        if items is None or "ret" not in names or any(len(file[n]) != len(items) for n in names):
-            raise StoreError(f"{path}: its features and its pictures do not belong together", "make the store again")
-        rows = np.flatnonzero([not reason for reason in file["skipped"].asstr()[:]])
-        yield Features(path, file, read_header(file, path), items.take(rows), rows)
+        with reading(path):
+            items = Items.read(file["items"], path)
+            reasons = file["skipped"].asstr()[:]
+            shapes = {name: file[name].shape for name in ("ret", "tokens", "index") if name == "ret" or name in file}
+            if not len(items) == len(reasons) == file["rows"][()] or not _fit(len(items), **shapes):
+                raise StoreError(
+                    f"{path}: its features and its pictures do not belong together", "delete it and make it again"
+                )
+            header = read_header(file, path)
+        rows = np.flatnonzero(reasons == "")
+        skipped = [(name, str(reason)) for name, reason in zip(items.id, reasons, strict=True) if reason]
+        yield Features(path, file, header, items.take(rows), rows, skipped)
+
+
+def _fit(
+    count: int, ret: tuple[int, ...], tokens: tuple[int, ...] | None = None, index: tuple[int, ...] | None = None
+) -> bool:
+    """Whether the shapes are ret (N, D), tokens (N, 1 + T, D) and index (N, T)."""
+    width = ret[-1] if ret else 0
+    return (
+        ret == (count, width)
+        and (tokens is None or (len(tokens) == 3 and tokens[1] > 0 and tokens == (count, tokens[1], width)))
+        and (index is None or (tokens is not None and index == (count, tokens[1] - 1)))
+    )
 
 
 def skipped_in(path: Path) -> list[tuple[str, str]]:
     """(id, reason) of the pictures in a finished feature store that have no features."""
-    with open_store(path, "features") as file:
-        reasons = file["skipped"].asstr()[:]
-        ids = Items.read(file["items"], path).id if any(reasons) else []
-        return [(name, reason) for name, reason in zip(ids, reasons, strict=False) if reason]
+    with open_features(path) as features:
+        return features.skipped

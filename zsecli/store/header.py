@@ -12,7 +12,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +26,7 @@ from zsecli.errors import StoreError, UsageError, ZseError
 VERSION = "1.0"
 KINDS = ("dataset", "features", "ranking")
 _TEXT = h5py.string_dtype("utf-8")
+_DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,28 @@ def partial_path(path: Path) -> Path:
 
 
 @contextlib.contextmanager
+def reading(path: object) -> Iterator[None]:
+    """What h5py raises where a file is damaged, which may be nearly anything, as a StoreError."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise StoreError(f"{path}: damaged: {error}", "delete it and make it again") from error
+
+
+@contextlib.contextmanager
 def open_store(path: Path, kind: str | None = None) -> Iterator[h5py.File]:
-    """A finished store of `kind` (any kind: None), open for reading.
+    """A finished store of `kind` (any kind: None), open for reading; read from it under `reading`.
 
     Raises:
         StoreError: missing, no HDF5 file, unfinished, of another kind or of a newer major version.
     """
     if not path.is_file():
         raise StoreError(f"{path}: no such store", _where_it_went(path))
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise _explain(error, path) from error
+    with reading(path):
+        try:
+            file = h5py.File(path, "r")
+        except OSError as error:
+            raise _explain(error, path) from error
     with file:
         header = read_header(file, path)
         if kind is not None and header.schema != kind:
@@ -75,26 +86,23 @@ def open_store(path: Path, kind: str | None = None) -> Iterator[h5py.File]:
 
 def read_header(file: h5py.File, path: Path) -> Header:
     """The header of an open file; StoreError where it has none that this version reads."""
-    attributes = file.attrs
-    if "zse-schema" not in attributes or attributes["zse-schema"] not in KINDS:
-        raise StoreError(f"{path}: an HDF5 file, but no zse store", "give a file that a zse command printed")
-    version = str(attributes.get("zse-schema-version", ""))
-    if version.split(".")[0] != VERSION.split(".")[0]:
-        raise StoreError(
-            f"{path}: {attributes['zse-schema']} store of version {version}, this zse reads {VERSION}",
-            "install a newer zse",
-        )
-    try:
+    with reading(path):
+        attributes = file.attrs
+        schema, version = (str(attributes.get(n, "")) for n in ("zse-schema", "zse-schema-version"))
+        if schema not in KINDS:
+            raise StoreError(f"{path}: an HDF5 file, but no zse store", "give a file that a zse command printed")
+        if version.split(".")[0] != VERSION.split(".")[0]:
+            raise StoreError(
+                f"{path}: {schema} store of version {version}, this zse reads {VERSION}", "install a newer zse"
+            )
         return Header(
-            str(attributes["zse-schema"]),
+            schema,
             version,
             bool(attributes["complete"]),
             str(attributes["run-key"]),
             str(attributes["created-by"]),
-            json.loads(file["provenance"].asstr()[()]),
+            dict(json.loads(file["provenance"].asstr()[()])),
         )
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise StoreError(f"{path}: its header is damaged: {error}", "make the store again") from error
 
 
 def finished(path: Path, kind: str, key: str) -> bool:
@@ -134,14 +142,20 @@ class Writer:
         rows: rows committed so far; above 0 where an earlier run is taken up.
     """
 
-    def __init__(self, path: Path, kind: str, key: str, provenance: dict[str, Any]) -> None:
-        self.path, self.partial = path, partial_path(path)
+    def __init__(
+        self, path: Path, kind: str, key: str, provenance: dict[str, Any], create: Callable[[h5py.File], None]
+    ) -> None:
+        """`create` makes the store's datasets in a file that is begun afresh."""
+        self.path, self.partial, self.rows = path, partial_path(path), 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.file, self.rows = self._resume(kind, key) or (h5py.File(self.partial, "w"), 0)
+            self.file = self._resume(kind, key) or h5py.File(self.partial, "x")
         except OSError as error:
             raise _explain(error, self.partial) from error
-        if "zse-schema" not in self.file.attrs:
+        if self.rows:
+            return
+        with contextlib.ExitStack() as failed:
+            failed.push(self)  # closes the file
             self.file.attrs.update(
                 {
                     "zse-schema": kind,
@@ -153,21 +167,31 @@ class Writer:
             )
             self.file.create_dataset("provenance", data=json.dumps(provenance, sort_keys=True), dtype=_TEXT)
             self.file.create_dataset("rows", data=0, dtype="i8")
+            create(self.file)
+            self.file.flush()
+            failed.pop_all()
 
-    def _resume(self, kind: str, key: str) -> tuple[h5py.File, int] | None:
-        if not self.partial.exists():
-            return None
+    def _resume(self, kind: str, key: str) -> h5py.File | None:
+        """The file of an earlier run with rows of the same content; any other is removed.
+
+        A file is never opened with "w": HDF5 empties it before it finds that another process holds it.
+        """
         try:
             file = h5py.File(self.partial, "r+")
-        except BlockingIOError:
-            raise
-        except OSError:  # killed before the first flush: nothing to take up
+        except FileNotFoundError:
             return None
-        try:
-            if file.attrs["zse-schema"] == kind and file.attrs["run-key"] == key and file["rows"][()] > 0:
-                return file, int(file["rows"][()])
-        except KeyError:
-            pass
+        except OSError as error:
+            if error.errno is not None:  # in use, or not allowed
+                raise
+            self.partial.unlink()  # killed before the first flush
+            return None
+        with contextlib.suppress(*_DAMAGE):
+            same = {"zse-schema": kind, "zse-schema-version": VERSION, "run-key": key}
+            if all(file.attrs[name] == value for name, value in same.items()):
+                self.rows = int(file["rows"][()])
+        if self.rows > 0:
+            return file
+        self.partial.unlink()
         file.close()
         return None
 
@@ -181,6 +205,8 @@ class Writer:
         """Mark the store complete and give it its name."""
         self.file.attrs["complete"] = True
         self.file.close()
+        with self.partial.open("rb") as file:
+            os.fsync(file.fileno())  # else a power cut could leave the name without the content
         os.replace(self.partial, self.path)
         return self.path
 
@@ -211,15 +237,22 @@ def _where_it_went(path: Path) -> str:
 
 def _explain(error: OSError, path: Path) -> ZseError:
     """An OSError of HDF5 in words."""
-    if isinstance(error, BlockingIOError) or error.errno in (errno.EAGAIN, errno.ENOLCK):
+    # FileExistsError: it was not there a moment ago, or its folder is a file
+    if (
+        isinstance(error, BlockingIOError)
+        or error.errno == errno.ENOLCK
+        or (error.errno == errno.EEXIST and path.exists())
+    ):
         return StoreError(
             f"{path}: another zse is writing it",
             "wait for it; on a file system without locks set HDF5_USE_FILE_LOCKING=FALSE",
         )
     if error.errno == errno.ENOSPC:
         return ZseError(f"{path}: no space left", "free some, then run the command again: it goes on where it stopped")
-    if isinstance(error, PermissionError) or error.errno in (errno.EACCES, errno.EROFS):
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return ZseError(f"{path}: not allowed", "give another place with -o or --workspace")
-    if "signature not found" in str(error) or "truncated" in str(error):
-        return StoreError(f"{path}: not an HDF5 file, or a damaged one", "make the store again")
-    return ZseError(f"{path}: {error}", "see the message above; --debug shows where")
+    if "signature not found" in str(error):
+        return StoreError(f"{path}: not an HDF5 file", "give a file that a zse command printed")
+    if error.errno is None:  # HDF5's own
+        return StoreError(f"{path}: damaged: {error}", "delete it and make it again")
+    return ZseError(f"{path}: {error.strerror or error}", "see the message above; --debug shows where")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from zsecli.errors import StoreError
-from zsecli.store.header import read_text, write_text
+from zsecli.store.header import read_text, reading, write_text
 
 SKETCH, PHOTO = 0, 1
 MODALITIES: tuple[Literal["sketch"], Literal["photo"]] = ("sketch", "photo")
@@ -71,7 +71,7 @@ class Items:
 
     def __post_init__(self) -> None:
         for name in self.COLUMNS:
-            if not len(getattr(self, name).codes):
+            if not len(getattr(self, name).codes) and len(self):
                 setattr(self, name, nothing(len(self.id)))
 
     def __len__(self) -> int:
@@ -96,25 +96,26 @@ class Items:
     @classmethod
     def read(cls, group: h5py.Group, where: object) -> Items:
         """The table in `group`; StoreError, naming `where`, if its columns do not belong together."""
-        try:
+        with reading(where):
             ids = read_text(group, "id")
-            items = cls(
-                ids,
-                group["modality"][:],
-                group["part"][:],
-                group["sha256"][:].reshape(-1, 32),
-                **{c: Column(group[c][:], read_text(group, n)) for c, n in zip(cls.COLUMNS, cls._NAMES, strict=True)},
+            modality, part, sha256 = (group[name][:] for name in ("modality", "part", "sha256"))
+            columns = {
+                c: Column(group[c][:], read_text(group, n)) for c, n in zip(cls.COLUMNS, cls._NAMES, strict=True)
+            }
+            good = (
+                len(set(ids)) == len(ids)
+                and sha256.shape == (len(ids), 32)
+                and _codes(modality, len(ids), 0, len(MODALITIES))
+                and _codes(part, len(ids), NEITHER, len(PARTS))
+                and all(_codes(c.codes, len(ids), -1, len(c.names)) for c in columns.values())
             )
-        except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
+        if not good:
             raise StoreError(
-                f"{where}: its table of pictures ({group.name}) is damaged: {error}", "make the store again"
-            ) from error
-        columns = [items.modality, items.part, items.sha256, *(getattr(items, c).codes for c in cls.COLUMNS)]
-        bad = (
-            any(len(c) != len(ids) for c in columns)
-            or len(set(ids)) != len(ids)
-            or any(((col := getattr(items, c)).codes >= len(col.names)).any() for c in cls.COLUMNS)
-        )
-        if bad:
-            raise StoreError(f"{where}: the columns of {group.name} do not belong together", "make the store again")
-        return items
+                f"{where}: the columns of {group.name} do not belong together", "delete it and make it again"
+            )
+        return cls(ids, modality, part, sha256, **columns)
+
+
+def _codes(values: NDArray[Any], count: int, least: int, stop: int) -> bool:
+    """Whether `values` are `count` whole numbers from `least` to below `stop`."""
+    return values.shape == (count,) and values.dtype.kind in "iu" and bool(((values >= least) & (values < stop)).all())

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsecli.errors import StoreError
-from zsecli.store.header import Header, Writer, open_store, read_header
+from zsecli.store.header import Header, Writer, open_store, read_header, reading
 from zsecli.store.items import Ints, Items
 
 
@@ -23,15 +23,15 @@ class RankingWriter(Writer):
     def __init__(
         self, path: Path, key: str, provenance: dict[str, Any], query: Items, gallery: Items, depth: int
     ) -> None:
-        super().__init__(path, "ranking", key, provenance)
-        if self.rows:
-            return
-        query.write(self.file.create_group("query"))
-        gallery.write(self.file.create_group("gallery"))
-        chunk = (max(1, min(len(query), 65536 // max(1, depth))), depth)
-        self.file.create_dataset("indices", (len(query), depth), "i4", chunks=chunk, fillvalue=-1)
-        self.file.create_dataset("scores", (len(query), depth), "f4", chunks=chunk, fillvalue=np.nan)
-        self.file.flush()
+
+        def create(file: h5py.File) -> None:
+            query.write(file.create_group("query"))
+            gallery.write(file.create_group("gallery"))
+            chunk = (max(1, min(len(query), 65536 // max(1, depth))), depth)
+            file.create_dataset("indices", (len(query), depth), "i4", chunks=chunk, fillvalue=-1)
+            file.create_dataset("scores", (len(query), depth), "f4", chunks=chunk, fillvalue=np.nan)
+
+        super().__init__(path, "ranking", key, provenance, create)
 
     def write(self, start: int, indices: Ints, scores: NDArray[np.floating]) -> None:
         """Commit B queries from row `start`: indices (B, K) and scores (B, K), -1 and NaN where a pair is left out."""
@@ -39,6 +39,30 @@ class RankingWriter(Writer):
         self.file["indices"][start:stop] = indices
         self.file["scores"][start:stop] = scores
         self.commit(stop)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A (Q, K) dataset of a ranking that is read piece by piece, `block[rows]`, as it may be larger than the memory.
+
+    stop: its values are gallery rows below this, or -1; None: any.
+    """
+
+    path: Path
+    data: h5py.Dataset
+    stop: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    def __getitem__(self, at: Any) -> NDArray[Any]:
+        """StoreError where the piece is damaged."""
+        with reading(self.path):
+            values = self.data[at]
+        if self.stop is not None and ((values < -1) | (values >= self.stop)).any():
+            raise StoreError(f"{self.path}: ranks photos that it does not list", "delete it and make it again")
+        return values
 
 
 @dataclass
@@ -53,8 +77,8 @@ class Ranking:
     header: Header
     query: Items
     gallery: Items
-    indices: h5py.Dataset
-    scores: h5py.Dataset
+    indices: Block
+    scores: Block
 
     @property
     def depth(self) -> int:
@@ -70,16 +94,18 @@ class Ranking:
 def open_ranking(path: Path) -> Iterator[Ranking]:
     """A finished ranking store; StoreError where its parts do not belong together."""
     with open_store(path, "ranking") as file:
-        missing = [n for n in ("query", "gallery", "indices", "scores") if n not in file]
-        if missing:
-            raise StoreError(f"{path}: {missing[0]} is missing", "make the ranking again")
-        query, gallery = Items.read(file["query"], path), Items.read(file["gallery"], path)
-        indices, scores = file["indices"], file["scores"]
-        if (
-            indices.shape != scores.shape
-            or indices.ndim != 2
-            or len(indices) != len(query)
-            or indices.shape[1] > len(gallery)
-        ):
-            raise StoreError(f"{path}: its ranks and its pictures do not belong together", "make the ranking again")
-        yield Ranking(path, read_header(file, path), query, gallery, indices, scores)
+        with reading(path):
+            query, gallery = Items.read(file["query"], path), Items.read(file["gallery"], path)
+            indices, scores = file["indices"], file["scores"]
+            if (
+                not len(query) == len(indices) == file["rows"][()]
+                or not indices.shape == scores.shape == (len(query), indices.shape[1])
+                or indices.shape[1] > len(gallery)
+                or indices.dtype.kind != "i"
+            ):
+                raise StoreError(
+                    f"{path}: its ranks and its pictures do not belong together", "delete it and make it again"
+                )
+            header = read_header(file, path)
+        ranks = Block(path, indices, len(gallery))
+        yield Ranking(path, header, query, gallery, ranks, Block(path, scores))

@@ -1,0 +1,237 @@
+"""zse among other processes: pipes, terminals, names that only a file system could love, and being stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+from conftest import Zse, call, files, same
+
+from zsecli.data.pictures import decode
+from zsecli.retrieval import embed
+
+# a blank in front, quotes, what a shell would expand, a tab, a newline, separators that str.splitlines() knows
+NAMES = [
+    " a b.png",
+    'it\'s "it".png',
+    "$(x) *;&.png",
+    "ünï ☃ 草.png",
+    "tab\there.png",
+    "\u2028x\x0b.png",
+    "-n.png",
+    "c\\t.png",
+]
+NEWLINE = "line\nfeed.png"
+
+
+@pytest.fixture
+def named(tmp_path: Path, sketch: Path) -> Path:
+    """A folder with a picture of every name."""
+    folder = tmp_path / "na mes"
+    folder.mkdir()
+    for name in [*NAMES, NEWLINE]:
+        shutil.copy(sketch, folder / name)
+    return folder
+
+
+def ids(store: Path) -> set[str]:
+    with h5py.File(store) as file:
+        return {Path(name).name for name in file["items/id"].asstr()[:]}
+
+
+def test_any_name_comes_through(zse: Zse, named: Path, tmp_path: Path) -> None:
+    paths = [f"na mes/{name}".encode() for name in NAMES]
+    by_line = tmp_path / zse("embed", "-", "--modality", "photo", stdin=b"\n".join(paths)).ok()
+    by_dos_line = tmp_path / zse("embed", "-", "--modality", "photo", stdin=b"\r\n".join(paths) + b"\r\n").ok()
+    assert by_line == by_dos_line
+    assert ids(by_line) == set(NAMES)
+    every = b"\0".join([*paths, f"na mes/{NEWLINE}".encode()])
+    by_zero = tmp_path / zse("embed", "-", "--modality", "photo", stdin=every + b"\0").ok()
+    assert ids(by_zero) == {*NAMES, NEWLINE}
+    assert tmp_path / zse("embed", named.name, "--modality", "photo", "--overwrite").ok() != by_line
+
+
+def test_any_name_is_told_apart_in_the_hits(zse: Zse, named: Path, sketch: Path) -> None:
+    photos = zse("embed", named.name, "--modality", "photo").ok()
+    query = zse("embed", "sketch.png", "--modality", "sketch").ok()
+    hits = zse("match", query, photos, "--top", "9", "--format", "json").ok().split("\n")
+    assert {Path(json.loads(hit)["photo"]).name for hit in hits} == {*NAMES, NEWLINE}
+    table = zse("match", query, photos, "--top", "9", "--format", "tsv").ok().split("\n")
+    cells = [line.split("\t") for line in table]
+    assert {len(row) for row in cells} == {4}
+    written = {Path(row[3]).name for row in cells}
+    escape = {"\\": r"\\", "\t": r"\t", "\n": r"\n"}
+    assert written == {"".join(escape.get(c, c) for c in name) for name in [*NAMES, NEWLINE]}
+
+
+def test_a_name_in_bytes_that_are_no_text_is_skipped(zse: Zse, sketch: Path, tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    shutil.copy(sketch, tmp_path / "p" / "good.png")
+    try:
+        shutil.copy(sketch, os.fsencode(tmp_path / "p") + b"/\xff.png")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    for words, stdin in ((("p",), b""), (("-",), b"p/good.png\np/\xff.png\n")):
+        done = zse("embed", *words, "--modality", "photo", stdin=stdin)
+        assert done.code == 4
+        assert done.err.splitlines() == ["skipped: p/\ufffd.png: its name is not UTF-8"]
+        assert ids(tmp_path / done.out.strip()) == {"good.png"}
+
+
+def test_a_workspace_of_any_name_comes_through_the_pipe(zse: Zse, pictures: Path, tmp_path: Path) -> None:
+    for folder in (" it's ünï", os.fsdecode(b"\xff")):
+        try:
+            (tmp_path / folder).mkdir()
+        except OSError:
+            continue
+        inside: dict[str, Any] = {"ZSE_WORKSPACE": f"{folder}/w"}
+        zse("prepare", "folder", pictures, **inside).ok()
+        features = zse("embed", **inside).ok()
+        assert features.startswith(folder)
+        ranking = zse("match", "-", **inside, stdin=os.fsencode(features) + b"\n").ok()
+        assert zse("evaluate", "-", stdin=os.fsencode(ranking)).ok() == zse("evaluate", **inside).ok()
+
+
+def test_the_two_lines_of_the_manual(shell: Zse, sketch: Path, pictures: Path, tmp_path: Path) -> None:
+    shutil.copytree(pictures / "photo", tmp_path / "photos")
+    listed = shell("find photos -name '*.webp' | zse embed - --modality photo -o photos.h5")
+    assert (listed.out, listed.err) == ("photos.h5\n", "")
+    done = shell("zse embed sketch.png | zse match - photos.h5 --top 5 --format tsv")
+    assert done.err == ""
+    rows = [line.split("\t") for line in done.out.splitlines()]
+    assert [row[:2] for row in rows] == [["sketch.png", str(rank)] for rank in range(1, 6)]
+    assert "1F413" in rows[0][3]  # a rooster for a rooster
+
+
+@pytest.mark.usefixtures("ready")
+@pytest.mark.parametrize(
+    ("script", "lines", "code"),
+    [
+        # written at once and read by nobody; `head` may be gone before or after the last line is written
+        ("{ zse match --top 24 --format tsv; echo $? >&2; } | true", 0, None),
+        ("{ zse evaluate; echo $? >&2; } | true", 0, None),
+        ("{ zse match --top 24 --format json; echo $? >&2; } | head -n 1", 1, None),
+        ("zse match --format tsv > /dev/full; echo $? >&2", 0, 1),
+        ("zse match >&-; echo $? >&2", 0, 0),
+        ("zse match 2>&-", 1, None),
+        ("zse match - <&-; echo $? >&2", 0, 2),
+    ],
+)
+def test_a_closed_or_full_stream_is_no_traceback(
+    shell: Zse, light: str, script: str, lines: int, code: int | None
+) -> None:
+    if "/dev/full" in script and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    done = shell(script, PYTHONPATH=light)
+    assert len(done.out.splitlines()) == lines
+    words = done.err.split()
+    if code is None:
+        assert words in ([], ["0"], ["1"])  # silent; a closed pipe may come too late to be noticed
+    else:
+        assert words[-1] == str(code)
+        assert "Traceback" not in done.err
+        assert "Exception" not in done.err
+
+
+def watch(run: Callable[[Any], object]) -> str:
+    """What a person sees on the terminal that `run` is given as a text stream."""
+    reader, writer = pty.openpty()
+    seen = bytearray()
+
+    def read() -> None:
+        while True:
+            try:
+                data = os.read(reader, 65536)
+            except OSError:  # the other end is closed
+                return
+            if not data:
+                return
+            seen.extend(data)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    with open(writer, "w") as terminal:
+        run(terminal)
+    thread.join(10)
+    os.close(reader)
+    return seen.decode()
+
+
+def test_a_person_at_the_terminal_sees_how_it_goes(zse: Zse, pictures: Path, tmp_path: Path) -> None:
+    out = []
+    seen = watch(lambda terminal: out.append(zse("prepare", "folder", pictures, stderr=terminal)))
+    assert out[-1].out == "zse/datasets/pictures.h5\n"
+    assert "18 sketches, 24 photos, 3 classes, 6 instances" in seen
+    assert "hashing" in seen
+    assert "next: zse evaluate" in seen
+    seen = watch(lambda terminal: out.append(zse("match", stderr=terminal)))
+    assert out[-1].out == "zse/rankings/pictures.unseen.pixels.ret.h5\n"
+    assert "pictures: 42 of 42 pictures (unseen)" in seen
+    assert "embedding" in seen
+    assert "42/42" in seen
+    assert "\r" in seen
+    assert "up to date" not in seen
+    assert "up to date" in watch(lambda terminal: out.append(zse("match", stderr=terminal)))
+    assert watch(lambda terminal: out.append(zse("match", "-q", stderr=terminal))) == ""
+    assert {done.code for done in out} == {0}
+
+
+def test_on_a_terminal_the_hits_and_the_report_are_tables(prepared: Path, light: str) -> None:
+    def show(*words: str) -> Callable[[Any], object]:
+        command = [sys.executable, "-m", "zsecli", *words]
+        env = {**os.environ, "ZSE_MODEL": "pixels", "PYTHONPATH": light, "COLUMNS": "120", "TERM": "xterm"}
+        return lambda end: subprocess.run(command, cwd=prepared, env=env, stdout=end, stderr=end, stdin=end, check=True)
+
+    hits = watch(show("match"))
+    assert "same class" in hits
+    assert "and 8 more queries" in hits
+    assert "next: zse evaluate zse/rankings/pictures.unseen.pixels.ret.h5" in hits
+    assert "95 % interval" in watch(show("evaluate"))
+
+
+STOP = """
+import os, signal, sys
+from zsecli.store.header import Writer
+number, rows = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+commit = Writer.commit
+def commit_and_stop(self, done):
+    commit(self, done)
+    if done >= rows:
+        os.killpg(0, number)  # a terminal's Ctrl-C reaches the workers too
+Writer.commit = commit_and_stop
+from zsecli.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)], ids=["SIGINT", "SIGKILL"])
+def test_what_was_stopped_goes_on(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    shutil.copytree(prepared / "zse" / "datasets", tmp_path / "zse" / "datasets")
+    command = [sys.executable, "-c", STOP, str(int(number)), "12", "embed", "--batch-size", "4", "--workers", "1"]
+    env = {**os.environ, "ZSE_MODEL": "pixels"}
+    stopped = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, start_new_session=True)
+    assert stopped.returncode == code
+    assert stopped.stdout == ""
+    said = ["interrupted: the same command goes on from what is done"] if code == 130 else []
+    assert stopped.stderr.splitlines() == said
+    assert [f.suffix for f in files(tmp_path / "zse" / "features")] == [".partial"]
+
+    read = []
+    monkeypatch.setattr(embed, "decode", lambda data: read.append(data) or decode(data))
+    features = call(tmp_path, "embed", "--batch-size", "4").ok()
+    assert len(read) == 42 - 12
+    assert same(tmp_path / features, prepared / features)
+    assert len(files(tmp_path / "zse" / "features")) == 1

@@ -1,0 +1,262 @@
+"""Whatever lies in a file, a reader says StoreError and names the file."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from zsecli.errors import UNUSABLE, StoreError
+from zsecli.store.dataset import read_dataset
+from zsecli.store.features import open_features, skipped_in
+from zsecli.store.header import open_store
+from zsecli.store.ranking import open_ranking
+
+V1 = Path(__file__).parents[1] / "fixtures" / "stores" / "v1"
+Tamper = Callable[[h5py.File], None]
+
+
+def read(path: Path, kind: str) -> None:
+    """All of a store of `kind`."""
+    with open_store(path, kind):
+        pass
+    if kind == "dataset":
+        read_dataset(path)
+    elif kind == "features":
+        skipped_in(path)
+        with open_features(path) as features:
+            for name in ("ret", "tokens", "index"):
+                features.read(name, slice(None))
+    else:
+        with open_ranking(path) as ranking:
+            for block in (ranking.indices, ranking.scores):
+                block[0:2], block[2:]
+
+
+def put(name: str, data: Any) -> Tamper:
+    def tamper(file: h5py.File) -> None:
+        del file[name]
+        if data is not None:
+            file[name] = data
+
+    return tamper
+
+
+def attribute(name: str, value: Any) -> Tamper:
+    def tamper(file: h5py.File) -> None:
+        del file.attrs[name]
+        if value is not None:
+            file.attrs[name] = value
+
+    return tamper
+
+
+def group(name: str) -> Tamper:
+    def tamper(file: h5py.File) -> None:
+        del file[name]
+        file.create_group(name)
+
+    return tamper
+
+
+HEADER = {
+    "no schema": (attribute("zse-schema", None), "no zse store"),
+    "another schema": (attribute("zse-schema", "pictures"), "no zse store"),
+    "schemas": (attribute("zse-schema", ["dataset", "features"]), "no zse store"),
+    "newer": (attribute("zse-schema-version", "2.0"), "version 2.0, this zse reads 1"),
+    "no version": (attribute("zse-schema-version", None), "this zse reads 1"),
+    "unfinished": (attribute("complete", False), "is not finished"),
+    "no flag": (attribute("complete", None), "damaged"),
+    "no key": (attribute("run-key", None), "damaged"),
+    "no provenance": (put("provenance", None), "damaged"),
+    "provenance no JSON": (put("provenance", "{"), "damaged"),
+    "provenance a list": (put("provenance", "[1]"), "damaged"),
+    "provenance a number": (put("provenance", 1), "damaged"),
+    "provenance a group": (group("provenance"), "damaged"),
+    "no rows": (put("rows", None), "damaged"),
+    "rows too few": (put("rows", 2), "do not belong together"),
+    "rows a list": (put("rows", [7, 7]), "damaged|do not belong together"),
+}
+TABLE = {  # the table's own name goes before these
+    "no table": ("", None, "damaged"),
+    "table a column": ("", [1, 2], "damaged"),
+    "no id": ("id", None, "damaged"),
+    "id numbers": ("id", np.arange(7), "damaged"),
+    "id twice": ("id", ["a"] * 7, "do not belong together"),
+    "id not UTF-8": ("id", [b"\xff"] * 7, "damaged"),
+    "one id more": ("id", list("abcdefgh"), "do not belong together"),
+    "modality 2": ("modality", np.full(7, 2, np.uint8), "do not belong together"),
+    "modality one number": ("modality", 1, "damaged"),
+    "part 5": ("part", np.full(7, 5, np.int8), "do not belong together"),
+    "part -2": ("part", np.full(7, -2, np.int8), "do not belong together"),
+    "hashes too short": ("sha256", np.zeros((7, 16), np.uint8), "do not belong together"),
+    "hashes flat": ("sha256", np.zeros(7 * 32, np.uint8), "do not belong together"),
+    "no classes": ("classes", None, "damaged"),
+    "class beyond the last": ("label", np.full(7, 2, np.int32), "do not belong together"),
+    "class -2": ("label", np.full(7, -2, np.int32), "do not belong together"),
+    "class 0.5": ("label", np.full(7, 0.5), "do not belong together"),
+    "classes missing rows": ("label", np.zeros(0, np.int32), "do not belong together"),
+    "instances too few": ("instances", ["one"], "do not belong together"),
+}
+OWN = {
+    "dataset": {
+        "no name": (attribute("name", None), "damaged"),
+        "no size": (put("items/size", None), "damaged"),
+        "sizes too few": (put("items/size", np.arange(6)), "do not belong together"),
+        "times a number": (put("items/mtime", 1), "damaged"),
+        "report no JSON": (put("report", "?"), "damaged"),
+        "no report": (put("report", None), "damaged"),
+    },
+    "features": {
+        "no ret": (put("ret", None), "damaged.*ret"),
+        "ret flat": (put("ret", np.zeros(7, "f4")), "do not belong together"),
+        "ret a group": (group("ret"), "damaged"),
+        "ret too few": (put("ret", np.zeros((6, 4), "f4")), "do not belong together"),
+        "tokens of another width": (put("tokens", np.zeros((7, 3, 5), "f2")), "do not belong together"),
+        "tokens flat": (put("tokens", np.zeros((7, 12), "f2")), "do not belong together"),
+        "index of more tokens": (put("index", np.zeros((7, 3), "i2")), "do not belong together"),
+        "index without tokens": (put("tokens", None), "do not belong together"),
+        "no reasons": (put("skipped", None), "damaged"),
+        "reasons too few": (put("skipped", ["", "a"]), "do not belong together"),
+        "reasons a number": (put("skipped", 1), "damaged"),
+    },
+    "ranking": {
+        "no indices": (put("indices", None), "damaged"),
+        "no scores": (put("scores", None), "damaged"),
+        "indices flat": (put("indices", np.zeros(3, "i4")), "do not belong together"),
+        "indices fractions": (put("indices", np.zeros((3, 4))), "do not belong together"),
+        "scores of another shape": (put("scores", np.zeros((3, 3), "f4")), "do not belong together"),
+        "a row more": (put("indices", np.zeros((4, 4), "i4")), "do not belong together"),
+        "photo beyond the last": (put("indices", np.full((3, 4), 4, "i4")), "photos that it does not list"),
+        "photo -2": (put("indices", np.full((3, 4), -2, "i4")), "photos that it does not list"),
+    },
+}
+CASES = [
+    pytest.param(kind, tamper, text, id=f"{kind}: {name}")
+    for kind, table in (("dataset", "items"), ("features", "items"), ("ranking", "gallery"))
+    for name, (tamper, text) in (
+        HEADER | {n: (put(f"{table}/{column}", data), text) for n, (column, data, text) in TABLE.items()} | OWN[kind]
+    ).items()
+]
+
+
+@pytest.mark.parametrize(("kind", "tamper", "text"), CASES)
+def test_a_store_that_is_not_as_specified(tmp_path: Path, kind: str, tamper: Tamper, text: str) -> None:
+    path = tmp_path / "a store.h5"
+    shutil.copy(V1 / f"{kind}.h5", path)
+    read(path, kind)
+    with h5py.File(path, "r+") as file:
+        tamper(file)
+    refused(path, kind, text)
+
+
+def refused(path: Path, kind: str, text: str) -> StoreError:
+    with pytest.raises(StoreError, match=text) as error:
+        read(path, kind)
+    assert str(path) in error.value.message
+    assert error.value.hint
+    assert error.value.code == UNUSABLE
+    return error.value
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_a_newer_minor_version_is_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.h5"
+    shutil.copy(V1 / f"{kind}.h5", path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["zse-schema-version"] = "1.9"
+        file["something"] = "new"
+    read(path, kind)
+
+
+@pytest.mark.parametrize("kind", OWN)
+@pytest.mark.parametrize("wanted", OWN)
+def test_another_kind(kind: str, wanted: str) -> None:
+    if kind != wanted:
+        error = refused(V1 / f"{kind}.h5", wanted, f"holds {kind}, where {wanted} are needed")
+        assert "zse inspect" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (None, "no such store"),
+        (b"", "not an HDF5 file"),
+        (b"path,modality,class\n", "not an HDF5 file"),
+        (b"\x89HDF\r\n\x1a\n", "damaged|not an HDF5 file"),
+    ],
+)
+@pytest.mark.parametrize("kind", OWN)
+def test_a_file_that_is_no_store(tmp_path: Path, kind: str, data: bytes | None, text: str) -> None:
+    path = tmp_path / "a.h5"
+    if data is not None:
+        path.write_bytes(data)
+    refused(path, kind, text)
+
+
+def test_a_folder_and_a_foreign_hdf5_file(tmp_path: Path) -> None:
+    refused(tmp_path, "features", "no such store")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["tokens"] = np.zeros(3)
+    refused(tmp_path / "a.h5", "features", "an HDF5 file, but no zse store")
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_truncated_anywhere(tmp_path: Path, kind: str) -> None:
+    data, path = (V1 / f"{kind}.h5").read_bytes(), tmp_path / "a.h5"
+    for length in random.Random(kind).sample(range(len(data)), 20):
+        path.write_bytes(data[:length])
+        refused(path, kind, "not an HDF5 file|damaged")
+
+
+def flip(kind: str, path: Path) -> None:
+    """Read stores with one byte of their first 1,600 changed, and print what comes out beside StoreError.
+
+    A process for each: on some damage HDF5 itself dies or never returns, which Python cannot mend.
+    """
+    data = (V1 / f"{kind}.h5").read_bytes()
+    for at in range(0, 1600, 16):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
+        if not (child := os.fork()):
+            signal.setitimer(signal.ITIMER_REAL, 1)
+            try:
+                read(path, kind)
+            except StoreError:
+                pass
+            except BaseException as error:
+                print(at, repr(error), flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_damaged_anywhere_in_the_header(tmp_path: Path, kind: str) -> None:
+    code = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path; from test_store_damage import flip
+flip({kind!r}, Path({str(tmp_path / "a.h5")!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_damage_met_while_reading(tmp_path: Path) -> None:
+    """The header is whole, the rows are not: said by the readers of rows, too."""
+    for kind, name in (("features", "tokens"), ("ranking", "scores")):
+        path = tmp_path / f"{kind}.h5"
+        with h5py.File(V1 / f"{kind}.h5") as file:
+            place = file[name].id.get_chunk_info(0).byte_offset
+        data = (V1 / path.name).read_bytes()
+        tree = data.rindex(b"TREE", 0, place)  # the chunks' index
+        path.write_bytes(data[:tree] + b"EERT" + data[tree + 4 :])
+        refused(path, kind, "damaged")

@@ -1,0 +1,258 @@
+"""A store under its final name is whole; what a killed run committed is taken up; one process writes a file."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from test_store_fixtures import content
+
+from zsecli.errors import StoreError, UsageError, ZseError
+from zsecli.store.dataset import Dataset, read_dataset, write_dataset
+from zsecli.store.features import FeatureWriter, open_features
+from zsecli.store.header import check_target, finished, open_store, partial_path
+from zsecli.store.items import Items
+from zsecli.store.ranking import RankingWriter
+
+COUNT, BATCH = 7, 2
+
+
+def items(count: int = COUNT) -> Items:
+    zeros = np.zeros(count, np.uint8)
+    return Items([f"{i}.png" for i in range(count)], zeros, zeros.astype(np.int8), np.zeros((count, 32), np.uint8))
+
+
+def die(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def write(kind: str, path: Path, key: str = "a", death: str = "") -> Path:
+    """Write a store of seven rows, two at once; `death` says where the process kills itself."""
+    if kind == "dataset":
+        times = np.arange(COUNT)
+        if death:
+            os.replace = die
+        return write_dataset(path, Dataset(key, Path("pictures"), items(), times, times), {})
+    rng = np.random.default_rng(3)
+    scores, tokens = rng.random((COUNT, 4), np.float32), rng.random((COUNT, 3, 4), np.float32)
+    store: FeatureWriter | RankingWriter
+    store = (
+        FeatureWriter(path, key, {}, items(), 4, 3, 2)
+        if kind == "features"
+        else RankingWriter(path, key, {}, items(), items(4), 4)
+    )
+    with store:
+        if death == "resumed":
+            print(store.rows)
+        for start in range(store.rows, COUNT, BATCH):
+            at = slice(start, start + BATCH)
+            rows = len(scores[at])
+            if death == f"before commit {start}":
+                store.commit = die  # type: ignore[method-assign]
+            if isinstance(store, FeatureWriter):
+                # the second picture is skipped
+                good = np.arange(COUNT)[at] != 1
+                reasons = ["" if g else "broken" for g in good]
+                store.write(store_ids(at), reasons, scores[at][good], tokens[at][good], np.ones((good.sum(), 2)))
+            else:
+                store.write(start, np.tile(np.arange(4), (rows, 1)), scores[at])
+            if death == f"after commit {start}":
+                die()
+        if death == "before the rename":
+            os.replace = die
+        return store.finish()
+
+
+def store_ids(at: slice) -> list[str]:
+    return items().id[at]
+
+
+def write_elsewhere(kind: str, path: Path, key: str = "a", death: str = "") -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own."""
+    code = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path; from test_store_writing import write
+write({kind!r}, Path({str(path)!r}), {key!r}, {death!r})
+"""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("kind", "death", "committed"),
+    [
+        ("features", "before commit 0", 0),
+        ("features", "after commit 0", 2),
+        ("features", "before commit 4", 4),
+        ("features", "after commit 6", 7),
+        ("features", "before the rename", 7),
+        ("ranking", "before commit 2", 2),
+        ("ranking", "before the rename", 7),
+        ("dataset", "before the rename", 7),
+    ],
+)
+def test_a_killed_writer_leaves_a_partial_file_and_its_successor_goes_on(
+    tmp_path: Path, kind: str, death: str, committed: int
+) -> None:
+    whole, path = write(kind, tmp_path / "whole.h5"), tmp_path / "killed.h5"
+    assert write_elsewhere(kind, path, death=death).returncode == -signal.SIGKILL
+    assert [p.name for p in tmp_path.glob("killed*")] == ["killed.h5.partial"]
+    with pytest.raises(StoreError, match="no such store") as error, open_store(path):
+        pass
+    assert "killed.h5.partial is unfinished" in error.value.hint
+    assert not finished(path, kind, "a")
+    if death != "before the rename":
+        with pytest.raises(StoreError, match="is not finished"), open_store(partial_path(path)):
+            pass
+    with h5py.File(partial_path(path)) as file:
+        assert file["rows"][()] == committed
+    write(kind, path)
+    assert not partial_path(path).exists()
+    assert content(path) == content(whole)
+
+
+def test_committed_rows_are_not_computed_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.h5"
+    write_elsewhere("features", path, death="after commit 2")
+    with h5py.File(partial_path(path), "r+") as file:
+        file["ret"][0] = 5
+    write("features", path, death="resumed")
+    assert capsys.readouterr().out == "4\n"
+    with open_features(path) as features:
+        assert features.read("ret", slice(0, 1)).tolist() == [[5] * 4]
+
+
+def spoil(path: Path, how: str) -> None:
+    """Make a `.partial` file one that must not be taken up."""
+    if how == "no HDF5":
+        path.write_bytes(b"killed before the first flush")
+    elif how == "truncated":
+        path.write_bytes(path.read_bytes()[:3000])
+    elif how != "another run key":
+        with h5py.File(path, "r+") as file:
+            if how == "another version":
+                file.attrs["zse-schema-version"] = "1.1"
+            elif how == "another kind":
+                file.attrs["zse-schema"] = "ranking"
+            else:
+                del file["rows"]
+
+
+@pytest.mark.parametrize(
+    "how", ["another run key", "another version", "another kind", "no rows", "truncated", "no HDF5"]
+)
+def test_a_partial_file_of_something_else_is_begun_afresh(tmp_path: Path, how: str) -> None:
+    path, key = tmp_path / "a.h5", "b" if how == "another run key" else "a"
+    write_elsewhere("features", path, death="after commit 2")
+    spoil(partial_path(path), how)
+    whole = write("features", tmp_path / "whole.h5", key)
+    assert write("features", path, key).read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["dataset", "features", "ranking"])
+def test_two_runs_write_the_same_bytes(tmp_path: Path, kind: str) -> None:
+    first, second = (write(kind, tmp_path / name) for name in ("1.h5", "2.h5"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("committed", [0, 2])
+@pytest.mark.parametrize("key", ["a", "b"])
+def test_a_second_writer_is_refused_and_the_first_is_not_disturbed(tmp_path: Path, committed: int, key: str) -> None:
+    """HDF5 would empty the file of the first before it finds that it is locked."""
+    path, whole = tmp_path / "a.h5", write("ranking", tmp_path / "whole.h5")
+    with h5py.File(whole) as file:
+        indices, scores = file["indices"][:], file["scores"][:]
+    with RankingWriter(path, "a", {}, items(), items(4), 4) as store:
+        if committed:
+            store.write(0, indices[:2], scores[:2])
+        second = write_elsewhere("ranking", path, key)
+        assert f"StoreError: {partial_path(path)}: another zse is writing it" in second.stderr
+        store.write(committed, indices[committed:], scores[committed:])
+        store.finish()
+    assert content(path) == content(whole)
+
+
+def test_a_file_that_appears_while_a_writer_starts_is_not_emptied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.h5"
+    partial_path(path).write_bytes(b"of another process")
+    monkeypatch.setattr(RankingWriter, "_resume", lambda *_: None)  # it looked a moment too early
+    with pytest.raises(StoreError, match="another zse is writing it"):
+        write("ranking", path)
+    assert partial_path(path).read_bytes() == b"of another process"
+
+
+def test_an_error_leaves_the_old_store_and_no_lock(tmp_path: Path) -> None:
+    path = write("features", tmp_path / "a.h5")
+    before = path.read_bytes()
+    with pytest.raises(ZeroDivisionError), FeatureWriter(path, "b", {}, items(), 4, 0, None):
+        raise ZeroDivisionError
+    assert path.read_bytes() == before
+    write("features", path, "b")
+    assert finished(path, "features", "b")
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "text"),
+    [
+        (errno.ENOSPC, ZseError, "no space left"),
+        (errno.EACCES, ZseError, "not allowed"),
+        (errno.EROFS, ZseError, "not allowed"),
+        (errno.ENOLCK, StoreError, "another zse is writing it"),
+        (errno.EIO, ZseError, "Input/output error"),
+    ],
+)
+@pytest.mark.parametrize("when", ["begin", "write"])
+def test_what_the_system_refuses_is_said_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, number: int, kind: type[ZseError], text: str
+) -> None:
+    path = tmp_path / "a.h5"
+
+    def refuse(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(*((Items, "write") if when == "begin" else (FeatureWriter, "commit")), refuse)
+    with pytest.raises(ZseError, match=text) as error:
+        write("features", path)
+    assert type(error.value) is kind
+    assert str(path) in error.value.message
+    assert not path.exists()
+    monkeypatch.undo()
+    write("features", path)  # nothing is locked
+
+
+def test_a_target_whose_folder_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ZseError, match=r"file/a\.h5") as error:
+        write("dataset", tmp_path / "file" / "a.h5")
+    assert "another zse" not in error.value.message
+
+
+def test_another_content_is_replaced_only_when_told_to(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    check_target(path, "dataset", "a", False)
+    write("dataset", path)
+    check_target(path, "dataset", "b", True)
+    with pytest.raises(UsageError, match="already holds something"):
+        check_target(path, "dataset", "b", False)
+    with pytest.raises(UsageError, match="is a folder"):
+        check_target(tmp_path, "dataset", "b", True)
+
+
+def test_finished_knows_kind_and_key(tmp_path: Path) -> None:
+    path = write("dataset", tmp_path / "a.h5")
+    key = read_dataset(path).key()
+    assert finished(path, "dataset", key)
+    assert not finished(path, "dataset", "b")
+    assert not finished(path, "features", key)
+    assert not finished(tmp_path / "b.h5", "dataset", key)
+    path.write_bytes(path.read_bytes()[:5000])
+    assert not finished(path, "dataset", key)
