@@ -30,7 +30,8 @@ def warn(message: str) -> None:
 def skipped(pairs: list[tuple[str, str]]) -> None:
     """The list of inputs that could not be used."""
     for name, why in pairs[:20]:
-        print(f"skipped: {name}: {why}", file=sys.stderr)
+        shown = name.encode(errors="backslashreplace").decode()  # a name may be bytes that are no text
+        print(f"skipped: {shown}: {why}", file=sys.stderr)
     if len(pairs) > 20:
         print(f"skipped: and {len(pairs) - 20} more (zse inspect lists them)", file=sys.stderr)
 

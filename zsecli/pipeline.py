@@ -64,7 +64,7 @@ def embed_pictures(
     target = output or workspace.features(f"pictures-{key[:12]}", spec.tag(), "all")
     if modality == "auto":
         kinds = np.bincount(items.modality, minlength=2)
-        console.note(f"taken as {kinds[0]} sketches and {kinds[1]} photos (--modality says otherwise)")
+        console.note(f"sketches: {kinds[0]}, photos: {kinds[1]}, by their looks (--modality says otherwise)")
     result = _embed(items, Path(), spec, target, compute, overwrite or output is None, "pictures")
     return embed.EmbedResult(result.path, result.fresh, bad + result.skipped)
 

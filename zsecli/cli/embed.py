@@ -75,7 +75,6 @@ def embed(
     from zsecli.data.listing import find
 
     ws, compute = Workspace(workspace), pipeline.Compute(device, batch_size, workers, dry_run)
-    skipped: list[tuple[str, str]] = []
     store = _only_store(inputs or [])
     if store or not inputs:
         opt.refuse(context, ("modality",), "has no say in a data set", "its pictures are sketches and photos already")
@@ -89,13 +88,13 @@ def embed(
     else:
         opt.refuse(context, ("data", "part"), "has no say in single pictures", "leave out the pictures, or the option")
         spec = pipeline.model_of(ws, model)
-        names, skipped = _named(find([Path(p) for i in inputs for p in (_list() if i == "-" else [i])]))
+        names = find([Path(p) for i in inputs for p in (_list() if i == "-" else [i])])
         opt.apart(output, *map(Path, names))
         result = pipeline.embed_pictures(ws, names, spec, modality, compute, output, overwrite)
         others = " PHOTOS.h5 --top 5"
     if not dry_run:
         hint = f"zse match {shlex.quote(str(result.path))}{others}"
-        finish(result.path, result.fresh, skipped + result.skipped, as_json, hint)
+        finish(result.path, result.fresh, result.skipped, as_json, hint)
 
 
 def _only_store(inputs: list[str]) -> Path | None:
@@ -114,18 +113,6 @@ def _is_hdf5(path: Path) -> bool:
             return file.read(8) == b"\x89HDF\r\n\x1a\n"
     except OSError:
         return False
-
-
-def _named(paths: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """The paths that a store can name, and (path, reason) of the others."""
-    good, bad = [], []
-    for path in paths:
-        try:
-            path.encode()
-            good.append(path)
-        except UnicodeEncodeError:
-            bad.append((path.encode(errors="surrogateescape").decode(errors="replace"), "its name is not UTF-8"))
-    return good, bad
 
 
 def _list() -> list[str]:

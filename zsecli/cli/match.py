@@ -106,7 +106,8 @@ def match(
         return
     if sys.stdout.isatty() and console.talks() and not as_json:
         show_hits(result.path, top)
-    finish(result.path, result.fresh, skipped, as_json, f"zse evaluate {shlex.quote(str(result.path))}")
+    hint = f"zse evaluate {shlex.quote(str(result.path))}" if sketches is None else ""
+    finish(result.path, result.fresh, skipped, as_json, hint)
 
 
 def _store(text: str) -> Path:

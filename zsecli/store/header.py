@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import h5py
-import numpy as np
 
 from zsecli import __version__
 from zsecli.errors import StoreError, UsageError, ZseError
 
 VERSION = "1.0"
 KINDS = ("dataset", "features", "ranking")
-_TEXT = h5py.string_dtype("utf-8")
+TEXT = h5py.string_dtype("utf-8")
 _DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError)
 
 
@@ -165,7 +164,7 @@ class Writer:
                     "created-by": f"zse {__version__}",
                 }
             )
-            self.file.create_dataset("provenance", data=json.dumps(provenance, sort_keys=True), dtype=_TEXT)
+            self.file.create_dataset("provenance", data=json.dumps(provenance, sort_keys=True), dtype=TEXT)
             self.file.create_dataset("rows", data=0, dtype="i8")
             create(self.file)
             self.file.flush()
@@ -218,15 +217,6 @@ class Writer:
             self.file.close()
         if isinstance(error, OSError):
             raise _explain(error, self.partial) from error
-
-
-def write_text(group: h5py.Group, name: str, values: list[str]) -> None:
-    """A column of UTF-8 strings of any length."""
-    group.create_dataset(name, data=np.array(values, dtype=object), dtype=_TEXT)
-
-
-def read_text(group: h5py.Group, name: str) -> list[str]:
-    return list(group[name].asstr()[:])
 
 
 def _where_it_went(path: Path) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsecli.errors import StoreError
-from zsecli.store.header import read_text, reading, write_text
+from zsecli.store.header import TEXT, reading
 
 SKETCH, PHOTO = 0, 1
 MODALITIES: tuple[Literal["sketch"], Literal["photo"]] = ("sketch", "photo")
@@ -83,7 +83,7 @@ class Items:
         return Items([self.id[r] for r in rows], self.modality[rows], self.part[rows], self.sha256[rows], **columns)
 
     def write(self, group: h5py.Group) -> None:
-        write_text(group, "id", self.id)
+        _write_text(group, "id", self.id)
         group.create_dataset("modality", data=self.modality, dtype="u1").attrs["meaning"] = "0 sketch, 1 photo"
         group.create_dataset("part", data=self.part, dtype="i1").attrs["meaning"] = "0 seen, 1 unseen, -1 neither"
         group.create_dataset("sha256", data=self.sha256, dtype="u1")
@@ -91,16 +91,16 @@ class Items:
             group.create_dataset(name, data=getattr(self, name).codes, dtype="i4").attrs["meaning"] = (
                 f"row of {names}, -1 none"
             )
-            write_text(group, names, getattr(self, name).names)
+            _write_text(group, names, getattr(self, name).names)
 
     @classmethod
     def read(cls, group: h5py.Group, where: object) -> Items:
         """The table in `group`; StoreError, naming `where`, if its columns do not belong together."""
         with reading(where):
-            ids = read_text(group, "id")
+            ids = _read_text(group, "id")
             modality, part, sha256 = (group[name][:] for name in ("modality", "part", "sha256"))
             columns = {
-                c: Column(group[c][:], read_text(group, n)) for c, n in zip(cls.COLUMNS, cls._NAMES, strict=True)
+                c: Column(group[c][:], _read_text(group, n)) for c, n in zip(cls.COLUMNS, cls._NAMES, strict=True)
             }
             good = (
                 len(set(ids)) == len(ids)
@@ -119,3 +119,12 @@ class Items:
 def _codes(values: NDArray[Any], count: int, least: int, stop: int) -> bool:
     """Whether `values` are `count` whole numbers from `least` to below `stop`."""
     return values.shape == (count,) and values.dtype.kind in "iu" and bool(((values >= least) & (values < stop)).all())
+
+
+def _write_text(group: h5py.Group, name: str, values: list[str]) -> None:
+    """A column of UTF-8 strings of any length."""
+    group.create_dataset(name, data=np.array(values, dtype=object), dtype=TEXT)
+
+
+def _read_text(group: h5py.Group, name: str) -> list[str]:
+    return list(group[name].asstr()[:])
