@@ -99,7 +99,7 @@ def main(manifest: str, weights: str) -> None:
             for data, split in dict.fromkeys((c[0], c[1]) for c in COLUMNS)
         }
     first = {title: reports[ROWS[0], data, split][name] for data, split, name, title in COLUMNS}
-    sizes = "; ".join(size(title, protocol) for title, protocol in first.items())
+    sizes = "\n".join(f"- {size(title, protocol)}" for title, protocol in first.items())
     print(TEXT.format(sizes=sizes, torch=torch.__version__.split("+")[0], timm=timm.__version__))
     print(f"| | {' | '.join(c[3] for c in COLUMNS)} |")
     print(f"|---|{'---|' * len(COLUMNS)}")
@@ -123,7 +123,11 @@ zse evaluate --model frozen:tf_efficientnet_lite0=WEIGHTS --by ret --center --ig
 
 Unseen classes only, float32, PyTorch {torch}, timm {timm}. A cell is mAP (raw) with its 95 % bootstrap interval
 over queries / Acc@1 / Acc@5. On emoji, pairs of one `family` are left out (`--ignore-same family`): a vendor's
-outline and its colour version are the same drawing. {sizes}. The stamps gallery is small: read its numbers as such.
+outline and its colour version are the same drawing. The stamps gallery is small: read its numbers as such.
+
+{sizes}
+
+Rows:
 
 - *pixels*: grey values of the picture at 32 x 32, mean removed. *HOG*: histograms of oriented gradients.
 - *frozen*: the ImageNet-trained network's pooled map, no training on sketches. *centred*: each

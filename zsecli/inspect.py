@@ -11,8 +11,8 @@ import numpy as np
 
 from zsecli.errors import StoreError
 from zsecli.store.dataset import read_dataset
-from zsecli.store.features import open_features, skipped_in
-from zsecli.store.header import open_store, partial_path, read_header
+from zsecli.store.features import open_features
+from zsecli.store.header import open_store, partial_path, read_header, reading
 from zsecli.store.items import PARTS, Items
 from zsecli.store.ranking import open_ranking
 
@@ -29,7 +29,7 @@ def describe(path: Path) -> dict[str, Any]:
         return {"file": str(path), "kind": "checkpoint", "bytes": _size(path), **_checkpoint(path)}
     if path.is_dir():
         raise StoreError(f"{path}: is a folder", "give a store or a checkpoint")
-    with open_store(path) as file:
+    with open_store(path) as file, reading(path):
         header = read_header(file, path)
         kind = header.schema
         shapes = {name: _shape(file[name]) for name in file if isinstance(file[name], h5py.Dataset) and file[name].ndim}
@@ -70,7 +70,7 @@ def _dataset(path: Path) -> dict[str, Any]:
 
 def _features(path: Path) -> dict[str, Any]:
     with open_features(path) as features:
-        skipped = [f"{name}: {why}" for name, why in skipped_in(path)]
+        skipped = [f"{name}: {why}" for name, why in features.skipped]
         return {
             **_items(features.items),
             "width": features.width,

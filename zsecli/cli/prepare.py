@@ -78,7 +78,8 @@ def prepare(
       zse prepare folder pictures/
       zse prepare folder manifest.csv --where set=emoji
 
-    In a tree, an instance is what precedes `__` in a file's name, or the last `-` of a sketch's.
+    In a tree, an instance is what precedes `__` in a file's name; else a photo's whole name, and for a
+    sketch what precedes the last `-`, if that is a photo's name or a number follows.
     A manifest has the columns path, modality (sketch, photo) and class, and may have instance,
     family and split (seen, unseen); paths are relative to its folder.
     """

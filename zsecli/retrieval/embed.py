@@ -6,6 +6,7 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,8 @@ def key_of(items: Items, spec: ModelSpec) -> str:
         kind=spec.kind,
         name=spec.name if spec.kind == "frozen" else "",
         weights=spec.weights_hash(),
+        # the network, its preprocessing and unnamed weights of a frozen backbone are timm's
+        timm=version("timm") if spec.kind == "frozen" else "",
         id=items.id,
         sha256=items.sha256.tobytes().hex(),
         modality=items.modality.tolist(),
