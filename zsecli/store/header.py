@@ -75,10 +75,8 @@ def open_store(path: Path, kind: str | None = None) -> Iterator[h5py.File]:
     with file:
         header = read_header(file, path)
         if kind is not None and header.schema != kind:
-            raise StoreError(
-                f"{path}: is a {header.schema} store, where a {kind} store is needed",
-                f"zse inspect {path} says what it is",
-            )
+            what = f"is a {header.schema} store, where a {kind} store is needed"
+            raise StoreError(f"{path}: {what}", f"zse inspect {path} says more")
         if not header.complete:
             raise StoreError(f"{path}: is not finished", "run its command again: it goes on where it stopped")
         yield file
