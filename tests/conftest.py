@@ -150,7 +150,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("zsecli.model.spec.ModelSpec.load", load)
+    monkeypatch.setattr("zsecli.model.load.load", load)
 
 
 def contents(store: Path) -> dict[str, Any]:

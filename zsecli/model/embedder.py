@@ -12,7 +12,6 @@ from torch import Tensor
 
 from zsecli.data.preprocess import Preprocess, Role
 from zsecli.errors import UsageError
-from zsecli.model.spec import ModelSpec
 
 if TYPE_CHECKING:
     from zsecli.model.network import ZSENetwork
@@ -59,26 +58,6 @@ def resolve_device(name: str) -> torch.device:
             f"device {name!r} cannot be used: {str(error).splitlines()[0]}", "--device auto, cpu, or cuda:0"
         ) from error
     return device
-
-
-def load(spec: ModelSpec, device: str) -> Embedder:
-    """The model that `spec` names, on `device`. What it does not need is not imported: timm alone takes seconds."""
-    from zsecli.model.baselines import HogEmbedder, PixelEmbedder
-
-    if spec.kind == "pixels":
-        return PixelEmbedder()
-    if spec.kind == "hog":
-        return HogEmbedder()
-    on = resolve_device(device)
-    if spec.kind == "frozen":
-        from zsecli.model.frozen import FrozenEmbedder
-
-        return FrozenEmbedder(spec, on)
-    from zsecli.model import checkpoint
-
-    assert spec.file is not None
-    network, unused = checkpoint.load(spec.file)
-    return NetworkEmbedder(network, on, unused)
 
 
 def normalise(pictures: NDArray[np.uint8], preprocess: Preprocess, device: torch.device) -> Tensor:

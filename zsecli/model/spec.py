@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from zsecli.errors import StoreError, UsageError
-
-if TYPE_CHECKING:
-    from zsecli.model.embedder import Embedder
 
 HELP = "a checkpoint (.safetensors, or the authors' .pth), frozen:NAME[=WEIGHTS] for a timm backbone, pixels, or hog"
 
@@ -65,9 +62,3 @@ class ModelSpec:
         """A short name for files made with this model; other weights get another one."""
         digest = self.weights_hash()[:8]
         return "-".join(filter(None, (self.kind if self.kind == "frozen" else "", self.name, digest)))
-
-    def load(self, device: str) -> Embedder:
-        """The model, ready to embed."""
-        from zsecli.model import embedder
-
-        return embedder.load(self, device)

@@ -81,7 +81,9 @@ def run(
     if finished(output, "features", key):
         return EmbedResult(output, False, skipped_in(output))
     check_target(output, "features", key, overwrite)
-    model = spec.load(device)
+    from zsecli.model.load import load
+
+    model = load(spec, device)
     if unused := getattr(model, "unused", []):
         note(f"{spec.file}: {len(unused)} parameters in the file are never used by the network ({unused[0]}, ...)")
     provenance = {

@@ -162,6 +162,7 @@ def _check(queries: Features, gallery: Features, options: MatchOptions) -> None:
 def _scorer(queries: Features, gallery: Features, model: ModelSpec | None, device: str) -> Any:
     """The relation network that made the features."""
     from zsecli.model.embedder import NetworkEmbedder, resolve_device
+    from zsecli.model.load import load
     from zsecli.retrieval.relation import RelationScorer
 
     made_by = gallery.header.provenance
@@ -171,7 +172,7 @@ def _scorer(queries: Features, gallery: Features, model: ModelSpec | None, devic
             f"{spec.text}: is not the model that made {gallery.path}",
             "pass the checkpoint it was made with, or embed again",
         )
-    embedder = spec.load(device)
+    embedder = load(spec, device)
     assert isinstance(embedder, NetworkEmbedder)
     return RelationScorer(embedder.network, resolve_device(device), queries, gallery)
 

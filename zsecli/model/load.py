@@ -1,0 +1,26 @@
+"""From the words of `--model` to the model itself. What it does not need is not imported: timm alone takes seconds."""
+
+from __future__ import annotations
+
+from zsecli.model.embedder import Embedder, NetworkEmbedder, resolve_device
+from zsecli.model.spec import ModelSpec
+
+
+def load(spec: ModelSpec, device: str) -> Embedder:
+    """The model that `spec` names, on `device`."""
+    from zsecli.model.baselines import HogEmbedder, PixelEmbedder
+
+    if spec.kind == "pixels":
+        return PixelEmbedder()
+    if spec.kind == "hog":
+        return HogEmbedder()
+    on = resolve_device(device)
+    if spec.kind == "frozen":
+        from zsecli.model.frozen import FrozenEmbedder
+
+        return FrozenEmbedder(spec, on)
+    from zsecli.model import checkpoint
+
+    assert spec.file is not None
+    network, unused = checkpoint.load(spec.file)
+    return NetworkEmbedder(network, on, unused)
