@@ -33,19 +33,22 @@ def items(kind: int, count: int, seed: int) -> Items:
     )
 
 
-def write(path: Path, table: Items, model: ModelSpec | None, ret: np.ndarray, key: str = "key") -> Path:
+def write(path: Path, table: Items, model: ModelSpec | None, ret: np.ndarray, values: np.ndarray | None = None) -> Path:
     """A feature store of these pictures, with random tokens where a network made it."""
     provenance = {
+        "source": "pictures",
         "model": model.text if model else "pixels",
         "weights": model.weights_hash() if model else "",
         "relation": model is not None,
         "preprocess": {},
     }
     tokens, kept = (10, 9) if model else (0, None)
-    with FeatureWriter(path, key, provenance, table, WIDTH, tokens, kept) as store:
+    with FeatureWriter(path, f"{path}", provenance, table, WIDTH, tokens, kept) as store:
         rng = np.random.default_rng(len(table))
-        values = rng.standard_normal((len(table), 10, WIDTH)).astype(np.float32) if model else None
-        index = np.sort(rng.permuted(np.tile(np.arange(16), (len(table), 1)), axis=1)[:, :9]) if model else None
+        if values is None and model:
+            values = rng.standard_normal((len(table), 10, WIDTH)).astype(np.float32)
+        places = np.sort(rng.permutation(16)[:9])
+        index = np.tile(places, (len(table), 1)) if model else None
         store.write(table.id, [""] * len(table), ret, values, index)
         return store.finish()
 
@@ -150,6 +153,10 @@ def test_each_picture_is_prepared_once(stores: tuple[Path, Path], monkeypatch: p
     monkeypatch.setattr(relation, "PHOTOS_AT_ONCE", 4)
     rank(stores, by="rn")
     assert prepared == {"sketch": QUERIES, "photo": PHOTOS}
+    # of a gallery that memory does not hold, once for every block of sketches: 2, 2, 2, 1
+    monkeypatch.setattr(relation, "CACHE_BYTES", 0)
+    rank(stores, by="rn", depth=PHOTOS - 1)
+    assert prepared == {"sketch": 2 * QUERIES, "photo": PHOTOS + 4 * PHOTOS}
 
 
 @pytest.mark.parametrize("by", ["ret", "rn", "cascade"])
@@ -176,12 +183,34 @@ def test_left_out_pairs(stores: tuple[Path, Path]) -> None:
         assert (indices[row, len(expected) :] == -1).all()
 
 
-def test_ties_go_to_the_lower_index(tmp_path: Path) -> None:
-    ret = np.ones((4, WIDTH), np.float32)
-    photos = write(tmp_path / "photos.h5", items(1, 4, 2), None, ret)
-    sketches = write(tmp_path / "sketches.h5", items(0, 2, 1), None, ret[:2])
-    indices, _ = rank((sketches, photos), by="ret")
-    assert indices.tolist() == [[0, 1, 2, 3]] * 2
+@pytest.mark.parametrize("by", ["ret", "rn", "cascade"])
+def test_copies_tie_and_go_to_the_lower_index(tmp_path: Path, network: ModelSpec, by: str) -> None:
+    """One photo listed twice has one score, whatever rounding makes of its place in a block."""
+    rng = np.random.default_rng(4)
+    count = 150
+    ret = rng.standard_normal((count, WIDTH)).astype(np.float32)
+    tokens = rng.standard_normal((count, 10, WIDTH)).astype(np.float32)
+    twice = items(1, 2 * count, 2)
+    photos = write(tmp_path / "photos.h5", twice, network, np.tile(ret, (2, 1)), values=np.tile(tokens, (2, 1, 1)))
+    sketches = write(tmp_path / "sketches.h5", items(0, 3, 1), network, ret[:3])
+    indices, scores = rank((sketches, photos), by=by, shortlist=2 * count)
+    for row in range(3):
+        place = np.argsort(indices[row])
+        assert (place[count:] > place[:count]).all()  # the copy stands behind
+        np.testing.assert_array_equal(scores[row][place[:count]], scores[row][place[count:]])
+
+
+def test_the_rest_of_a_cascade_keeps_its_order(tmp_path: Path, network: ModelSpec) -> None:
+    """Cosines closer than the shift below the shortlist can tell apart stay in their order."""
+    rng = np.random.default_rng(5)
+    ret = (rng.standard_normal((1, WIDTH)) + 1e-6 * rng.standard_normal((200, WIDTH))).astype(np.float32)
+    photos = write(tmp_path / "photos.h5", items(1, 200, 2), network, ret)
+    query = rng.standard_normal((1, WIDTH)).astype(np.float32)
+    sketches = write(tmp_path / "sketches.h5", items(0, 1, 1), network, query)
+    by_ret, _ = rank((sketches, photos), by="ret")
+    cascade, scores = rank((sketches, photos), by="cascade", shortlist=3)
+    np.testing.assert_array_equal(by_ret[0, 3:], cascade[0, 3:])
+    assert len(set(scores[0, 3:])) < 190  # they are stored as equal
 
 
 def test_depth_cuts(stores: tuple[Path, Path]) -> None:
@@ -239,12 +268,31 @@ def test_what_cannot_be_matched(stores: tuple[Path, Path], tmp_path: Path, netwo
         rank((sketches, plain), by="ret", center=True)
     with pytest.raises(UsageError, match="no such column"):
         match.MatchOptions(ignore_same="familly")
+    with pytest.raises(UsageError, match="no say in relation scores"):
+        match.MatchOptions(by="rn", center=True)
+    ret[3, 4] = 1e30
+    huge = write(tmp_path / "huge.h5", items(1, PHOTOS, 2), None, ret)
+    with pytest.raises(StoreError, match="too large"):
+        rank((sketches, huge), by="ret")
+
+
+def test_pictures_left_out_are_said(
+    stores: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A store given for its photos that holds sketches too: perhaps photos that were taken for sketches."""
+    both = items(1, PHOTOS, 2)
+    both.modality[:4] = 0
+    mixed = write(tmp_path / "mixed.h5", both, None, np.ones((PHOTOS, WIDTH), np.float32))
+    sketches = write(tmp_path / "plain.h5", items(0, 2, 1), None, np.ones((2, WIDTH), np.float32))
+    rank((sketches, mixed), by="ret")
+    assert "4 of its 23 pictures are no photos" in capsys.readouterr().err
 
 
 def test_another_model_than_the_stores(stores: tuple[Path, Path], tmp_path: Path) -> None:
     other = ModelSpec.parse(str(checkpoint.save(build(SELECTING, seed=1), tmp_path / "other.safetensors")))
-    with pytest.raises(StoreError, match="is not the model"):
-        match.run(*stores, tmp_path / "r.h5", match.MatchOptions(by="rn"), model=other, device="cpu")
+    for by in ("ret", "rn"):
+        with pytest.raises(StoreError, match="is not the model"):
+            match.run(*stores, tmp_path / "r.h5", match.MatchOptions(by=by), model=other, device="cpu")  # type: ignore[arg-type]
 
 
 def test_a_score_that_is_no_number(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,8 +25,10 @@ from zsecli.model.config import (
     TokenizerConfig,
 )
 from zsecli.model.cross_attention import CrossAttention
+from zsecli.model.load import load
 from zsecli.model.network import ZSENetwork
 from zsecli.model.relation import RelationNetwork
+from zsecli.model.spec import ModelSpec
 
 
 def pictures(count: int, side: int = 64, seed: int = 1) -> torch.Tensor:
@@ -158,10 +160,16 @@ def test_indices_are_places_of_the_original_grid() -> None:
     assert (some.attention[shown.unsqueeze(1).expand_as(some.attention)] > 0).all()
 
 
+@pytest.mark.parametrize(("layout", "project"), [("grid", 0), ("grid", 3), ("memory", 3)])
 @pytest.mark.parametrize("swap", ["q", "k"])
-def test_dropped_tokens_count_for_nothing(swap: str) -> None:
+def test_dropped_tokens_count_for_nothing(swap: str, layout: str, project: int) -> None:
     """What stands in a dropped place cannot change the score."""
-    network = build(replace(SELECTING, cross_attention=CrossAttentionConfig(swap=swap, heads=2, hidden=32)))  # type: ignore[arg-type]
+    settings = replace(
+        SELECTING,
+        cross_attention=CrossAttentionConfig(swap=swap, heads=2, hidden=32),  # type: ignore[arg-type]
+        relation=RelationConfig(hidden=(16, 8), project=project, layout=layout),  # type: ignore[arg-type]
+    )
+    network = build(settings)
     sketch, photo = network.encode(pictures(2), "sketch"), network.encode(pictures(2, seed=5), "photo")
     clean = network.score(sketch, photo)
     prepared = (
@@ -205,8 +213,8 @@ def test_streams_swap_what_they_say(swap: str) -> None:
     sketch, photo = torch.randn(1, 5, 8), torch.randn(1, 5, 8)
     out = cross(cross.prepare(sketch, "sketch"), cross.prepare(photo, "photo"))
     for layer, own, other, ours in ((cross.sketch, sketch, photo, out[0]), (cross.photo, photo, sketch, out[1])):
-        value = other if swap == "q" else own
-        mixed = attention_by_hand(layer.query(own)[0], layer.key(other)[0], layer.value(value)[0], 2)
+        query, key = (other, own) if swap == "q" else (own, other)
+        mixed = attention_by_hand(layer.query(query)[0], layer.key(key)[0], layer.value(own)[0], 2)
         x = layer.norm1(own[0] + layer.out(mixed))
         torch.testing.assert_close(ours[0], layer.norm2(x + layer.feed_forward(x)))
 
@@ -391,3 +399,60 @@ def test_the_documented_interface(
         for part in line.split("  # ")[1].split("(")[1:]
     ]
     assert [s.strip("[]") for s in shapes] == [s.rstrip(",") for s in said]
+
+
+# a backbone's own weights
+
+
+def test_a_backbone_takes_its_weights_whole(tmp_path: Path) -> None:
+    """A file with a classifier and without batch counters fills a trunk; every parameter comes from it."""
+    import timm
+
+    torch.manual_seed(3)
+    whole = timm.create_model("tf_efficientnet_lite0")
+    path = tmp_path / "trunk.safetensors"
+    save_file({k: v for k, v in whole.state_dict().items() if "num_batches" not in k}, path)
+    network = ZSENetwork(TINY, weights=path)
+    trunk = network.backbone.vit.patch_embed.trunk
+    for name, value in trunk.named_parameters():
+        assert torch.equal(value, whole.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"conv_stem.weight": None}, "missing conv_stem.weight"),
+        ({"more.weight": torch.zeros(1)}, "too many more.weight"),
+        ({"conv_stem.weight": torch.zeros(2)}, "conv_stem.weight has shape"),
+    ],
+)
+def test_other_weights_than_the_backbones(tmp_path: Path, change: dict[str, torch.Tensor | None], says: str) -> None:
+    """A file that does not hold the backbone is refused by the name of a key, never half taken."""
+    import timm
+
+    state = {k: v for k, v in timm.create_model("tf_efficientnet_lite0").state_dict().items() if "num_batches" not in k}
+    for name, value in change.items():
+        state.pop(name, None)
+        if value is not None:
+            state[name] = value
+    path = tmp_path / "other.safetensors"
+    save_file(state, path)
+    with pytest.raises(StoreError, match=says):
+        load(ModelSpec.parse(f"frozen:tf_efficientnet_lite0={path}"), "cpu")
+    with pytest.raises(StoreError, match=says):
+        ZSENetwork(TINY, weights=path)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "bin"])
+def test_a_backbones_weights_are_not_unpickled_either(tmp_path: Path, suffix: str) -> None:
+    mark, path = tmp_path / "mark", tmp_path / f"evil.{suffix}"
+    torch.save({"state_dict": {"conv_stem.weight": Evil(mark)}}, path)
+    with pytest.raises(StoreError, match="not tensors alone"):
+        load(ModelSpec.parse(f"frozen:tf_efficientnet_lite0={path}"), "cpu")
+    assert not mark.exists()
+
+
+def test_a_timm_name_is_a_preset() -> None:
+    settings = config.preset("vit_small_patch16_224.augreg_in1k")
+    assert settings.backbone.name == "vit_small_patch16_224.augreg_in1k"
+    assert settings.preprocess.mean == (0.5, 0.5, 0.5)

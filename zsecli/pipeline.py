@@ -145,8 +145,7 @@ def match_stores(
     overwrite: bool = True,
 ) -> match.MatchResult:
     """The ranking of two feature stores."""
-    name = sketches.stem if sketches == photos else f"{sketches.stem}--{photos.stem}"
-    target = output or workspace.root / "rankings" / f"{name}.{options.tag}.h5"
+    target = output or workspace.ranking(sketches, photos, options.tag)
     if compute.dry_run:
         done = sketches.is_file() and photos.is_file() and match.is_done(sketches, photos, target, options)
         console.plan(f"{'up to date' if done else 'to rank'}: {photos} for {sketches} by {options.by}, into {target}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -21,6 +22,14 @@ class Workspace:
 
     def features(self, name: str, model: str, part: str) -> Path:
         return self.root / "features" / f"{_plain(name)}.{part}.{_plain(model)}.h5"
+
+    def ranking(self, sketches: Path, photos: Path, how: str) -> Path:
+        """Of two feature stores, often one; stores of one name in different folders have different rankings."""
+        name = sketches.stem if sketches == photos else f"{sketches.stem}--{photos.stem}"
+        if any(store.parent != self.root / "features" for store in (sketches, photos)):
+            places = f"{sketches.resolve()}\0{photos.resolve()}"
+            name += f".{hashlib.sha256(os.fsencode(places)).hexdigest()[:8]}"
+        return self.root / "rankings" / f"{name}.{_plain(how)}.h5"
 
     def find_dataset(self, name: str | None) -> Path:
         """The dataset store called `name`, or the one prepared last.

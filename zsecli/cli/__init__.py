@@ -51,7 +51,7 @@ def root(
       zse evaluate --model frozen:tf_efficientnet_lite0
 
     \b
-      zse embed photos/ -o photos.h5
+      zse embed photos/ --modality photo -o photos.h5
       zse embed sketch.png | zse match - photos.h5 --top 5 --format tsv
 
     Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage,

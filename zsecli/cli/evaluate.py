@@ -87,6 +87,7 @@ def evaluate(
             "leave out the ranking, or make another one with zse match",
         )
         store = opt.store_path(ranking)
+        opt.apart(output, store)
     else:
         spec = pipeline.model_of(ws, model)
         options = pipeline.match_options(by, spec.has_relation, shortlist, ignore_same, center, 0)

@@ -13,6 +13,7 @@ from zsecli.cli import options as opt
 def inspect(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A store or a checkpoint; - for its path on stdin.")],
     as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
     debug: opt.Debug = False,
     config: opt.Config = None,
 ) -> None:

@@ -139,8 +139,8 @@ def _same_place(target: Path, name: str, place: Path) -> None:
         old = read_dataset(target)
     except StoreError:
         return
-    root = (place.parent if place.is_file() else place).resolve()
-    if (old.name, old.root) != (name, root):
+    source = str(place.resolve())
+    if old.name != name or (old.header is not None and old.header.provenance.get("source") != source):
         raise UsageError(
             f"{target}: holds the data set {old.name!r} of {old.root}",
             "pass --name to keep both, or --overwrite to replace it",

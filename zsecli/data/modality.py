@@ -17,8 +17,8 @@ SHADES, FEW_SHADES = (50, 205), 0.15
 def guess(file: Path) -> Literal["sketch", "photo"]:
     """Dark strokes on paper without colour are a sketch, all else is a photo.
 
-    In a thumbnail, at most 1 % of the places have channels more than 16 apart, and at most 15 % are
-    neither dark nor bright. A grey photo of a drawing is taken as a sketch, a shaded pencil drawing
+    In a thumbnail, at most 1 % of the places have channels more than 16 apart; in the picture, at most
+    15 % are neither dark nor bright. A grey photo of a drawing is taken as a sketch, a shaded pencil drawing
     may be taken as a photo: who knows better says so. A file that is no picture counts as a photo.
     """
     try:

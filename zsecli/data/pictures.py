@@ -20,6 +20,7 @@ _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
+REVISION = 1  # counts up when a rule below gives other pixels: features made before are then made again
 MARGIN = 10  # pixels left around the strokes by the authors' crop
 
 

@@ -16,7 +16,7 @@ from zsecli.data.folder import Entry, check_rule, read_manifest, read_tree
 from zsecli.data.hashing import hash_files
 from zsecli.errors import StoreError, ZseError
 from zsecli.store.dataset import Dataset, read_dataset, write_dataset
-from zsecli.store.header import check_target
+from zsecli.store.header import check_target, versions
 from zsecli.store.items import MODALITIES, PARTS, Column, Items
 
 
@@ -89,7 +89,8 @@ def run(
         return Prepared(output, False, dataset, bad)
     provenance = {
         "argv": sys.argv[1:],
-        "source": str(source),
+        "versions": versions(),
+        "source": str(source.resolve()),
         "instance_rule": rule,
         "where": dict(where or {}),
         "unseen": unseen,

@@ -164,10 +164,15 @@ def _protocol(ranking: Ranking, protocol: Protocol, seed: int, resamples: int) -
 
 
 def _ties(ranking: Ranking, step: int = 256) -> tuple[int, int]:
-    """(tied entries, entries that count) of a ranking."""
+    """(tied entries, entries that were compared) of a ranking.
+
+    Behind a cascade's shortlist the stored scores are shifted cosines, which rounding makes equal: they do not count.
+    """
+    about, depth = ranking.header.provenance, ranking.depth
+    compared = min(about.get("shortlist", depth), depth) if about.get("by") == "cascade" else depth
     total = entries = 0
     for start in range(0, len(ranking.query), step):
-        scores = ranking.scores[start : start + step]
+        scores = ranking.scores[start : start + step][:, :compared]
         total += int(tied(scores).sum())
         entries += int(np.isfinite(scores).sum())
     return total, entries

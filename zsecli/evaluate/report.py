@@ -51,7 +51,7 @@ def _settings(report: Report) -> str:
         for k, v in report.about.items()
         if v not in (None, False) and (k != "shortlist" or report.about.get("by") == "cascade")
     )
-    return f"{about}; {report.tied} of {report.entries} entries tie with a neighbour"
+    return f"{about}; {report.tied} of {report.entries} compared entries tie with a neighbour"
 
 
 def markdown(report: Report, per_class: bool) -> str:

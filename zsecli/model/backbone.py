@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from zsecli.model.config import BackboneConfig, SelectionConfig, TokenizerConfig
 from zsecli.model.cross_attention import split_heads
 from zsecli.model.selection import gather, select, to_grid
 from zsecli.model.tokenizer import ConvTokenizer
+from zsecli.model.weights import fill_backbone
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         build = _hybrid if config.kind == "hybrid" else _vit
-        self.vit: VisionTransformer = build(config, pretrained_arguments(pretrained, weights))
+        self.vit: VisionTransformer = build(config, pretrained, weights)
         if config.norm_eps is not None:
             for module in self.vit.modules():
                 if isinstance(module, nn.LayerNorm):
@@ -109,41 +110,46 @@ def ret_attention(block: Any, x: Tensor) -> Tensor:
     return (q @ k.transpose(-1, -2) * attention.scale).softmax(-1).squeeze(2)
 
 
-def pretrained_arguments(pretrained: bool, weights: Path | None) -> dict[str, Any]:
-    """timm's arguments for hub weights, for a local weights file, or for none."""
-    if weights is not None:
-        return {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights)}}
-    return {"pretrained": pretrained}
+def create(name: str, pretrained: bool, weights: Path | None, **options: Any) -> Any:
+    """timm.create_model with its failures told in one line.
 
-
-def create(name: str, weights: Mapping[str, Any], **options: Any) -> Any:
-    """timm.create_model with its failures told in one line."""
+    Args:
+        pretrained: fetch the weights that timm knows for `name`. weights: take them from this file instead.
+    """
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
     try:
-        return timm.create_model(name, **weights, **options)
+        logger.setLevel(logging.CRITICAL)  # it repeats every attempt; the error below says it once
+        model = timm.create_model(name, pretrained=pretrained and weights is None, **options)
     except TypeError as error:  # it has not the arguments of its kind
         raise UsageError(
             f"{name} cannot be this backbone", "take a plain Vision Transformer of timm, or a hybrid"
         ) from error
     except (RuntimeError, OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        hint = (
-            "timm.list_models() has the names"
-            if "Unknown model" in first
-            else "weights from a hub need a network; NAME=FILE takes a local file"
-        )
+        hint = "weights from a hub need a network; NAME=FILE takes a local file"
+        if "Unknown model" in first:
+            hint = "timm.list_models() has the names"
         raise StoreError(f"timm cannot make {name}: {first}", hint) from error
+    finally:
+        logger.setLevel(level)
+    if weights is not None:
+        fill_backbone(model, name, weights)
+    return model
 
 
-def _vit(config: BackboneConfig, weights: dict[str, Any]) -> VisionTransformer:
+def _vit(config: BackboneConfig, pretrained: bool, weights: Path | None) -> VisionTransformer:
     vit = create(
         config.name,
+        pretrained,
         weights,
         num_classes=0,
         img_size=config.image_size,
         proj_drop_rate=config.dropout,
         pos_drop_rate=config.dropout,
     )
-    if not isinstance(vit, VisionTransformer) or vit.cls_token is None:
+    plain = isinstance(vit, VisionTransformer) and vit.cls_token is not None
+    if not plain or not all(hasattr(b, "norm1") and hasattr(getattr(b, "attn", None), "qkv") for b in vit.blocks):
         raise UsageError(
             f"{config.name} is no plain Vision Transformer with a class token",
             "take another backbone, or a hybrid on this one",
@@ -151,7 +157,7 @@ def _vit(config: BackboneConfig, weights: dict[str, Any]) -> VisionTransformer:
     return vit
 
 
-def _hybrid(config: BackboneConfig, weights: dict[str, Any]) -> VisionTransformer:
+def _hybrid(config: BackboneConfig, pretrained: bool, weights: Path | None) -> VisionTransformer:
     return VisionTransformer(
         img_size=config.image_size,
         patch_size=16,
@@ -161,7 +167,7 @@ def _hybrid(config: BackboneConfig, weights: dict[str, Any]) -> VisionTransforme
         num_heads=config.heads,
         proj_drop_rate=config.dropout,
         pos_drop_rate=config.dropout,
-        embed_layer=partial(TrunkEmbed, trunk=config.name, weights=weights),
+        embed_layer=partial(TrunkEmbed, trunk=config.name, pretrained=pretrained, weights=weights),
     )
 
 
@@ -172,12 +178,19 @@ class TrunkEmbed(nn.Module):
     """
 
     def __init__(
-        self, img_size: int, patch_size: int, embed_dim: int, trunk: str, weights: Mapping[str, Any], **_: Any
+        self,
+        img_size: int,
+        patch_size: int,
+        embed_dim: int,
+        trunk: str,
+        pretrained: bool,
+        weights: Path | None,
+        **_: Any,
     ) -> None:
         super().__init__()
         self.grid_size = (img_size // patch_size, img_size // patch_size)
         self.num_patches = self.grid_size[0] * self.grid_size[1]
-        self.trunk = create(trunk, weights, features_only=True, out_indices=(3, 4))
+        self.trunk = create(trunk, pretrained, weights, features_only=True, out_indices=(3, 4))
         if self.trunk.feature_info.reduction() != [16, 32]:
             raise UsageError(f"{trunk} has no maps at strides 16 and 32", "take another trunk")
         self.proj = nn.Linear(sum(self.trunk.feature_info.channels()), embed_dim)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
-import re
-import warnings
 from pathlib import Path
 
 import torch
@@ -17,6 +14,7 @@ from zsecli.errors import StoreError
 from zsecli.model.config import ModelConfig, from_json, preset
 from zsecli.model.network import ZSENetwork
 from zsecli.model.released import UNUSED, list_keys, translate
+from zsecli.model.weights import read_pickle
 
 SCHEMA = "checkpoint"
 VERSION = "1.0"
@@ -78,13 +76,7 @@ def read_config(path: Path) -> ModelConfig:
 
 
 def _published(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"holds {found[1]}, not tensors alone" if found else "not a file of torch.save, or damaged"
-        raise StoreError(f"{path}: {what}", "zse runs no code from a file: it reads tensors or nothing") from error
+    loaded = read_pickle(path)
     state = loaded.get("model") if isinstance(loaded, dict) else None
     if not isinstance(state, dict) or not all(isinstance(t, torch.Tensor) for t in state.values()):
         raise StoreError(

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import types
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from zsecli.data.preprocess import Preprocess
@@ -54,7 +54,7 @@ class SelectionConfig:
 
 @dataclass(frozen=True)
 class CrossAttentionConfig:
-    """One post-norm attention layer for each stream; `swap` says what a stream takes from the other picture."""
+    """One post-norm attention layer for each stream; `swap` is what comes from the other picture, its q or its k."""
 
     swap: Literal["q", "k"] = "q"
     heads: int = 8
@@ -121,10 +121,17 @@ PRESETS: dict[str, ModelConfig] = {
 
 
 def preset(name: str) -> ModelConfig:
-    """The named preset; UsageError lists the names otherwise."""
-    if name not in PRESETS:
-        raise UsageError(f"there is no preset {name!r}", f"presets: {', '.join(PRESETS)}{nearest(name, PRESETS)}")
-    return PRESETS[name]
+    """The named preset; for the name of a timm Vision Transformer, `paper` on that backbone. Else UsageError."""
+    if name in PRESETS:
+        return PRESETS[name]
+    import timm
+
+    if not timm.is_model(name):
+        near = nearest(name, PRESETS)
+        raise UsageError(f"there is no preset {name!r}", f"presets: {', '.join(PRESETS)}, or a timm name{near}")
+    known = timm.get_pretrained_cfg(name)
+    preprocess = Preprocess(mean=known.mean, std=known.std, sketch="crop") if known else Preprocess(sketch="crop")
+    return replace(PRESETS["paper"], preset=name, backbone=BackboneConfig(name=name), preprocess=preprocess)
 
 
 def from_json(text: str, where: str) -> ModelConfig:

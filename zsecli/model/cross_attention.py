@@ -1,9 +1,9 @@
 """Cross-attention between the tokens of a sketch and those of a photo.
 
-A stream holds the tokens of one picture and asks the other picture's. What the two readings of the
-method swap is the value: with `swap="q"` a stream's query meets the other picture's keys **and**
-values, the usual cross-attention; with `swap="k"`, the authors' release, only the keys are the other
-picture's, and the weights found there mix the stream's own values, place by place.
+A stream holds the tokens of one picture: their values, and the residual. What comes from the other
+picture is swapped: with `swap="q"`, the paper's reading, its queries (the sketch stream is
+softmax(Q_photo K_sketch) V_sketch); with `swap="k"`, the authors' release, its keys (the sketch
+stream is softmax(Q_sketch K_photo) V_sketch).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Prepared(NamedTuple):
     """All that pairs need of B pictures of one role, computed once a picture.
 
     tokens: (B, N, D) the stream's input, on the whole grid behind [Ret].
-    q, k, v: (B, H, N, D/H): the query of its own stream, the key for the other stream, the value for
-        the stream that `swap` says.
+    q, k, v: (B, H, N, D/H): values for its own stream; of queries and keys the one that `swap` names is
+        for the other stream, by that stream's weights.
     kept: (B, N) bool, False where a token was dropped; None where none was.
     """
 
@@ -89,11 +89,17 @@ class StreamLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.attention_dropout = config.dropout
 
-    def forward(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, kept: Tensor | None) -> Tensor:
-        """Stream (B, N, D) asking keys and values (B, H, N, D/H); `kept` (B, N) are the keys that count."""
+    def forward(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, asked: Tensor | None, kept: Tensor | None) -> Tensor:
+        """A stream x (B, N, D) mixed by queries, keys and values (B, H, N, D/H).
+
+        Args:
+            asked, kept: (B, N) bool, the queries and the keys of tokens that were kept; None: all.
+        """
         mask = None if kept is None else kept[:, None, None, :]
         dropout = self.attention_dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        if asked is not None:
+            mixed = mixed * asked[:, None, :, None]
         x = self.norm1(x + self.dropout(self.out(mixed.transpose(1, 2).flatten(2))))
         return self.norm2(x + self.dropout(self.feed_forward(x)))
 
@@ -109,16 +115,19 @@ class CrossAttention(nn.Module):
     def prepare(self, tokens: Tensor, role: Role, kept: Tensor | None = None) -> Prepared:
         """Tokens (B, N, D) of pictures of one role -> what every pair needs of them."""
         own, other = (self.sketch, self.photo) if role == "sketch" else (self.photo, self.sketch)
-        source = own if self.config.swap == "k" else other
-        q, k, v = (split_heads(linear(tokens), self.config.heads) for linear in (own.query, other.key, source.value))
+        swapped = self.config.swap
+        query, key = (other.query, own.key) if swapped == "q" else (own.query, other.key)
+        q, k, v = (split_heads(linear(tokens), self.config.heads) for linear in (query, key, own.value))
         if kept is not None:
             v = v * kept[:, None, :, None]
         return Prepared(tokens, q, k, v, kept)
 
     def forward(self, sketch: Prepared, photo: Prepared) -> tuple[Tensor, Tensor]:
         """B pairs -> the sketch stream and the photo stream, both (B, N, D)."""
-        own = self.config.swap == "k"
+        s, p = sketch, photo
+        if self.config.swap == "q":
+            s, p = photo, sketch  # whose queries meet whose keys
         return (
-            self.sketch(sketch.tokens, sketch.q, photo.k, sketch.v if own else photo.v, photo.kept),
-            self.photo(photo.tokens, photo.q, sketch.k, photo.v if own else sketch.v, sketch.kept),
+            self.sketch(sketch.tokens, s.q, p.k, sketch.v, s.kept, p.kept),
+            self.photo(photo.tokens, p.q, s.k, photo.v, p.kept, s.kept),
         )

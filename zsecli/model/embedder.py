@@ -48,8 +48,9 @@ class Embedder(Protocol):
 
 def resolve_device(name: str) -> torch.device:
     """`auto` is the GPU where there is one. UsageError for a device this machine or PyTorch does not have."""
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32, on a GPU too
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

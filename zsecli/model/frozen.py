@@ -12,7 +12,7 @@ from timm.data.config import resolve_data_config
 from torch import nn
 
 from zsecli.data.preprocess import Interpolation, Preprocess, Role
-from zsecli.model.backbone import create, pretrained_arguments
+from zsecli.model.backbone import create
 from zsecli.model.embedder import Embedded, normalise
 from zsecli.model.spec import ModelSpec
 
@@ -24,7 +24,7 @@ class FrozenEmbedder:
     kept: int | None = None
 
     def __init__(self, spec: ModelSpec, device: torch.device) -> None:
-        model: nn.Module = create(spec.name, pretrained_arguments(True, spec.file), num_classes=0)
+        model: nn.Module = create(spec.name, True, spec.file, num_classes=0)
         config: dict[str, Any] = resolve_data_config({}, model=model)
         kind: Interpolation = "bilinear" if config["interpolation"] == "bilinear" else "bicubic"
         self.preprocess = Preprocess(config["input_size"][1], config["mean"], config["std"], kind)

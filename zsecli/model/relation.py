@@ -33,6 +33,8 @@ class RelationNetwork(nn.Module):
             kept: (B, P) bool; a dropped token counts for nothing.
         """
         if self.config.layout == "memory":
+            if kept is not None:  # a reinterpreted cell holds no place: all that can be done is to silence the token
+                tokens, kept = tokens * kept.unsqueeze(-1), None
             grid = tokens.reshape(len(tokens), -1, *self.grid)
         else:
             grid = tokens.transpose(1, 2).unflatten(-1, self.grid)

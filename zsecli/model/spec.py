@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from zsecli.errors import StoreError, UsageError
 
 HELP = "a checkpoint (.safetensors, or the authors' .pth), frozen:NAME[=WEIGHTS] for a timm backbone, pixels, or hog"
+
+
+@lru_cache
+def _hash(file: Path, _size: int, _mtime: int) -> str:
+    """A run asks several times; a file of hundreds of megabytes is read once."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -55,8 +63,8 @@ class ModelSpec:
         """SHA-256 of the weights file; of nothing where the weights are the backbone's own or there are none."""
         if self.file is None:
             return ""
-        with self.file.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        stat = self.file.stat()
+        return _hash(self.file, stat.st_size, stat.st_mtime_ns)
 
     def tag(self) -> str:
         """A short name for files made with this model; other weights get another one."""

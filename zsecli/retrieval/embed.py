@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zsecli.console import SILENT, Progress, note
-from zsecli.data.pictures import PictureError, Pixels, decode, prepare
+from zsecli.data.pictures import REVISION, PictureError, Pixels, decode, prepare
 from zsecli.data.preprocess import Preprocess
 from zsecli.errors import ZseError
 from zsecli.model.spec import ModelSpec
 from zsecli.store.features import FeatureWriter, skipped_in
-from zsecli.store.header import check_target, finished, run_key
+from zsecli.store.header import check_target, finished, run_key, versions
 from zsecli.store.items import MODALITIES, PHOTO, SKETCH, Ints, Items
 
 if TYPE_CHECKING:
@@ -35,14 +35,18 @@ class EmbedResult:
 
 
 def key_of(items: Items, spec: ModelSpec) -> str:
-    """Run key of the features of these pictures by this model."""
+    """Run key of the features of these pictures by this model.
+
+    What a library decides counts too: timm a frozen backbone's layers, preprocessing and unnamed weights.
+    """
+    library = {"frozen": "timm", "hog": "scikit-image"}.get(spec.kind)
     return run_key(
         stage="features",
         kind=spec.kind,
         name=spec.name if spec.kind == "frozen" else "",
         weights=spec.weights_hash(),
-        # the network, its preprocessing and unnamed weights of a frozen backbone are timm's
-        timm=version("timm") if spec.kind == "frozen" else "",
+        pictures=REVISION,
+        library=f"{library} {version(library)}" if library else "",
         id=items.id,
         sha256=items.sha256.tobytes().hex(),
         modality=items.modality.tolist(),
@@ -88,6 +92,8 @@ def run(
         note(f"{spec.file}: {len(unused)} parameters in the file are never used by the network ({unused[0]}, ...)")
     provenance = {
         "argv": sys.argv[1:],
+        "versions": versions(),
+        "device": str(getattr(model, "device", "cpu")),
         "source": source,
         "root": str(root.resolve()),
         "model": spec.text,
@@ -96,6 +102,7 @@ def run(
         "preprocess": vars(model.preprocess),
         **model.about,
     }
+    note(f"embedding {len(items)} pictures with {spec.text}")
     with FeatureWriter(output, key, provenance, items, model.width, model.tokens, model.kept) as store:
         progress.start(len(items))
         progress(store.rows)

@@ -11,12 +11,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from zsecli.console import SILENT, Progress
+from zsecli.console import SILENT, Progress, note, warn
 from zsecli.errors import StoreError, UsageError, nearest
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval.order import order
 from zsecli.store.features import Features, open_features
-from zsecli.store.header import Header, check_target, finished, run_key
+from zsecli.store.header import Header, check_target, finished, run_key, versions
 from zsecli.store.items import PHOTO, SKETCH, Ints, Items
 from zsecli.store.ranking import RankingWriter
 
@@ -51,6 +51,8 @@ class MatchOptions:
                 f"--ignore-same {self.ignore_same}: no such column",
                 f"columns: {', '.join(Items.COLUMNS)}{nearest(self.ignore_same, Items.COLUMNS)}",
             )
+        if self.by == "rn" and self.center:
+            raise UsageError("--center has no say in relation scores", "leave it out, or rank with --by ret or cascade")
         if self.shortlist < 1 or self.depth < 0:
             raise UsageError("--shortlist must be at least 1, --depth at least 0")
 
@@ -92,7 +94,10 @@ def run(
     """
     with open_features(sketches) as all_sketches, open_features(photos) as all_photos:
         queries, gallery = _of(all_sketches, SKETCH, "sketch"), _of(all_photos, PHOTO, "photo")
-        _check(queries, gallery, options)
+        _check(queries, gallery, options, model)
+        if sketches != photos:
+            _warn_of_others(all_sketches, queries, "sketches")
+            _warn_of_others(all_photos, gallery, "photos")
         key = key_of(queries.header, gallery.header, options)
         if finished(output, "ranking", key):
             return MatchResult(output, False)
@@ -101,12 +106,14 @@ def run(
         depth = min(options.depth or len(gallery.items), len(gallery.items))
         provenance = {
             "argv": sys.argv[1:],
+            "versions": versions(),
             "sketches": str(sketches),
             "photos": str(photos),
             "model": gallery.header.provenance.get("model"),
             "inputs": [queries.header.run_key, gallery.header.run_key],
             **vars(options),
         }
+        note(f"ranking {len(gallery.items)} photos for {len(queries.items)} sketches by {options.by}")
         progress.start(len(queries.items) * len(gallery.items))
         with RankingWriter(output, key, provenance, queries.items, gallery.items, depth) as store:
             ranker = _Ranker(queries, gallery, options, scorer)
@@ -142,13 +149,25 @@ def no_relation(model: str) -> StoreError:
     return StoreError(f"{model} has no relation network", "rank with --by ret")
 
 
-def _check(queries: Features, gallery: Features, options: MatchOptions) -> None:
+def _warn_of_others(features: Features, chosen: Features, name: str) -> None:
+    """Single pictures of the other modality in a store that was given for one: perhaps they were mistaken for it."""
+    others = len(features.items) - len(chosen.items)
+    if others and features.header.provenance.get("source") == "pictures":
+        warn(f"{features.path}: {others} of its {len(features.items)} pictures are no {name} and take no part")
+
+
+def _check(queries: Features, gallery: Features, options: MatchOptions, model: ModelSpec | None) -> None:
     ours, theirs = queries.header.provenance, gallery.header.provenance
     same = all(ours.get(k) == theirs.get(k) for k in ("weights", "preprocess")) and queries.width == gallery.width
     if not same or (not ours.get("weights") and ours.get("model") != theirs.get("model")):
         raise StoreError(
             f"{queries.path} and {gallery.path} were made by different models",
             f"embed both with the same --model (now {ours.get('model')} and {theirs.get('model')})",
+        )
+    if model is not None and (model.weights_hash() or model.text) != (theirs.get("weights") or theirs.get("model")):
+        raise StoreError(
+            f"{model.text}: is not the model that made {gallery.path}",
+            "leave --model out: the stores name theirs; or embed again with this one",
         )
     if options.by != "ret" and not (queries.has_tokens and gallery.has_tokens and ours.get("relation")):
         raise no_relation(str(ours.get("model")))
@@ -168,10 +187,7 @@ def _scorer(queries: Features, gallery: Features, model: ModelSpec | None, devic
     made_by = gallery.header.provenance
     spec = model or ModelSpec.parse(made_by["model"])
     if spec.weights_hash() != made_by["weights"]:
-        raise StoreError(
-            f"{spec.text}: is not the model that made {gallery.path}",
-            "pass the checkpoint it was made with, or embed again",
-        )
+        raise StoreError(f"{spec.text}: is no longer the model that made {gallery.path}", "embed again")
     embedder = load(spec, device)
     assert isinstance(embedder, NetworkEmbedder)
     return RelationScorer(embedder.network, resolve_device(device), queries, gallery)
@@ -185,7 +201,8 @@ class _Ranker:
         self.query_mean = photo_mean = np.zeros(queries.width, np.float32)
         if options.center:
             self.query_mean, photo_mean = mean(queries), mean(gallery)
-        self.photos = unit(gallery.read("ret", slice(None)) - photo_mean)
+        self.photos = unit(gallery, gallery.read("ret", slice(None)) - photo_mean)
+        self.first = first_of_its_kind(self.photos, gallery.items.sha256)
         self.groups: tuple[Ints, Ints] | None = None
         if options.ignore_same:
             ours, theirs = (getattr(f.items, options.ignore_same) for f in (queries, gallery))
@@ -197,33 +214,46 @@ class _Ranker:
         if self.groups is not None:
             ours, theirs = self.groups
             counts = (ours[start:stop, None] != theirs[None]) | (ours[start:stop, None] < 0)
-        scores = np.full(counts.shape, np.nan, np.float32)
         if self.options.by == "rn":
-            scores = self.scorer.score(start, stop, counts, advance)
-        else:
-            ret = unit(self.queries.read("ret", slice(start, stop)) - self.query_mean) @ self.photos.T
-            scores[counts] = ret[counts]
-            if self.options.by == "cascade":
-                self._rerank(start, stop, scores, counts, advance)
-            else:
-                advance(counts.size)
-        indices = order(np.where(counts, scores, -np.inf))
-        ranked = np.take_along_axis(scores, indices, 1)
-        indices[np.isnan(ranked)] = -1
-        return indices, ranked
+            advance(int((~counts).sum()))
+            return self._ordered(self.scorer.score(start, stop, counts, advance))
+        queries = unit(self.queries, self.queries.read("ret", slice(start, stop)) - self.query_mean)
+        indices, scores = self._ordered(np.where(counts, queries @ self.photos.T, np.nan))
+        if self.options.by == "cascade":
+            self._rerank(start, stop, indices, scores, advance)
+        advance(int((indices < 0).sum()) if self.options.by == "cascade" else counts.size)
+        return indices, scores
 
-    def _rerank(
-        self, start: int, stop: int, scores: Scores, counts: NDArray[np.bool_], advance: Callable[[int], None]
-    ) -> None:
-        """Relation scores in (0, 1) for the shortlist; the others' cosines moved below it, to -3 ... -1."""
-        best = order(np.where(counts, scores, -np.inf))[:, : self.options.shortlist]
-        wanted = np.zeros_like(counts)
+    def _ordered(self, scores: Scores) -> tuple[Ints, Scores]:
+        """Scores (B, G), NaN where a pair does not count -> gallery rows in order, and their scores."""
+        alike = scores[:, self.first]  # what rounding makes of one and the same photo depends on its column
+        scores = np.where(np.isnan(scores) | np.isnan(alike), scores, alike)
+        indices = order(np.where(np.isnan(scores), -np.inf, scores))
+        scores = np.take_along_axis(scores, indices, 1)
+        indices[np.isnan(scores)] = -1
+        return indices, scores
+
+    def _rerank(self, start: int, stop: int, indices: Ints, scores: Scores, advance: Callable[[int], None]) -> None:
+        """Put the first `shortlist` photos of every row in the order of their relation scores, and those in place.
+
+        The others keep their order; their cosines move below every relation score, to -3 ... -1.
+        """
+        best = indices[:, : self.options.shortlist]
+        wanted = np.zeros((stop - start, len(self.photos) + 1), bool)  # the last column takes the -1
         np.put_along_axis(wanted, best, True, 1)
-        wanted &= counts
+        wanted = wanted[:, :-1]
         relation = self.scorer.score(start, stop, wanted, advance)
-        scores -= 2
-        scores[wanted] = relation[wanted]
-        advance(int((~wanted).sum()))
+        cut = best.shape[1]
+        indices[:, :cut], scores[:, :cut] = (part[:, :cut] for part in self._ordered(relation))
+        scores[:, cut:] -= 2
+        advance(int((indices[:, cut:] >= 0).sum()))
+
+
+def first_of_its_kind(vectors: Scores, sha256: NDArray[np.uint8]) -> Ints:
+    """(G,) for each photo the first one with its vector (G, D) and its file: itself, unless repeated."""
+    rows = np.hstack([np.ascontiguousarray(vectors).view(np.uint8), sha256])
+    _, first, group = np.unique(rows.view(np.dtype((np.void, rows.shape[1]))), return_index=True, return_inverse=True)
+    return first[group.ravel()]
 
 
 def mean(features: Features, step: int = 4096) -> Scores:
@@ -234,6 +264,10 @@ def mean(features: Features, step: int = 4096) -> Scores:
     return (total / len(features.items)).astype(np.float32)
 
 
-def unit(vectors: Scores) -> Scores:
-    """Rows of (N, D) at length 1; a row of zeros stays so."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+def unit(features: Features, vectors: Scores) -> Scores:
+    """Rows of (N, D) at length 1; a row of zeros stays so. StoreError, naming the store, where one has no length."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not np.isfinite(lengths).all():
+        raise StoreError(f"{features.path}: holds [Ret] that are no numbers, or too large", "delete it and embed again")
+    return vectors / np.maximum(lengths, 1e-12)

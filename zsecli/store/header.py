@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
@@ -43,6 +44,11 @@ class Header:
 def run_key(**parts: Any) -> str:
     """SHA-256 of everything that determines a store's content, as hexadecimal text."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """What is installed of the packages that a store's content depends on, for its provenance."""
+    return {"zse": __version__, **{name: version(name) for name in ("torch", "timm", "numpy", "h5py", "pillow")}}
 
 
 def partial_path(path: Path) -> Path:
