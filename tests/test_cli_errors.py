@@ -63,6 +63,7 @@ FEATURES, RANKING = "zse/features/pictures.unseen.pixels.h5", "zse/rankings/pict
         ("evaluate --split zs-intr", 2, ["zs-intr", "did you mean 'zs-intra'?"]),
         (f"evaluate {FEATURES}", 3, ["features", "zse inspect"]),
         (f"evaluate {RANKING} --center", 2, ["--center", "ranking that is given"]),
+        (f"evaluate {RANKING} -o {RANKING} --overwrite", 2, ["is an input of this command"]),
         (f"evaluate {RANKING} -o notes.txt", 2, ["notes.txt: already holds", "--overwrite"]),
         (f"evaluate {RANKING} -o notes.txt/report.json", 1, ["notes.txt"]),
         ("inspect zse", 3, ["zse: is a folder"]),

@@ -14,6 +14,7 @@ from zsecli.model import checkpoint
 from zsecli.model.network import ZSENetwork
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval import match, relation
+from zsecli.retrieval.rank import MatchOptions, Ranker
 from zsecli.store.features import FeatureWriter
 from zsecli.store.items import Column, Items
 from zsecli.store.ranking import open_ranking
@@ -71,7 +72,7 @@ def stores(tmp_path: Path, network: ModelSpec) -> tuple[Path, Path]:
 
 def rank(stores: tuple[Path, Path], **options: object) -> tuple[np.ndarray, np.ndarray]:
     output = stores[0].with_name("-".join(["ranking", *(f"{k}{v}" for k, v in options.items())]) + ".h5")
-    result = match.run(*stores, output, match.MatchOptions(**options), device="cpu")  # type: ignore[arg-type]
+    result = match.run(*stores, output, MatchOptions(**options), device="cpu")  # type: ignore[arg-type]
     with open_ranking(result.path) as ranking:
         return ranking.indices[:], ranking.scores[:]
 
@@ -220,20 +221,20 @@ def test_depth_cuts(stores: tuple[Path, Path]) -> None:
 
 def test_up_to_date(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """A second run computes nothing; a shortlist is no reason to rank by [Ret] again, the depth is."""
-    output, options = stores[0].with_name("r.h5"), match.MatchOptions(by="ret")
+    output, options = stores[0].with_name("r.h5"), MatchOptions(by="ret")
     assert match.run(*stores, output, options).fresh
-    monkeypatch.setattr(match, "_Ranker", None)
+    monkeypatch.setattr(match, "Ranker", None)
     assert not match.run(*stores, output, options).fresh
-    assert not match.run(*stores, output, match.MatchOptions(by="ret", shortlist=7)).fresh
+    assert not match.run(*stores, output, MatchOptions(by="ret", shortlist=7)).fresh
     with pytest.raises(UsageError, match="already holds"):
-        match.run(*stores, output, match.MatchOptions(by="ret", depth=2), overwrite=False)
+        match.run(*stores, output, MatchOptions(by="ret", depth=2), overwrite=False)
 
 
 def test_resumes_where_it_stopped(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rank(stores, by="ret")
     monkeypatch.setattr(match, "QUERIES_AT_ONCE", 2)
     ranked: list[int] = []
-    original = match._Ranker.rank
+    original = Ranker.rank
 
     def stop_at_4(self: object, start: int, stop: int, advance: object) -> object:
         if start == 4 and 4 not in ranked:
@@ -242,7 +243,7 @@ def test_resumes_where_it_stopped(stores: tuple[Path, Path], monkeypatch: pytest
         ranked.append(start)
         return original(self, start, stop, advance)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(match._Ranker, "rank", stop_at_4)
+    monkeypatch.setattr(Ranker, "rank", stop_at_4)
     with pytest.raises(KeyboardInterrupt):
         rank(stores, by="ret", shortlist=9)
     again = rank(stores, by="ret", shortlist=9)
@@ -267,9 +268,9 @@ def test_what_cannot_be_matched(stores: tuple[Path, Path], tmp_path: Path, netwo
     with pytest.raises(UsageError, match="--center"):
         rank((sketches, plain), by="ret", center=True)
     with pytest.raises(UsageError, match="no such column"):
-        match.MatchOptions(ignore_same="familly")
+        MatchOptions(ignore_same="familly")
     with pytest.raises(UsageError, match="no say in relation scores"):
-        match.MatchOptions(by="rn", center=True)
+        MatchOptions(by="rn", center=True)
     ret[3, 4] = 1e30
     huge = write(tmp_path / "huge.h5", items(1, PHOTOS, 2), None, ret)
     with pytest.raises(StoreError, match="too large"):
@@ -292,7 +293,7 @@ def test_another_model_than_the_stores(stores: tuple[Path, Path], tmp_path: Path
     other = ModelSpec.parse(str(checkpoint.save(build(SELECTING, seed=1), tmp_path / "other.safetensors")))
     for by in ("ret", "rn"):
         with pytest.raises(StoreError, match="is not the model"):
-            match.run(*stores, tmp_path / "r.h5", match.MatchOptions(by=by), model=other, device="cpu")  # type: ignore[arg-type]
+            match.run(*stores, tmp_path / "r.h5", MatchOptions(by=by), model=other, device="cpu")  # type: ignore[arg-type]
 
 
 def test_a_score_that_is_no_number(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from zsecli.data.listing import items_of
 from zsecli.errors import StoreError, UsageError, ZseError, nearest
 from zsecli.model.spec import HELP, ModelSpec
 from zsecli.retrieval import embed, match
+from zsecli.retrieval.rank import BY, By, MatchOptions
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import open_features
 from zsecli.store.header import finished
@@ -126,19 +127,19 @@ def can_relate(features: Path) -> bool:
 
 def match_options(
     by: str | None, relation: bool, shortlist: int, ignore_same: str | None, center: bool, depth: int
-) -> match.MatchOptions:
+) -> MatchOptions:
     """The options of `match`; unless asked, a cascade where there is a relation network, else [Ret] alone."""
     by = by or ("cascade" if relation else "ret")
-    if by not in match.BY:
-        raise UsageError(f"--by {by!r} is unknown", f"choices: {', '.join(match.BY)}{nearest(by, match.BY)}")
-    return match.MatchOptions(cast("match.By", by), shortlist, ignore_same, center, depth)
+    if by not in BY:
+        raise UsageError(f"--by {by!r} is unknown", f"choices: {', '.join(BY)}{nearest(by, BY)}")
+    return MatchOptions(cast("By", by), shortlist, ignore_same, center, depth)
 
 
 def match_stores(
     workspace: Workspace,
     sketches: Path,
     photos: Path,
-    options: match.MatchOptions,
+    options: MatchOptions,
     compute: Compute,
     spec: ModelSpec | None = None,
     output: Path | None = None,
@@ -170,7 +171,7 @@ def rank_dataset(
     workspace: Workspace,
     data: str | None,
     spec: ModelSpec,
-    options: match.MatchOptions,
+    options: MatchOptions,
     compute: Compute,
     output: Path | None = None,
     overwrite: bool = True,
