@@ -1,0 +1,1 @@
+"""The stages embed and match."""
