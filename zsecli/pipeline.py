@@ -11,10 +11,10 @@ import numpy as np
 from zsecli import console
 from zsecli.data.hashing import changed_files
 from zsecli.data.listing import items_of
-from zsecli.errors import StoreError, UsageError, ZseError, nearest
+from zsecli.errors import StoreError, ZseError
 from zsecli.model.spec import HELP, ModelSpec
 from zsecli.retrieval import embed, match
-from zsecli.retrieval.rank import BY, By, MatchOptions
+from zsecli.retrieval.rank import By, MatchOptions
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import open_features
 from zsecli.store.header import finished
@@ -129,10 +129,7 @@ def match_options(
     by: str | None, relation: bool, shortlist: int, ignore_same: str | None, center: bool, depth: int
 ) -> MatchOptions:
     """The options of `match`; unless asked, a cascade where there is a relation network, else [Ret] alone."""
-    by = by or ("cascade" if relation else "ret")
-    if by not in BY:
-        raise UsageError(f"--by {by!r} is unknown", f"choices: {', '.join(BY)}{nearest(by, BY)}")
-    return MatchOptions(cast("By", by), shortlist, ignore_same, center, depth)
+    return MatchOptions(cast("By", by or ("cascade" if relation else "ret")), shortlist, ignore_same, center, depth)
 
 
 def match_stores(
