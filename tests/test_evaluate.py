@@ -150,6 +150,19 @@ def test_trec_files(tmp_path: Path, split: str) -> None:
         assert np.mean([v["success_5"] for v in theirs.values()]) == pytest.approx(part.means()["Acc@5"], abs=1e-9)
 
 
+def test_trec_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
+    protocol, folder = SPLITS["zs-inter"][0], tmp_path / "trec"
+    run_file, qrels_file = trec.write(write(tmp_path / "one.h5")[0], protocol, folder, overwrite=False)
+    before = run_file.read_bytes()
+    other = write(tmp_path / "other.h5", seed=1)[0]
+    with pytest.raises(UsageError, match="already holds"):
+        trec.write(other, protocol, folder, overwrite=False)
+    assert run_file.read_bytes() == before
+    assert sorted(folder.iterdir()) == sorted([run_file, qrels_file])
+    trec.write(other, protocol, folder, overwrite=True)
+    assert run_file.read_bytes() != before
+
+
 def test_reports(tmp_path: Path) -> None:
     report = evaluate.run(write(tmp_path / "ranking.h5")[0], "zs-intra")
     text = markdown(report, per_class=True)

@@ -160,6 +160,12 @@ def test_indices_are_places_of_the_original_grid() -> None:
     assert (some.attention[shown.unsqueeze(1).expand_as(some.attention)] > 0).all()
 
 
+@pytest.mark.parametrize("blocks", [(1, 3), (2, 2), (4,)])
+def test_the_count_of_kept_tokens_is_known_before(blocks: tuple[int, ...]) -> None:
+    network = build(replace(TINY, selection=SelectionConfig(rate=0.7, blocks=blocks)))
+    assert network.encode(pictures(1), "photo").index.shape == (1, network.backbone.kept)
+
+
 @pytest.mark.parametrize(("layout", "project"), [("grid", 0), ("grid", 3), ("memory", 3)])
 @pytest.mark.parametrize("swap", ["q", "k"])
 def test_dropped_tokens_count_for_nothing(swap: str, layout: str, project: int) -> None:
@@ -424,6 +430,7 @@ def test_a_backbone_takes_its_weights_whole(tmp_path: Path) -> None:
         ({"conv_stem.weight": None}, "missing conv_stem.weight"),
         ({"more.weight": torch.zeros(1)}, "too many more.weight"),
         ({"conv_stem.weight": torch.zeros(2)}, "conv_stem.weight has shape"),
+        ({"bn1.bias": torch.full((32,), torch.nan)}, "bn1.bias holds values that are not finite"),
     ],
 )
 def test_other_weights_than_the_backbones(tmp_path: Path, change: dict[str, torch.Tensor | None], says: str) -> None:

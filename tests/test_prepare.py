@@ -19,8 +19,8 @@ from zsecli.data.folder import check_rule, instance_of, read_manifest
 from zsecli.data.listing import find, items_of
 from zsecli.data.prepare import Prepared, demo_root, run
 from zsecli.errors import UsageError, ZseError
+from zsecli.files import partial_path
 from zsecli.store.dataset import read_dataset
-from zsecli.store.header import partial_path
 
 NAMES = ["sketch/cat/1-1.png", "sketch/t-shirt/red-2.png", "photo/cat/1.jpg", "photo/t-shirt/red.png"]
 

@@ -16,9 +16,10 @@ import pytest
 from test_store_fixtures import content
 
 from zsecli.errors import StoreError, UsageError, ZseError
+from zsecli.files import partial_path
 from zsecli.store.dataset import Dataset, read_dataset, write_dataset
 from zsecli.store.features import FeatureWriter, open_features
-from zsecli.store.header import check_target, finished, open_store, partial_path
+from zsecli.store.header import check_target, finished, open_store
 from zsecli.store.items import Items
 from zsecli.store.ranking import RankingWriter
 

@@ -62,7 +62,7 @@ SILENT = Progress()
 
 
 @contextlib.contextmanager
-def progress(label: str, total: int | None = None) -> Iterator[Progress]:
+def progress(label: str) -> Iterator[Progress]:
     """A bar with rate and time left, gone when the work is done."""
     if not talks():
         yield SILENT
@@ -78,4 +78,4 @@ def progress(label: str, total: int | None = None) -> Iterator[Progress]:
         rich.TimeRemainingColumn(),
     )
     with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        yield Progress(bars, bars.add_task(label, total=total, rate=""))
+        yield Progress(bars, bars.add_task(label, total=None, rate=""))

@@ -10,9 +10,10 @@ import h5py
 import numpy as np
 
 from zsecli.errors import StoreError
+from zsecli.files import partial_path
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import open_features
-from zsecli.store.header import open_store, partial_path, read_header, reading
+from zsecli.store.header import open_store, read_header, reading
 from zsecli.store.items import PARTS, Items
 from zsecli.store.ranking import open_ranking
 

@@ -61,8 +61,7 @@ def embed_pictures(
     """Features of pictures given one by one."""
     with console.progress("reading") as progress:
         items, bad = items_of(paths, modality, progress)
-    key = embed.key_of(items, spec)
-    target = output or workspace.features(f"pictures-{key[:12]}", spec.tag(), "all")
+    target = output or workspace.features(f"pictures-{embed.key_of(items, spec)[:12]}", spec.tag(), "all")
     if modality == "auto":
         kinds = np.bincount(items.modality, minlength=2)
         console.note(f"sketches: {kinds[0]}, photos: {kinds[1]}, by their looks (--modality says otherwise)")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from zsecli.errors import UsageError
 from zsecli.evaluate.evaluate import ProtocolReport, Report
-from zsecli.store.header import partial_path
+from zsecli.files import replacing
 
 Table = tuple[str, list[str], list[list[str]]]  # caption, columns, rows
 
@@ -88,6 +87,5 @@ def write_json(report: Report, output: Path, overwrite: bool) -> None:
     if output.exists() and not overwrite:
         raise UsageError(f"{output}: already holds something else", "pass --overwrite, or another name with -o")
     output.parent.mkdir(parents=True, exist_ok=True)
-    partial = partial_path(output)
-    partial.write_bytes(data)
-    os.replace(partial, output)
+    with replacing(output) as (partial,):
+        partial.write_bytes(data)

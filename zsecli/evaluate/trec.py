@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import filecmp
-import os
 from pathlib import Path
 from urllib.parse import quote
 
 from zsecli.errors import UsageError
 from zsecli.evaluate.protocols import Protocol, ask
-from zsecli.store.header import partial_path
+from zsecli.files import replacing
 from zsecli.store.ranking import open_ranking
 
 
@@ -30,18 +29,19 @@ def write(ranking: Path, protocol: Protocol, folder: Path, overwrite: bool, tag:
     folder.mkdir(parents=True, exist_ok=True)
     name = protocol.name.replace("/", "-")
     paths = folder / f"{name}.run", folder / f"{name}.qrels"
-    partial = [partial_path(path) for path in paths]
-    with open_ranking(ranking) as opened, partial[0].open("w") as run, partial[1].open("w") as qrels:
-        photos = [_name(p) for p in opened.gallery.id]
-        for asked in ask(opened, protocol):
-            query = _name(opened.query.id[asked.row])
-            run.writelines(
-                f"{query} Q0 {photos[photo]} {rank} {len(asked.order) + 1 - rank} {tag}\n"
-                for rank, photo in enumerate(asked.order, 1)
-            )
-            qrels.writelines(f"{query} 0 {photos[photo]} 1\n" for photo in asked.relevant)
-    for path, unfinished in zip(paths, partial, strict=True):
-        if path.exists() and not overwrite and not filecmp.cmp(path, unfinished, shallow=False):
-            raise UsageError(f"{path}: already holds something else", "pass --overwrite, or another folder with --trec")
-        os.replace(unfinished, path)
+    with replacing(*paths) as partial:
+        with open_ranking(ranking) as opened, partial[0].open("w") as run, partial[1].open("w") as qrels:
+            photos = [_name(p) for p in opened.gallery.id]
+            for asked in ask(opened, protocol):
+                query = _name(opened.query.id[asked.row])
+                run.writelines(
+                    f"{query} Q0 {photos[photo]} {rank} {len(asked.order) + 1 - rank} {tag}\n"
+                    for rank, photo in enumerate(asked.order, 1)
+                )
+                qrels.writelines(f"{query} 0 {photos[photo]} 1\n" for photo in asked.relevant)
+        for path, new in zip(paths, partial, strict=True):
+            if path.exists() and not overwrite and not filecmp.cmp(path, new, shallow=False):
+                raise UsageError(
+                    f"{path}: already holds something else", "pass --overwrite, or another folder with --trec"
+                )
     return paths

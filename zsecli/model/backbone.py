@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from zsecli.errors import StoreError, UsageError
 from zsecli.model.config import BackboneConfig, SelectionConfig, TokenizerConfig
 from zsecli.model.cross_attention import split_heads
-from zsecli.model.selection import gather, select, to_grid
+from zsecli.model.selection import count, gather, select, to_grid
 from zsecli.model.tokenizer import ConvTokenizer
 from zsecli.model.weights import fill_backbone
 
@@ -64,6 +64,10 @@ class Backbone(nn.Module):
         self.width: int = self.vit.embed_dim
         self.selection = selection
         self.tokenizer = ConvTokenizer(tokenizer, self.width) if tokenizer.on != "off" else None
+        self.kept = self.places  # patch tokens left after the last selection
+        if selection.rate < 1:
+            for _ in set(selection.blocks):
+                self.kept = count(selection.rate, self.kept)
         beyond = [b for b in selection.blocks if not 1 <= b <= len(self.vit.blocks)]
         if selection.rate < 1 and beyond:
             raise UsageError(f"tokens cannot be selected after block {beyond[0]}: there are {len(self.vit.blocks)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
@@ -11,10 +10,11 @@ from safetensors.torch import save_file
 
 from zsecli import __version__
 from zsecli.errors import StoreError
+from zsecli.files import replacing
 from zsecli.model.config import ModelConfig, from_json, preset
 from zsecli.model.network import ZSENetwork
-from zsecli.model.released import UNUSED, list_keys, translate
-from zsecli.model.weights import read_pickle
+from zsecli.model.released import UNUSED, translate
+from zsecli.model.weights import check_fit, is_state, read_pickle, read_state
 
 SCHEMA = "checkpoint"
 VERSION = "1.0"
@@ -28,10 +28,9 @@ def save(network: ZSENetwork, path: Path) -> Path:
         "created-by": f"zse {__version__}",
         "config": network.config.to_json(),
     }
-    partial = path.with_name(path.name + ".partial")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(state, partial, metadata)
-    os.replace(partial, path)
+    with replacing(path) as (partial,):
+        save_file(state, partial, metadata)
     return path
 
 
@@ -49,10 +48,7 @@ def load(path: Path) -> tuple[ZSENetwork, list[str]]:
         raise StoreError(f"{path}: no such checkpoint", "give a .safetensors file written by zse, or the authors' .pth")
     if path.suffix in (".pth", ".pt"):
         return _fill(preset("released"), translate(_published(path), path), path), sorted(UNUSED)
-    config = read_config(path)
-    with safe_open(path, "pt") as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return _fill(config, state, path), []
+    return _fill(read_config(path), read_state(path), path), []
 
 
 def read_config(path: Path) -> ModelConfig:
@@ -78,7 +74,7 @@ def read_config(path: Path) -> ModelConfig:
 def _published(path: Path) -> dict[str, torch.Tensor]:
     loaded = read_pickle(path)
     state = loaded.get("model") if isinstance(loaded, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(t, torch.Tensor) for t in state.values()):
+    if not is_state(state):
         raise StoreError(
             f"{path}: no dict of tensors under `model`",
             "the authors' checkpoints have it; other files are not understood",
@@ -91,20 +87,7 @@ def _fill(config: ModelConfig, state: dict[str, torch.Tensor], path: Path) -> ZS
     with torch.device("meta"):
         network = ZSENetwork(config)
     wanted = network.state_dict()
-    missing, extra = wanted.keys() - state.keys(), state.keys() - wanted.keys()
-    if missing or extra:
-        raise StoreError(
-            f"{path}: does not fit its network ({config.preset}): {list_keys(missing, extra)}",
-            "the file is damaged or not zse's",
-        )
-    for name, tensor in state.items():
-        if tensor.shape != wanted[name].shape:
-            raise StoreError(
-                f"{path}: {name} has shape {tuple(tensor.shape)}, the network's is {tuple(wanted[name].shape)}"
-            )
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise StoreError(
-                f"{path}: {name} holds values that are not finite", "the training run that wrote it diverged"
-            )
+    what = f"{path}: does not fit its network ({config.preset})"
+    check_fit(state, wanted, what, "the file is damaged or not zse's")
     network.load_state_dict({n: t.to(wanted[n].dtype) for n, t in state.items()}, assign=True)
     return network.eval()

@@ -69,18 +69,20 @@ def normalise(pictures: NDArray[np.uint8], preprocess: Preprocess, device: torch
 
 
 class NetworkEmbedder:
-    """The whole network; `network` scores what it embedded. `unused`: parameters its file holds for nothing."""
+    """The whole network, which also scores what it embedded. `unused`: parameters its file holds for nothing."""
 
     def __init__(self, network: ZSENetwork, device: torch.device, unused: list[str]) -> None:
         self.network, self.device = network.to(device).eval(), device
-        self.preprocess, self.unused = network.config.preprocess, unused
+        self.preprocess = network.config.preprocess
         backbone = network.backbone
-        self.width, count = backbone.width, backbone.places
-        if network.config.selection.rate < 1:
-            for _ in network.config.selection.blocks:
-                count = int(np.ceil(network.config.selection.rate * count))
-        self.tokens, self.kept = 1 + count, None if count == backbone.places else count
-        self.about = {"preset": network.config.preset, "config": network.config.to_json()}
+        self.width, self.tokens = backbone.width, 1 + backbone.kept
+        self.kept = None if backbone.kept == backbone.places else backbone.kept
+        self.about = {
+            "preset": network.config.preset,
+            "config": network.config.to_json(),
+            "unused": unused,
+            "device": str(device),
+        }
 
     @torch.inference_mode()
     def embed(self, pictures: NDArray[np.uint8], role: Role) -> Embedded:

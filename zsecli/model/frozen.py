@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from numpy.typing import NDArray
 from timm.data.config import resolve_data_config
@@ -32,7 +31,7 @@ class FrozenEmbedder:
         self.width = self.embed(
             np.zeros((1, self.preprocess.size, self.preprocess.size, 3), np.uint8), "photo"
         ).ret.shape[1]
-        self.about = {"backbone": spec.name, "timm": timm.__version__}
+        self.about = {"backbone": spec.name, "device": str(device)}
 
     @torch.inference_mode()
     def embed(self, pictures: NDArray[np.uint8], role: Role) -> Embedded:

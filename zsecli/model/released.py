@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from zsecli.errors import StoreError
+from zsecli.model.weights import list_keys
 
 _BLOCK = {
     "layer_norm_input": "norm1",
@@ -79,13 +80,3 @@ def translate(published: Mapping[str, Tensor], where: Path | str) -> dict[str, T
             "the checkpoints that the authors published hold 210 tensors under `model`",
         )
     return {ours: published[theirs] for theirs, ours in NAMES.items()}
-
-
-def list_keys(missing: set[str], extra: set[str]) -> str:
-    """`missing a, b and 3 more; too many c`."""
-    parts = []
-    for word, keys in (("missing", sorted(missing)), ("too many", sorted(extra))):
-        if keys:
-            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-            parts.append(f"{word} {', '.join(keys[:3])}{more}")
-    return "; ".join(parts)

@@ -8,6 +8,11 @@ import torch
 from torch import Tensor
 
 
+def count(rate: float, tokens: int) -> int:
+    """How many of so many tokens one selection keeps."""
+    return math.ceil(rate * tokens)
+
+
 def select(attention: Tensor, rate: float) -> Tensor:
     """The tokens to keep.
 
@@ -18,8 +23,7 @@ def select(attention: Tensor, rate: float) -> Tensor:
     Returns:
         (B, ceil(rate * T)) int64, ascending positions: order on the grid is kept.
     """
-    keep = math.ceil(rate * attention.shape[-1])
-    return attention.mean(1).topk(keep, dim=-1).indices.sort(dim=-1).values
+    return attention.mean(1).topk(count(rate, attention.shape[-1]), dim=-1).indices.sort(dim=-1).values
 
 
 def gather(tokens: Tensor, index: Tensor) -> Tensor:

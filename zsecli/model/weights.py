@@ -6,9 +6,9 @@ import pickle
 import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import timm
 import torch
@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from zsecli.errors import StoreError
-from zsecli.model.released import list_keys
 
 WRAPPERS = ("model", "state_dict", "state_dict_ema")  # under which training scripts put a state dict
 
@@ -33,6 +32,11 @@ def read_pickle(path: Path) -> Any:
         raise StoreError(f"{path}: {what}", "zse runs no code from a file: it reads tensors or nothing") from error
 
 
+def is_state(value: Any) -> TypeGuard[dict[str, Tensor]]:
+    """Whether `value` is a dict of tensors."""
+    return isinstance(value, dict) and all(isinstance(tensor, Tensor) for tensor in value.values())
+
+
 def read_state(path: Path) -> dict[str, Tensor]:
     """The state dict of a backbone in a safetensors file, or in one of torch.save."""
     if path.suffix == ".safetensors":
@@ -44,9 +48,44 @@ def read_state(path: Path) -> dict[str, Tensor]:
     for name in WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(name), dict):
             state = state[name]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not is_state(state):
         raise StoreError(f"{path}: holds no state dict", "give weights in timm's names")
     return state
+
+
+def list_keys(missing: set[str], extra: set[str]) -> str:
+    """`missing a, b and 3 more; too many c`."""
+    parts = []
+    for word, keys in (("missing", sorted(missing)), ("too many", sorted(extra))):
+        if keys:
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            parts.append(f"{word} {', '.join(keys[:3])}{more}")
+    return "; ".join(parts)
+
+
+def check_fit(
+    state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str, hint: str, surplus: Collection[str] = ()
+) -> None:
+    """Check that `state` holds just the tensors `wanted`, finite ones.
+
+    Args:
+        what, hint: the error's beginning and its remedy. surplus: names that may be there for nothing.
+
+    Raises:
+        StoreError: naming the keys that are missing, too many, of another shape or not finite.
+    """
+    missing = wanted.keys() - state.keys()
+    extra = state.keys() - wanted.keys() - set(surplus)
+    if missing or extra:
+        raise StoreError(f"{what}: {list_keys(missing, extra)}", hint)
+    for name in wanted.keys() & state.keys():
+        if state[name].shape != wanted[name].shape:
+            shapes = f"{tuple(state[name].shape)}, the model's is {tuple(wanted[name].shape)}"
+            raise StoreError(f"{what}: {name} has shape {shapes}", hint)
+        if state[name].is_floating_point() and not torch.isfinite(state[name]).all():
+            raise StoreError(
+                f"{what}: {name} holds values that are not finite", "the training run that wrote it diverged"
+            )
 
 
 def fill_backbone(model: nn.Module, name: str, path: Path) -> None:
@@ -61,15 +100,9 @@ def fill_backbone(model: nn.Module, name: str, path: Path) -> None:
     state: Mapping[str, Tensor] = read_state(path)
     if convert := getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None):
         state = convert(dict(state), model)  # timm's own, for older names and other picture sizes
-    wanted = model.state_dict()
+    counters = "num_batches_tracked"
+    wanted = {key: value for key, value in model.state_dict().items() if key in state or not key.endswith(counters)}
     with torch.device("meta"):
         whole = timm.create_model(name).state_dict().keys()
-    missing = {key for key in wanted.keys() - state.keys() if not key.endswith("num_batches_tracked")}
-    extra = state.keys() - wanted.keys() - whole
-    if missing or extra:
-        raise StoreError(f"{path}: not weights of {name}: {list_keys(missing, extra)}", "give weights in timm's names")
-    for key in wanted.keys() & state.keys():
-        if state[key].shape != wanted[key].shape:
-            shapes = f"{tuple(state[key].shape)}, the model's is {tuple(wanted[key].shape)}"
-            raise StoreError(f"{path}: not weights of {name}: {key} has shape {shapes}", "give weights in timm's names")
-    model.load_state_dict({key: state[key] for key in wanted.keys() & state.keys()}, strict=False)
+    check_fit(state, wanted, f"{path}: not weights of {name}", "give weights in timm's names", surplus=whole)
+    model.load_state_dict({key: state[key] for key in wanted}, strict=False)  # all but those counters

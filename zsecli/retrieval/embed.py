@@ -47,11 +47,7 @@ def key_of(items: Items, spec: ModelSpec) -> str:
         weights=spec.weights_hash(),
         pictures=REVISION,
         library=f"{library} {version(library)}" if library else "",
-        id=items.id,
-        sha256=items.sha256.tobytes().hex(),
-        modality=items.modality.tolist(),
-        part=items.part.tolist(),
-        columns={c: [getattr(items, c).names, getattr(items, c).codes.tolist()] for c in items.COLUMNS},
+        **items.content(),
     )
 
 
@@ -85,15 +81,14 @@ def run(
     if finished(output, "features", key):
         return EmbedResult(output, False, skipped_in(output))
     check_target(output, "features", key, overwrite)
-    from zsecli.model.load import load
+    from zsecli.model.load import load  # here: an up-to-date run needs no torch
 
     model = load(spec, device)
-    if unused := getattr(model, "unused", []):
+    if unused := model.about.get("unused"):
         note(f"{spec.file}: {len(unused)} parameters in the file are never used by the network ({unused[0]}, ...)")
     provenance = {
         "argv": sys.argv[1:],
         "versions": versions(),
-        "device": str(getattr(model, "device", "cpu")),
         "source": source,
         "root": str(root.resolve()),
         "model": spec.text,

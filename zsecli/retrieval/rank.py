@@ -78,13 +78,16 @@ class Ranker:
             ours, theirs = self.groups
             counts = (ours[start:stop, None] != theirs[None]) | (ours[start:stop, None] < 0)
         if self.options.by == "rn":
-            advance(int((~counts).sum()))
-            return self._ordered(self.scorer.score(start, stop, counts, advance))
-        queries = unit(self.queries, self.queries.read("ret", slice(start, stop)) - self.query_mean)
-        indices, scores = self._ordered(np.where(counts, queries @ self.photos.T, np.nan))
-        if self.options.by == "cascade":
-            self._rerank(start, stop, indices, scores, advance)
-        advance(int((indices < 0).sum()) if self.options.by == "cascade" else counts.size)
+            wanted = counts
+            indices, scores = self._ordered(self.scorer.score(start, stop, wanted, advance))
+        else:
+            queries = unit(self.queries, self.queries.read("ret", slice(start, stop)) - self.query_mean)
+            indices, scores = self._ordered(np.where(counts, queries @ self.photos.T, np.nan))
+            cascade = self.options.by == "cascade"
+            wanted = self._first(indices, self.options.shortlist if cascade else 0)
+            if cascade:
+                self._rerank(self.scorer.score(start, stop, wanted, advance), indices, scores)
+        advance(int((~wanted).sum()))  # the scorer told of the others
         return indices, scores
 
     def _ordered(self, scores: Scores) -> tuple[Ints, Scores]:
@@ -96,20 +99,21 @@ class Ranker:
         indices[np.isnan(scores)] = -1
         return indices, scores
 
-    def _rerank(self, start: int, stop: int, indices: Ints, scores: Scores, advance: Callable[[int], None]) -> None:
-        """Put the first `shortlist` photos of every row in the order of their relation scores, and those in place.
+    def _first(self, indices: Ints, count: int) -> NDArray[np.bool_]:
+        """(B, G), the pairs of every query with its first `count` photos."""
+        pairs = np.zeros((len(indices), len(self.photos) + 1), bool)  # the last column takes the -1
+        np.put_along_axis(pairs, indices[:, :count], True, 1)
+        return pairs[:, :-1]
+
+    def _rerank(self, relation: Scores, indices: Ints, scores: Scores) -> None:
+        """Put the first `shortlist` photos of every row, and their scores, as their relation scores (B, G) say.
 
         The others keep their order; their cosines move below every relation score, to -3 ... -1.
         """
-        best = indices[:, : self.options.shortlist]
-        wanted = np.zeros((stop - start, len(self.photos) + 1), bool)  # the last column takes the -1
-        np.put_along_axis(wanted, best, True, 1)
-        wanted = wanted[:, :-1]
-        relation = self.scorer.score(start, stop, wanted, advance)
-        cut = best.shape[1]
-        indices[:, :cut], scores[:, :cut] = (part[:, :cut] for part in self._ordered(relation))
+        cut = self.options.shortlist
+        best, best_scores = self._ordered(relation)
+        indices[:, :cut], scores[:, :cut] = best[:, :cut], best_scores[:, :cut]
         scores[:, cut:] -= 2
-        advance(int((indices[:, cut:] >= 0).sum()))
 
 
 def first_of_its_kind(vectors: Scores, sha256: NDArray[np.uint8]) -> Ints:

@@ -39,17 +39,7 @@ class Dataset:
 
     def key(self) -> str:
         """Run key: names, contents, meaning and parts, not where or when the files lie."""
-        items = self.items
-        columns = {c: [getattr(items, c).names, getattr(items, c).codes.tolist()] for c in items.COLUMNS}
-        return run_key(
-            stage="dataset",
-            name=self.name,
-            id=items.id,
-            sha256=items.sha256.tobytes().hex(),
-            modality=items.modality.tolist(),
-            part=items.part.tolist(),
-            **columns,
-        )
+        return run_key(stage="dataset", name=self.name, **self.items.content())
 
 
 def write_dataset(path: Path, dataset: Dataset, provenance: dict[str, Any]) -> Path:

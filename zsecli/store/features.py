@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsecli.errors import StoreError, ZseError
-from zsecli.store.header import Header, Writer, open_store, read_header, reading
+from zsecli.store.header import TEXT, Header, Writer, open_store, read_header, reading
 from zsecli.store.items import Ints, Items
 
 Floats = NDArray[np.floating]
@@ -32,7 +32,7 @@ class FeatureWriter(Writer):
             count = len(items)
             items.write(file.create_group("items"))
             make = file.create_dataset
-            make("skipped", (count,), h5py.string_dtype("utf-8"))
+            make("skipped", (count,), TEXT)
             make("ret", (count, width), "f4", chunks=(max(1, min(count, 65536 // width)), width), fillvalue=np.nan)
             if tokens:
                 make("tokens", (count, tokens, width), "f2", chunks=(1, tokens, width), fillvalue=np.nan)

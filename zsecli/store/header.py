@@ -11,7 +11,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,6 +21,7 @@ import h5py
 
 from zsecli import __version__
 from zsecli.errors import StoreError, UsageError, ZseError
+from zsecli.files import partial_path, settle
 
 VERSION = "1.0"
 KINDS = ("dataset", "features", "ranking")
@@ -49,10 +49,6 @@ def run_key(**parts: Any) -> str:
 def versions() -> dict[str, str]:
     """What is installed of the packages that a store's content depends on, for its provenance."""
     return {"zse": __version__, **{name: version(name) for name in ("torch", "timm", "numpy", "h5py", "pillow")}}
-
-
-def partial_path(path: Path) -> Path:
-    return path.with_name(path.name + ".partial")
 
 
 @contextlib.contextmanager
@@ -209,9 +205,7 @@ class Writer:
         """Mark the store complete and give it its name."""
         self.file.attrs["complete"] = True
         self.file.close()
-        with self.partial.open("rb") as file:
-            os.fsync(file.fileno())  # else a power cut could leave the name without the content
-        os.replace(self.partial, self.path)
+        settle(self.path)
         return self.path
 
     def __enter__(self) -> Self:

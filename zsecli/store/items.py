@@ -77,6 +77,16 @@ class Items:
     def __len__(self) -> int:
         return len(self.id)
 
+    def content(self) -> dict[str, Any]:
+        """Everything in the table as plain data, for a run key."""
+        return {
+            "id": self.id,
+            "sha256": self.sha256.tobytes().hex(),
+            "modality": self.modality.tolist(),
+            "part": self.part.tolist(),
+            **{c: [getattr(self, c).names, getattr(self, c).codes.tolist()] for c in self.COLUMNS},
+        }
+
     def take(self, rows: Ints) -> Items:
         """The pictures of `rows`, in that order."""
         columns = {name: replace(getattr(self, name), codes=getattr(self, name).codes[rows]) for name in self.COLUMNS}
