@@ -25,8 +25,9 @@ lint: .venv/done ## check style and types
 	$(BIN)/mypy
 
 .PHONY: bench
-bench: .venv/done ## make docs/performance.md: what embed and match take
+bench: .venv/done ## make docs/performance.md: what prepare, embed and match take
 	$(BIN)/python benchmarks/memory.py > docs/performance.md.new
+	$(BIN)/python benchmarks/prepare.py >> docs/performance.md.new
 	mv docs/performance.md.new docs/performance.md
 
 .PHONY: results

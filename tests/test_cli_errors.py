@@ -25,7 +25,7 @@ FEATURES, RANKING = "zse/features/pictures.unseen.pixels.h5", "zse/rankings/pict
         ("match --top five", 2, ["--top"]),
         ("match a.h5 b.h5 c.h5", 2, ["c.h5"]),
         ("inspect", 2, ["FILE"]),
-        ("prepare", 2, ["folder|demo"]),
+        ("prepare", 2, ["SOURCE"]),
         ("prepare foler x", 2, ["'foler'", "did you mean 'folder'?"]),
         ("prepare folder", 2, ["needs the folder"]),
         ("prepare demo pictures", 2, ["takes no path"]),

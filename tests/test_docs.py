@@ -109,7 +109,11 @@ def blocks() -> list[str]:
     chosen = []
     for block in found:
         lines = [line.removeprefix("$ ") for line in block.splitlines() if line.strip() and not line.startswith("#")]
-        runs_here = not re.match(r"(make|pip|git|python3?|uv)\b", " ".join(lines)) and "frozen:" not in block
+        runs_here = (
+            not re.match(r"(make|pip|git|python3?|uv)\b", " ".join(lines))
+            and "frozen:" not in block
+            and "/data/" not in block
+        )
         if runs_here and any(re.search(r"(^|\| *|\$\()zse ", line) for line in lines):
             chosen.append("\n".join(lines))
     return chosen

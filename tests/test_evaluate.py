@@ -65,11 +65,11 @@ def by_hand(path: Path, query: Items, gallery: Items, protocol: Any, ignore: str
         indices = file["indices"][:]
     out = {}
     for row in range(Q):
-        if query.part[row] == SEEN:
+        if query.part[row] == SEEN and protocol.queries == "unseen":
             continue
         hits = []
         for photo in indices[row]:
-            if photo < 0 or gallery.part[photo] == SEEN:
+            if photo < 0 or (gallery.part[photo] == SEEN and protocol.gallery == "unseen"):
                 continue
             if protocol.within and name(query, "label", row) != name(gallery, "label", photo):
                 continue

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zsecli.data.folder import check_rule, instance_of, read_manifest
+from zsecli.data.folder import check_rule, instance_of, read, read_manifest
 from zsecli.data.listing import find, items_of
 from zsecli.data.prepare import Prepared, demo_root, run
 from zsecli.errors import UsageError, ZseError
@@ -40,8 +40,8 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-def prepare(source: Path, **options: Any) -> Prepared:
-    return run(source, source.parent / "out.h5", "pictures", **options)
+def prepare(source: Path, overwrite: bool = True, **options: Any) -> Prepared:
+    return run(read(source, **options), source.parent / "out.h5", "pictures", overwrite=overwrite)
 
 
 def instances(result: Prepared) -> dict[str, str | None]:
@@ -357,13 +357,13 @@ def test_pictures_that_moved(tree: Path) -> None:
     """The store says where they are now; hashes of one folder are not believed of another."""
     output, first = tree.parent / "out.h5", prepare(tree)
     moved = tree.rename(tree.parent / "moved")
-    assert run(moved, output, "pictures").dataset.key() == first.dataset.key()
+    assert run(read(moved), output, "pictures").dataset.key() == first.dataset.key()
     assert read_dataset(output).root == moved
     other = tree.parent / "other"
     for name in first.dataset.items.id:
         file, stat = picture(other / name, 99), (moved / name).stat()
         os.utime(file, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
-    digests = run(other, output, "pictures").dataset.items.sha256
+    digests = run(read(other), output, "pictures").dataset.items.sha256
     assert (digests == digests[0]).all()
 
 
@@ -387,7 +387,7 @@ def test_the_demo(tmp_path: Path) -> None:
     place = demo_root() / "manifest.csv"
     with place.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    result = run(place, tmp_path / "demo.h5", "demo")
+    result = run(read(place), tmp_path / "demo.h5", "demo")
     items = result.dataset.items
     assert (len(items), result.skipped) == (len(rows), [])
     counts = Counter((r["modality"], r["class"]) for r in rows)

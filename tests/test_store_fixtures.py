@@ -1,4 +1,4 @@
-"""The committed stores of schema version 1 read as ever, and would be written so today."""
+"""The committed stores of every schema version read as ever, and the newest would be written so today."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from zsecli.store.items import Items
 from zsecli.store.ranking import open_ranking
 
 ROOT = Path(__file__).parents[1]
-V1 = ROOT / "fixtures" / "stores" / "v1"
+STORES = ROOT / "fixtures" / "stores"
+VERSIONS = ("v1", "v1.1")
+NEWEST = STORES / VERSIONS[-1]
 NAMES = ("dataset.h5", "features.h5", "features-ret.h5", "ranking.h5")
 PHOTOS = ["p/cat/a.jpg", "p/cat/b\nb.jpg", "p/Käse/猫.jpg", "p/none.jpg"]
 SKETCHES = ["s/cat/a-1.png", "s/cat/b b.png", "s/Käse/'q' \"q\".png"]
@@ -58,8 +60,9 @@ def check_items(items: Items, rows: list[int]) -> None:
     assert items.sha256.tolist() == [list(range(r * 32, r * 32 + 32)) for r in rows]
 
 
-def test_dataset() -> None:
-    dataset = read_dataset(V1 / "dataset.h5")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_dataset(version: str) -> None:
+    dataset = read_dataset(STORES / version / "dataset.h5")
     check_items(dataset.items, list(range(7)))
     assert (dataset.name, dataset.root) == ("example", Path("pictures"))
     assert dataset.size.tolist() == list(range(100, 107))
@@ -69,10 +72,20 @@ def test_dataset() -> None:
     assert dataset.header.provenance["source"] == "pictures"
     # the run key is computed as it was: what was prepared by an older version is still up to date
     assert dataset.header.run_key == dataset.key()
+    if version == "v1":
+        assert (dataset.partition, dataset.partitions, dataset.flags, dataset.known()) == ("", {}, {}, {})
+    else:
+        assert dataset.parts("25").tolist() == dataset.parts().tolist() == dataset.items.part.tolist()
+        assert dataset.parts("21").tolist() == [1, -1, 0, 1, -1, 0, -1]
+        assert {name: np.flatnonzero(marks).tolist() for name, marks in dataset.flags.items()} == {
+            "blank": [4],
+            "pose": [0, 2, 4, 6],
+        }
 
 
-def test_features_with_tokens_and_a_skipped_picture() -> None:
-    with open_features(V1 / "features.h5") as features:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_features_with_tokens_and_a_skipped_picture(version: str) -> None:
+    with open_features(STORES / version / "features.h5") as features:
         check_items(features.items, [0, 1, 3, 4, 5, 6])
         assert features.rows.tolist() == [0, 1, 3, 4, 5, 6]
         assert (features.has_tokens, features.width) == (True, 4)
@@ -87,19 +100,21 @@ def test_features_with_tokens_and_a_skipped_picture() -> None:
         assert np.isnan(features.file["ret"][2]).all()
         assert np.isnan(features.file["tokens"][2]).all()
         assert features.file["index"][2].tolist() == [-1, -1]
-    assert skipped_in(V1 / "features.h5") == [(SKETCHES[2], "the file is empty")]
+    assert skipped_in(STORES / version / "features.h5") == [(SKETCHES[2], "the file is empty")]
 
 
-def test_features_without_tokens() -> None:
-    with open_features(V1 / "features-ret.h5") as features:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_features_without_tokens(version: str) -> None:
+    with open_features(STORES / version / "features-ret.h5") as features:
         check_items(features.items, list(range(7)))
         assert (features.has_tokens, features.skipped) == (False, [])
         expected = np.arange(7)[:, None] + np.arange(4) / 16
         np.testing.assert_array_equal(features.read("ret", slice(None)), expected)
 
 
-def test_ranking_with_pairs_left_out() -> None:
-    with open_ranking(V1 / "ranking.h5") as ranking:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_ranking_with_pairs_left_out(version: str) -> None:
+    with open_ranking(STORES / version / "ranking.h5") as ranking:
         check_items(ranking.query, [0, 1, 2])
         check_items(ranking.gallery, [3, 4, 5, 6])
         assert (ranking.depth, ranking.ignore_same) == (4, "family")
@@ -113,13 +128,13 @@ def test_ranking_with_pairs_left_out() -> None:
 def test_the_format_has_not_drifted(tmp_path: Path, name: str) -> None:
     """A change of what is written shows here; one that old readers cannot follow needs another major version."""
     runpy.run_path(str(ROOT / "fixtures" / "make_stores.py"))["make"](tmp_path)
-    assert content(tmp_path / name) == content(V1 / name)
-    assert (V1 / name).stat().st_size < 100_000
+    assert content(tmp_path / name) == content(NEWEST / name)
+    assert (NEWEST / name).stat().st_size < 100_000
 
 
 def test_the_example_of_the_specification_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "stores.md").read_text("utf-8"), re.DOTALL)
-    monkeypatch.chdir(V1)
+    monkeypatch.chdir(NEWEST)
     found: dict[str, Any] = {}
     exec(code, found)
     assert found["names"].tolist() == SKETCHES[:2] + PHOTOS
@@ -129,6 +144,13 @@ def test_the_example_of_the_specification_runs(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_specification_names_all_that_is_written(name: str) -> None:
     specification = (ROOT / "docs" / "stores.md").read_text("utf-8")
-    said = content(V1 / name)
-    words = {"created-by", *said["/"], *(n.removesuffix("()").rpartition("/")[2] for n in said if n != "/")}
+    said = content(NEWEST / name)
+    words = {"created-by", *said["/"], *(_named(n.removesuffix("()")) for n in said if n != "/")}
     assert [word for word in sorted(words) if f"`{word}`" not in specification] == []
+
+
+def _named(path: str) -> str:
+    """The last part of a dataset's path, as the specification names it; what is in two groups has names of its own."""
+    top, _, name = path.rpartition("/")
+    group = next((g for g in (top, path) if g in ("partitions", "flags")), None)
+    return f"{group}/NAME" if group else name

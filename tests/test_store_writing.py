@@ -139,7 +139,7 @@ def spoil(path: Path, how: str) -> None:
     elif how != "another run key":
         with h5py.File(path, "r+") as file:
             if how == "another version":
-                file.attrs["zse-schema-version"] = "1.1"
+                file.attrs["zse-schema-version"] = "1.0"
             elif how == "another kind":
                 file.attrs["zse-schema"] = "ranking"
             else:

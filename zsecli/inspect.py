@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from zsecli.data.splits import splits_of
 from zsecli.errors import StoreError
 from zsecli.files import partial_path
 from zsecli.store.dataset import read_dataset
@@ -66,7 +67,9 @@ def _dataset(path: Path) -> dict[str, Any]:
         "skipped": [f"{name}: {why}" for name, why in skipped[:SHOWN]],
         "skipped files": len(skipped),
     }
-    return {"name": dataset.name, "root": str(dataset.root), **_items(dataset.items), "report": report}
+    splits = {counted.split.name: str(counted) for counted in splits_of(dataset)}
+    about = {"name": dataset.name, "root": str(dataset.root), **_items(dataset.items), "splits": splits}
+    return {**about, "report": report}
 
 
 def _features(path: Path) -> dict[str, Any]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
 from zsecli import console
+from zsecli.data import folder
+from zsecli.data import prepare as prepare_stage
 from zsecli.data.hashing import changed_files
 from zsecli.data.listing import items_of
+from zsecli.data.sources import SOURCES, Options, find_root, lists
+from zsecli.data.splits import Split, select
 from zsecli.errors import StoreError, ZseError
 from zsecli.model.spec import HELP, ModelSpec
 from zsecli.retrieval import embed, match
@@ -18,7 +22,7 @@ from zsecli.retrieval.rank import By, MatchOptions
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import open_features
 from zsecli.store.header import finished
-from zsecli.store.items import PARTS, Items
+from zsecli.store.items import PARTS, SEEN, Items
 from zsecli.workspace import Workspace
 
 
@@ -30,6 +34,54 @@ class Compute:
     batch_size: int = 32
     workers: int = 0
     dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What `prepare` is told: the source and its folder or manifest, and how to read it."""
+
+    source: str
+    place: Path
+    lists: Path | None = None
+    drop: tuple[str, ...] = ()
+    variant: str | None = None
+    originals: bool = False
+    rule: str = "auto"
+    where: dict[str, str] = field(default_factory=dict)
+    unseen: list[str] | None = None
+
+
+def prepare(how: SourceOptions, name: str, target: Path, overwrite: bool) -> prepare_stage.Prepared:
+    """The dataset store of a source; warnings say what a reader of its numbers must know."""
+    benchmark = how.source if how.source in SOURCES else ""
+    if benchmark:
+        listing = SOURCES[benchmark].read(how.place, Options(how.variant, not how.originals))
+        if how.lists is not None:
+            listing = lists.apply(listing, how.lists)
+    else:
+        listing = folder.read(how.place, rule=how.rule, where=how.where, unseen=how.unseen)
+    for warning in listing.warnings:
+        console.warn(warning)
+    settings = {
+        "source": str(how.place.resolve()),
+        "lists": str(how.lists.resolve()) if how.lists else None,
+        "variant": how.variant,
+        "originals": how.originals,
+        "instance_rule": how.rule,
+        "where": how.where,
+        "unseen": how.unseen,
+    }
+    with console.progress("reading") as progress:
+        return prepare_stage.run(
+            listing,
+            target,
+            name,
+            benchmark=benchmark,
+            drop=how.drop,
+            settings=settings,
+            overwrite=overwrite,
+            progress=progress,
+        )
 
 
 def model_of(workspace: Workspace, text: str | None) -> ModelSpec:
@@ -47,6 +99,21 @@ def model_of(workspace: Workspace, text: str | None) -> ModelSpec:
         )
     console.note(f"model: {newest}")
     return ModelSpec.parse(str(newest))
+
+
+def dataset_of(workspace: Workspace, name: str | None) -> Path:
+    """The dataset store called `name`, prepared first where it is a benchmark that lies in its usual place."""
+    if name in (*SOURCES, "demo") and not workspace.dataset(name).is_file():
+        console.note(f"preparing {name}")
+        place = find_root(name, None) if name in SOURCES else prepare_stage.demo_root() / "manifest.csv"
+        return prepare(SourceOptions(name, place), name, workspace.dataset(name), True).path
+    return workspace.find_dataset(name)
+
+
+def trained_classes(workspace: Workspace, name: str) -> set[str]:
+    """The classes that training on a prepared data set sees."""
+    items = read_dataset(dataset_of(workspace, name)).items
+    return {items.label.names[c] for c in np.unique(items.label.codes[items.part == SEEN]) if c >= 0}
 
 
 def embed_pictures(
@@ -73,15 +140,17 @@ def embed_dataset(
     workspace: Workspace,
     store: Path,
     spec: ModelSpec,
-    part: str,
+    part: str | Split,
     compute: Compute,
     output: Path | None = None,
     overwrite: bool = True,
 ) -> embed.EmbedResult:
-    """Features of a prepared data set's unseen part, seen part, or all of it."""
+    """Features of a prepared data set's unseen part, seen part, all of it, or what a split needs."""
     dataset = read_dataset(store)
-    items = dataset.items
-    if part != "all":
+    items, split = dataset.items, ""
+    if isinstance(part, Split):
+        items, split, part = select(dataset, part), part.name, part.selection
+    elif part != "all":
         items = items.take(np.flatnonzero(items.part == PARTS.index(part)))
     if not len(items):
         raise ZseError(f"{store}: has no {part} pictures", "--part all takes every picture")
@@ -90,11 +159,20 @@ def embed_dataset(
     console.note(f"{dataset.name}: {len(items)} of {len(dataset.items)} pictures ({part})")
     target = output or workspace.features(dataset.name, spec.tag(), part)
     assert dataset.header is not None
-    return _embed(items, dataset.root, spec, target, compute, overwrite or output is None, dataset.header.run_key)
+    return _embed(
+        items, dataset.root, spec, target, compute, overwrite or output is None, dataset.header.run_key, split
+    )
 
 
 def _embed(
-    items: Items, root: Path, spec: ModelSpec, target: Path, compute: Compute, overwrite: bool, source: str
+    items: Items,
+    root: Path,
+    spec: ModelSpec,
+    target: Path,
+    compute: Compute,
+    overwrite: bool,
+    source: str,
+    split: str = "",
 ) -> embed.EmbedResult:
     if compute.dry_run:
         state = "up to date" if finished(target, "features", embed.key_of(items, spec)) else "to embed"
@@ -107,6 +185,7 @@ def _embed(
             spec,
             target,
             source=source,
+            split=split,
             device=compute.device,
             batch_size=compute.batch_size,
             workers=compute.workers,
@@ -171,11 +250,11 @@ def rank_dataset(
     compute: Compute,
     output: Path | None = None,
     overwrite: bool = True,
+    split: str = "zs-inter",
 ) -> tuple[match.MatchResult, list[tuple[str, str]]]:
-    """The ranking of a prepared data set's unseen part, embedding it first where that is still to do."""
+    """The ranking that a split of a prepared data set needs, embedding its pictures first where that is still to do."""
     if options.by != "ret" and not spec.has_relation:
         raise match.no_relation(spec.text)
-    store = workspace.find_dataset(data)
-    features = embed_dataset(workspace, store, spec, "unseen", compute)
+    features = embed_dataset(workspace, dataset_of(workspace, data), spec, Split.parse(split), compute)
     ranking = match_stores(workspace, features.path, features.path, options, compute, spec, output, overwrite)
     return ranking, features.skipped

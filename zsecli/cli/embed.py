@@ -39,6 +39,10 @@ def embed(
             callback=opt.one_of(*PARTS),
         ),
     ] = "unseen",
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="NAME", help="Embed what this split of the data set needs, not a part of it."),
+    ] = None,
     modality: Annotated[
         str,
         typer.Option(
@@ -73,6 +77,7 @@ def embed(
     """
     from zsecli import pipeline
     from zsecli.data.listing import find
+    from zsecli.data.splits import Split
 
     ws, compute = Workspace(workspace), pipeline.Compute(device, batch_size, workers, dry_run)
     store = _only_store(inputs or [])
@@ -81,12 +86,17 @@ def embed(
         if store:
             opt.refuse(context, ("data",), "names another data set", "leave out one of the two")
             opt.apart(output, store)
+        if split is not None:
+            opt.refuse(context, ("part",), "has no say where --split is given", "leave out one of the two")
         spec = pipeline.model_of(ws, model)
-        store = store or ws.find_dataset(data)
-        result = pipeline.embed_dataset(ws, store, spec, part, compute, output, overwrite)
+        store = store or pipeline.dataset_of(ws, data)
+        chosen = Split.parse(split) if split is not None else part
+        result = pipeline.embed_dataset(ws, store, spec, chosen, compute, output, overwrite)
         others = ""
     else:
-        opt.refuse(context, ("data", "part"), "has no say in single pictures", "leave out the pictures, or the option")
+        opt.refuse(
+            context, ("data", "part", "split"), "has no say in single pictures", "leave out the pictures, or the option"
+        )
         spec = pipeline.model_of(ws, model)
         names = find([Path(p) for i in inputs for p in (_list() if i == "-" else [i])])
         opt.apart(output, *map(Path, names))

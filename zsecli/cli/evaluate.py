@@ -12,6 +12,7 @@ import typer
 from zsecli import console
 from zsecli.cli import options as opt
 from zsecli.cli.results import end
+from zsecli.errors import UsageError
 from zsecli.workspace import Workspace
 
 
@@ -25,14 +26,16 @@ def evaluate(
             "still to do.",
         ),
     ] = None,
-    split: Annotated[
-        str,
+    split: opt.Split = "zs-inter",
+    train_data: Annotated[
+        str | None,
         typer.Option(
-            "--split",
-            metavar="zs-inter|zs-intra",
-            help="zs-inter: same class. zs-intra: the sketch's own photo, within its class and among all.",
+            "--train-data",
+            metavar="NAME",
+            help="Of zs-cross: the prepared data set that the model was trained on; the classes that it saw there are "
+            "left out in a report of their own.",
         ),
-    ] = "zs-inter",
+    ] = None,
     data: opt.Data = None,
     model: opt.Model = None,
     by: opt.By = None,
@@ -76,7 +79,7 @@ def evaluate(
     from zsecli.evaluate import trec as trec_files
     from zsecli.evaluate.report import markdown, show, write_json
 
-    stage.check_split(split)
+    _check_split(split, train_data)
     ws = Workspace(workspace)
     skipped: list[tuple[str, str]] = []
     if ranking is not None:
@@ -92,17 +95,18 @@ def evaluate(
         spec = pipeline.model_of(ws, model)
         options = pipeline.match_options(by, spec.has_relation, shortlist, ignore_same, center, 0)
         compute = pipeline.Compute(device, batch_size, workers, dry_run)
-        result, skipped = pipeline.rank_dataset(ws, data, spec, options, compute)
+        result, skipped = pipeline.rank_dataset(ws, data, spec, options, compute, split=split)
         store = result.path
     if dry_run:
         console.plan(f"to evaluate {store} under {split}")
         return
-    report = stage.run(store, split, seed=seed)
+    trained = pipeline.trained_classes(ws, train_data) if train_data else None
+    report = stage.run(store, split, trained=trained, seed=seed)
     if output:
         write_json(report, output, overwrite)
     if trec:
         for part in report.protocols:
-            trec_files.write(store, part.protocol, trec, overwrite)
+            trec_files.write(store, part.protocol, trec, overwrite, trained=report.settings.get("seen_in_training", ()))
     if as_json:
         print(json.dumps(report.to_dict(queries=False), ensure_ascii=False))
     elif sys.stdout.isatty():
@@ -110,3 +114,15 @@ def evaluate(
     else:
         print(markdown(report, per_class))
     end(skipped)
+
+
+def _check_split(split: str, train_data: str | None) -> None:
+    """UsageError where there is no such split, or --train-data does not go with it."""
+    from zsecli.data.splits import Split
+
+    cross = Split.parse(split).family.startswith("zs-cross")
+    if cross and train_data is None:
+        hint = f"zse evaluate --split {split} --train-data sketchy --data tuberlin"
+        raise UsageError(f"--split {split} needs --train-data, the data set that the model was trained on", hint)
+    if train_data is not None and not cross:
+        raise UsageError(f"--train-data has no say in --split {split}", "it is for zs-cross and zs-cross-all")

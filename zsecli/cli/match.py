@@ -57,6 +57,7 @@ def match(
         ),
     ] = None,
     data: opt.Data = None,
+    split: opt.Split = "zs-inter",
     model: opt.Model = None,
     output: opt.Output = None,
     overwrite: opt.Overwrite = False,
@@ -88,9 +89,9 @@ def match(
     if sketches is None:
         spec = pipeline.model_of(ws, model)
         options = pipeline.match_options(by, spec.has_relation, shortlist, ignore_same, center, depth)
-        result, skipped = pipeline.rank_dataset(ws, data, spec, options, compute, output, overwrite)
+        result, skipped = pipeline.rank_dataset(ws, data, spec, options, compute, output, overwrite, split)
     else:
-        opt.refuse(context, ("data",), "has no say in stores that are given", "leave out the stores, or --data")
+        opt.refuse(context, ("data", "split"), "has no say in stores that are given", "leave out the stores")
         first = _store(sketches)
         second = _store(photos) if photos else first
         opt.apart(output, first, second)

@@ -108,6 +108,16 @@ Data = Annotated[
     str | None,
     typer.Option("--data", metavar="NAME", help="A prepared data set, by its name. Default: the one prepared last."),
 ]
+Split = Annotated[
+    str,
+    typer.Option(
+        "--split",
+        metavar="NAME",
+        help="zs-inter: same class. zs-intra: the sketch's own photo, within its class and among all. generalized: "
+        "photos of seen classes too. zs-cross, zs-cross-all: a model trained on --train-data. Others, as "
+        "zs-inter-21 or zs-inter-validation, are listed by zse inspect.",
+    ),
+]
 By = Annotated[
     str | None,
     typer.Option(

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from zsecli import console
 from zsecli.cli import options as opt
-from zsecli.cli.results import finish
+from zsecli.cli.results import finish, show_report
 from zsecli.errors import StoreError, UsageError
 from zsecli.workspace import Workspace
 
-if TYPE_CHECKING:
-    from zsecli.store.dataset import Dataset
-
-SOURCES = ("folder", "demo")
+SOURCES = ("sketchy", "tuberlin", "quickdraw", "shoe", "chair", "folder", "demo")
 
 
 def prepare(
@@ -25,23 +22,55 @@ def prepare(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="|".join(SOURCES),
-            help="folder: a tree or manifest of your own. demo: the shipped pictures.",
+            metavar="SOURCE",
+            help=f"{', '.join(SOURCES[:5])}: a benchmark. folder: a tree or manifest of your own. "
+            "demo: the shipped pictures.",
             callback=opt.one_of(*SOURCES),
         ),
     ],
+    path: Annotated[
+        Path | None,
+        typer.Argument(metavar="PATH", help="The same as --root; for folder the tree, or the CSV manifest."),
+    ] = None,
     root: Annotated[
         Path | None,
-        typer.Argument(metavar="PATH", help="The tree (sketch/CLASS/*, photo/CLASS/*) or the CSV manifest."),
+        typer.Option(
+            "--root", metavar="FOLDER", help="Where a benchmark lies. Default: ./datasets/NAME and its usual variants."
+        ),
     ] = None,
     name: Annotated[
         str | None,
         typer.Option(
             "--name",
             metavar="NAME",
-            help="What to call the data set. Default: the folder's name, or the value of --where set=.",
+            help="What to call the data set. Default: the benchmark's or the folder's name, or the value of "
+            "--where set=.",
         ),
     ] = None,
+    lists: Annotated[
+        Path | None,
+        typer.Option(
+            "--lists",
+            metavar="FOLDER",
+            help="Take the published train/zero file lists there for the split. Default: the split by classes.",
+        ),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--drop",
+            metavar="FLAG",
+            help="Leave out pictures with this flag: blank, duplicate; of sketchy also repeated (originals again among "
+            "the extended photos), error, ambiguous, pose, context, testset. May be given again.",
+        ),
+    ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option("--variant", metavar="tx_...", help="Which rendering of sketchy. Default: tx_000000000000."),
+    ] = None,
+    originals: Annotated[
+        bool, typer.Option("--originals", help="Of sketchy the original photos alone, without the extended ones.")
+    ] = False,
     instance_rule: Annotated[
         str,
         typer.Option(
@@ -71,40 +100,43 @@ def prepare(
     debug: opt.Debug = False,
     config: opt.Config = None,
 ) -> None:
-    """List and hash a data set's pictures, once, with their classes and parts.
+    """List and hash a data set's pictures, once, with their classes and splits.
 
     \b
-      zse prepare demo
+      zse prepare sketchy
+      zse prepare tuberlin --root /data/TUBerlin
       zse prepare folder pictures/
       zse prepare folder manifest.csv --where set=emoji
 
-    In a tree, an instance is what precedes `__` in a file's name; else a photo's whole name, and for a
+    docs/benchmarks.md says how each benchmark lies on disk. In a tree of your own, sketch/CLASS/* and photo/CLASS/*,
+    an instance is what precedes `__` in a file's name; else a photo's whole name, and for a
     sketch what precedes the last `-`, if that is a photo's name or a number follows.
     A manifest has the columns path, modality (sketch, photo) and class, and may have instance,
     family and split (seen, unseen); paths are relative to its folder.
     """
-    from zsecli.data import prepare as stage
+    from zsecli import pipeline
 
-    if source == "folder" and root is None:
-        raise UsageError("prepare folder needs the folder, or the manifest", "zse prepare folder pictures/")
-    if source == "demo" and root is not None:
-        raise UsageError(f"prepare demo takes no path, but got {root}", f"zse prepare folder {shlex.quote(str(root))}")
-    if root is not None and not root.exists():
-        raise UsageError(f"{root}: no such folder or manifest", "zse prepare folder --help shows the shape")
-    place = root or stage.demo_root() / "manifest.csv"
-    if place.is_file():
-        opt.refuse(context, ("instance_rule", "unseen"), "has no say in a manifest", "it has columns for that")
-    else:
-        opt.refuse(context, ("where",), "has no say in a tree", "it picks the rows of a manifest")
+    if path is not None and root is not None:
+        raise UsageError(f"prepare got the folder twice, {path} and --root {root}", "one of them is enough")
+    place = _place(source, path or root)
     chosen = _pairs(where or [])
-    default = (
-        "demo"
-        if root is None
-        else chosen.get("set") or (place.resolve().parent if place.is_file() else place.resolve()).name
-    )
-    name, ws = name or default, Workspace(workspace)
+    if source in SOURCES[:5]:
+        opt.refuse(context, ("instance_rule", "unseen", "where"), f"has no say in {source}", "it is for a folder")
+        if source != "sketchy":
+            opt.refuse(context, ("variant", "originals"), f"has no say in {source}", "it is for sketchy")
+    else:
+        opt.refuse(context, ("lists", "variant", "originals"), f"has no say in {source}", "it is for a benchmark")
+        if place.is_file():
+            opt.refuse(context, ("instance_rule", "unseen"), "has no say in a manifest", "it has columns for that")
+        else:
+            opt.refuse(context, ("where",), "has no say in a tree", "it picks the rows of a manifest")
+    folder = (place.resolve().parent if place.is_file() else place.resolve()).name
+    name = name or (chosen.get("set") or folder if source == "folder" else source)
+    ws = Workspace(workspace)
     target = output or ws.dataset(name)
-    classes = _classes(unseen) if unseen else None
+    how = pipeline.SourceOptions(
+        source, place, lists, tuple(drop or ()), variant, originals, instance_rule, chosen, _classes(unseen)
+    )
     if output is None and not overwrite:
         _same_place(target, name, place)
     else:
@@ -112,23 +144,31 @@ def prepare(
     if dry_run:
         console.plan(f"to list and hash the pictures of {place} as {name!r}, into {target}")
         return
-    with console.progress("hashing") as progress:
-        result = stage.run(
-            place,
-            target,
-            name,
-            rule=instance_rule,
-            where=chosen,
-            unseen=classes,
-            overwrite=overwrite or output is None,
-            progress=progress,
-        )
+    result = pipeline.prepare(how, name, target, overwrite or output is None)
     if not result.fresh:
         console.note(f"up to date: {target}")
         ws.make_newest(target)
-    console.note(f"{name}: {_summary(result.dataset)}")
     hint = "zse evaluate --model frozen:tf_efficientnet_lite0" if output is None else f"zse embed {target}"
-    finish(target, result.fresh, result.skipped, as_json, hint)
+    if console.talks() and not as_json:
+        show_report(result.dataset)
+    finish(target, result.fresh, result.skipped, as_json, hint, report=result.dataset.report)
+
+
+def _place(source: str, given: Path | None) -> Path:
+    """The folder, or the manifest, that a source lies in."""
+    from zsecli.data import prepare as stage
+    from zsecli.data.sources import find_root
+
+    if source == "folder" and given is None:
+        raise UsageError("prepare folder needs the folder, or the manifest", "zse prepare folder pictures/")
+    if source == "demo" and given is not None:
+        hint = f"zse prepare folder {shlex.quote(str(given))}"
+        raise UsageError(f"prepare demo takes no path, but got {given}", hint)
+    if given is not None and not given.exists():
+        raise UsageError(f"{given}: no such folder or manifest", "zse prepare --help shows the shape")
+    if source in SOURCES[:5]:
+        return find_root(source, given)
+    return given or stage.demo_root() / "manifest.csv"
 
 
 def _same_place(target: Path, name: str, place: Path) -> None:
@@ -147,25 +187,14 @@ def _same_place(target: Path, name: str, place: Path) -> None:
         )
 
 
-def _classes(file: Path) -> list[str]:
+def _classes(file: Path | None) -> list[str] | None:
+    if file is None:
+        return None
     try:
         return [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or error
         raise UsageError(f"--unseen {file}: {why}", "a text file with the name of a class a line") from error
-
-
-def _summary(dataset: Dataset) -> str:
-    items, report = dataset.items, dataset.report
-    counts = {
-        "sketches": (items.modality == 0).sum(),
-        "photos": (items.modality == 1).sum(),
-        "classes": len(items.label.names),
-        "instances": len(items.instance.names),
-        "repeated files": report["repeated_files"],
-        "files that are no pictures": report["not_pictures"],
-    }
-    return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def _pairs(where: list[str]) -> dict[str, str]:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from zsecli import console
 from zsecli.errors import SKIPPED
 
+if TYPE_CHECKING:
+    from zsecli.store.dataset import Dataset
 
-def finish(path: Path, fresh: bool, skipped: list[tuple[str, str]], as_json: bool, hint: str = "") -> None:
+
+def finish(
+    path: Path, fresh: bool, skipped: list[tuple[str, str]], as_json: bool, hint: str = "", **more: object
+) -> None:
     """Print the finished store's path, or all that is known of the run as JSON; exit 4 where inputs were skipped."""
     if as_json:
-        print(json.dumps({"path": str(path), "fresh": fresh, "skipped": [list(pair) for pair in skipped]}))
+        print(json.dumps({"path": str(path), "fresh": fresh, "skipped": [list(pair) for pair in skipped], **more}))
     else:
         print(path)
     end(skipped, hint)
@@ -27,3 +33,32 @@ def end(skipped: list[tuple[str, str]], hint: str = "") -> None:
         raise typer.Exit(SKIPPED)
     if hint:
         console.note(f"next: {hint}")
+
+
+def show_report(dataset: Dataset) -> None:
+    """What `prepare` found, as a table on stderr."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from zsecli.data.splits import splits_of
+
+    items, report = dataset.items, dataset.report
+    rows = {
+        "root": str(dataset.root),
+        **report["layout"],
+        "sketches": (items.modality == 0).sum(),
+        "photos": (items.modality == 1).sum(),
+        "classes": len(items.label.names),
+        "instances": len(items.instance.names),
+        "unreadable or out of place": len(report["skipped"]),
+        "files that are no pictures": report["not_pictures"],
+        "sketched instances without photo": report["sketched_instances_without_photo"],
+        **{f"flag {name}": f"{count}, kept" for name, count in report["flags"].items()},
+        **{f"flag {name}": f"{count}, dropped" for name, count in report["dropped"].items()},
+        **{f"split {c.split.name}": c for c in splits_of(dataset)},
+    }
+    table = Table("", dataset.name, box=None)
+    for name, value in rows.items():
+        table.add_row(name, Text(str(value)))
+    Console(stderr=True).print(table)

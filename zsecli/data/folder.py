@@ -5,26 +5,26 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from zsecli.data.pictures import SUFFIXES
+from zsecli.data.source import Entry, Listing
 from zsecli.errors import UsageError, ZseError, nearest
 from zsecli.store.items import MODALITIES, PARTS
 
 INSTANCE_RULES = ("auto", "underscores", "dash", "stem", "none")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One picture of a source, before its file is read; `path` is relative to the source's root."""
-
-    path: str
-    modality: str
-    label: str
-    instance: str | None
-    family: str | None = None
-    part: str | None = "unseen"
+def read(
+    source: Path, *, rule: str = "auto", where: Mapping[str, str] | None = None, unseen: Iterable[str] | None = None
+) -> Listing:
+    """What the tree or the CSV manifest `source` lists; see `read_tree` and `read_manifest`."""
+    check_rule(rule)
+    if source.is_file():
+        return Listing(source.parent.resolve(), read_manifest(source, where or {}))
+    entries, others, strays = read_tree(source.resolve(), rule, unseen)
+    skipped = [(path, "does not lie in sketch/CLASS/ or photo/CLASS/") for path in strays]
+    return Listing(source.resolve(), entries, others=others, skipped=skipped)
 
 
 def read_tree(root: Path, rule: str, unseen: Iterable[str] | None = None) -> tuple[list[Entry], list[str], list[str]]:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,43 +17,66 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from zsecli.console import SILENT, Progress
+from zsecli.data.pictures import blank
 from zsecli.store.items import Ints
 
-Known = dict[str, tuple[int, int, bytes]]  # id: size, mtime, sha256
+Read = tuple[int, int, bytes, bool]  # size, mtime, sha256, blank
+Known = dict[str, Read]
 
 
 @dataclass
 class Hashed:
-    """sha256 (N, 32) uint8, size and mtime (N,) int64 of the readable ones of the paths, and why the others are not."""
+    """sha256 (N, 32) uint8, size and mtime (N,) int64, blank (N,) bool of the readable ones; why others are not.
+
+    blank: of one colour; False where nobody looked.
+    """
 
     sha256: NDArray[np.uint8]
     size: Ints
     mtime: Ints
+    blank: NDArray[np.bool_]
     good: Ints
     bad: list[tuple[str, str]]
 
 
-def hash_files(root: Path, ids: Sequence[str], known: Known, progress: Progress = SILENT) -> Hashed:
+def hash_files(
+    root: Path,
+    ids: Sequence[str],
+    known: Known,
+    progress: Progress = SILENT,
+    *,
+    decode: bool = False,
+    done: Callable[[str, Read], None] = lambda name, read: None,
+) -> Hashed:
     """Hash `root`/id for every id, in parallel, trusting `known` where size and time agree.
 
     A file that is missing, empty or without the beginning of a picture is listed in `bad`.
+
+    Args:
+        decode: read every picture to its end, so that damaged and blank ones are found.
+        done: told of every file that was read, as soon as it was.
     """
 
-    def one(name: str) -> tuple[int, int, bytes] | str:
+    def one(name: str) -> Read | str:
         file = root / name
         try:
             name.encode()
             stat = file.stat()
             if not S_ISREG(stat.st_mode):
                 return "not a file"
-            size, mtime, digest = known.get(name, (-1, -1, b""))
-            if (size, mtime) != (stat.st_size, stat.st_mtime_ns):
-                data = file.read_bytes()
-                if not data:
-                    return "empty"
-                Image.open(io.BytesIO(data)).close()
-                digest = hashlib.sha256(data).digest()
-            return stat.st_size, stat.st_mtime_ns, digest
+            read = known.get(name)
+            if read is not None and read[:2] == (stat.st_size, stat.st_mtime_ns):
+                return read
+            data = file.read_bytes()
+            if not data:
+                return "empty"
+            with Image.open(io.BytesIO(data)) as image:
+                if decode:
+                    image.draft(None, (64, 64))  # a JPEG at an eighth: read to its end, but quicker
+                    image.load()
+                read = stat.st_size, stat.st_mtime_ns, hashlib.sha256(data).digest(), decode and blank(image)
+            done(name, read)
+            return read
         except FileNotFoundError:
             return "no such file"
         except UnicodeEncodeError:
@@ -63,7 +86,7 @@ def hash_files(root: Path, ids: Sequence[str], known: Known, progress: Progress 
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             return "too many pixels"
         except (OSError, ValueError, SyntaxError) as error:
-            return getattr(error, "strerror", None) or str(error)
+            return getattr(error, "strerror", None) or (f"damaged: {error}" if decode else str(error))
 
     progress.start(len(ids))
     rows, good, bad = [], [], []
@@ -79,13 +102,14 @@ def hash_files(root: Path, ids: Sequence[str], known: Known, progress: Progress 
                 rows.append(result)
     sizes, times = ([r[i] for r in rows] for i in (0, 1))
     digests = np.frombuffer(b"".join(r[2] for r in rows), np.uint8).reshape(-1, 32)
-    return Hashed(digests, np.array(sizes, np.int64), np.array(times, np.int64), np.array(good, np.int64), bad)
+    whole = {"size": np.array(sizes, np.int64), "mtime": np.array(times, np.int64), "good": np.array(good, np.int64)}
+    return Hashed(sha256=digests, blank=np.array([r[3] for r in rows], bool), bad=bad, **whole)
 
 
 def changed_files(root: Path, known: Known) -> list[str]:
     """The known files that are there with another content; only those of another size or time are read."""
     changed = []
-    for name, (size, mtime, digest) in known.items():
+    for name, (size, mtime, digest, _) in known.items():
         try:
             stat = os.stat(root / name)
             same = (stat.st_size, stat.st_mtime_ns) == (size, mtime)

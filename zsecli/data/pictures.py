@@ -50,6 +50,12 @@ def decode(data: bytes) -> Image.Image:
         raise PictureError(f"damaged: {error}") from None
 
 
+def blank(image: Image.Image) -> bool:
+    """Whether one colour fills the whole picture, up to 7 of 255 grey levels."""
+    low, high = _plain(image).convert("L").getextrema()
+    return bool(high - low < 8)  # type: ignore[operator]
+
+
 def _plain(image: Image.Image) -> Image.Image:
     """On white, with 8 bits a channel, in a mode that every rule understands."""
     if image.mode.startswith("I") or image.mode == "F":

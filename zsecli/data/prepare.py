@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zsecli.console import SILENT, Progress
-from zsecli.data.folder import Entry, check_rule, read_manifest, read_tree
-from zsecli.data.hashing import hash_files
-from zsecli.errors import StoreError, ZseError
+from zsecli.data.hashing import Known, hash_files
+from zsecli.data.journal import Journal
+from zsecli.data.source import Entry, Listing
+from zsecli.data.splits import hold_out
+from zsecli.errors import StoreError, UsageError, ZseError, nearest
 from zsecli.store.dataset import Dataset, read_dataset, write_dataset
 from zsecli.store.header import check_target, versions
 from zsecli.store.items import MODALITIES, PARTS, Column, Items
+
+FLAGS = ("blank", "duplicate")  # that every source has
 
 
 @dataclass(frozen=True)
@@ -40,71 +44,84 @@ def demo_root() -> Path:
 
 
 def run(
-    source: Path,
+    listing: Listing,
     output: Path,
     name: str,
     *,
-    rule: str = "auto",
-    where: Mapping[str, str] | None = None,
-    unseen: list[str] | None = None,
+    benchmark: str = "",
+    drop: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
     overwrite: bool = True,
     progress: Progress = SILENT,
 ) -> Prepared:
-    """Prepare the tree or the CSV manifest `source` as the data set `name`.
+    """Prepare what a source lists as the data set `name`.
+
+    Every picture is read once, to its end; a run that was killed reads the others alone.
 
     Args:
-        rule: how a file's name says its instance. where: rows of a manifest to keep, column -> value.
-        unseen: the classes of a tree that training must not see; None: all.
+        benchmark: which standard data set it is; "" for one's own.
+        drop: leave out the pictures that bear one of these flags.
+        settings: what the source was told, for the provenance.
         overwrite: replace another content of `output`.
-        progress: told the number of files, and of those just read.
+        progress: told the number of files, and of those just done.
 
     Raises:
-        ZseError: the source has another shape, or none of its pictures can be read.
+        UsageError: no picture could bear a flag that is to be dropped.
+        ZseError: none of the pictures can be read.
     """
-    check_rule(rule)
-    others: list[str] = []
-    strays: list[str] = []
-    if source.is_file():
-        root, entries = source.parent.resolve(), read_manifest(source, where or {})
-    else:
-        root = source.resolve()
-        entries, others, strays = read_tree(root, rule, unseen)
-    entries.sort(key=lambda e: (MODALITIES.index(e.modality), e.path))
-    old = _old(output)
-    # the same name below another root is another file
-    known = old.known() if old is not None and old.root == root else {}
-    hashed = hash_files(root, [e.path for e in entries], known, progress)
-    bad = hashed.bad + [(path, "does not lie in sketch/CLASS/ or photo/CLASS/") for path in strays]
-    if not len(hashed.good):
-        why = f"the first: {bad[0][0]}: {bad[0][1]}" if bad else "there is no file"
-        raise ZseError(
-            f"{source}: holds no picture that can be read ({why})",
-            "paths are relative to the tree, or to the manifest's folder",
-        )
-    dataset = Dataset(name, root, _items([entries[i] for i in hashed.good], hashed.sha256), hashed.size, hashed.mtime)
-    dataset.report = _report(dataset.items, bad, others)
-    if old is None or old.header is None or old.header.run_key != dataset.key():
-        check_target(output, "dataset", dataset.key(), overwrite)
-    elif _found(old) == _found(dataset):
-        return Prepared(output, False, dataset, bad)
-    provenance = {
-        "argv": sys.argv[1:],
-        "versions": versions(),
-        "source": str(source.resolve()),
-        "instance_rule": rule,
-        "where": dict(where or {}),
-        "unseen": unseen,
-    }
-    write_dataset(output, dataset, provenance)
+    for flag in drop:
+        if flag not in (names := (*listing.flags, *FLAGS)):
+            raise UsageError(
+                f"--drop {flag}: there is no such flag{nearest(flag, names)}", f"flags: {', '.join(names)}"
+            )
+    entries = sorted(listing.entries, key=lambda e: (MODALITIES.index(e.modality), e.path))
+    old = _read(output)
+    with Journal(output, listing.root) as journal:
+        known = _known(output, listing.root) | journal.known
+        paths = [e.path for e in entries]
+        hashed = hash_files(listing.root, paths, known, progress, decode=True, done=journal.add)
+        bad = hashed.bad + listing.skipped
+        if not len(hashed.good):
+            why = f"the first: {bad[0][0]}: {bad[0][1]}" if bad else "there is no file"
+            raise ZseError(
+                f"{listing.root}: holds no picture that can be read ({why})",
+                "paths are relative to the tree, or to the manifest's folder",
+            )
+        entries = [entries[i] for i in hashed.good]
+        items = _items(entries, hashed.sha256)
+        flags = {flag: np.isin(np.array(items.id, object), list(names)) for flag, names in listing.flags.items()}
+        flags |= {"blank": hashed.blank, "duplicate": _duplicates(items)}
+        rows = _kept(flags, drop)
+        dataset = Dataset(name, listing.root, items.take(rows), hashed.size[rows], hashed.mtime[rows])
+        dataset.flags = {flag: marks[rows] for flag, marks in flags.items()}
+        dataset.partition, dataset.partitions = listing.partition, _partitions(dataset.items, listing)
+        dropped = {flag: int(flags[flag].sum()) for flag in drop}
+        dataset.report = _report(dataset, benchmark, bad, listing) | {"dropped": dropped}
+        if old is None or old.header is None or old.header.run_key != dataset.key():
+            check_target(output, "dataset", dataset.key(), overwrite)
+        elif _found(old) == _found(dataset):
+            return Prepared(output, False, dataset, bad)
+        provenance = {"argv": sys.argv[1:], "versions": versions(), "drop": list(drop), **(settings or {})}
+        write_dataset(output, dataset, provenance)
     return Prepared(output, True, dataset, bad)
 
 
-def _old(output: Path) -> Dataset | None:
-    """What is in the store that is about to be renewed."""
+def _read(store: Path) -> Dataset | None:
+    """What is in a dataset store, if it is one."""
     try:
-        return read_dataset(output) if output.is_file() else None
+        return read_dataset(store) if store.is_file() else None
     except StoreError:
         return None
+
+
+def _known(output: Path, root: Path) -> Known:
+    """What the dataset stores of the same folder know of the files below `root`; the same name elsewhere is another."""
+    known: Known = {}
+    for store in sorted({*output.parent.glob("*.h5"), output}):
+        dataset = _read(store)
+        if dataset is not None and dataset.root == root:
+            known |= dataset.known()
+    return known
 
 
 def _found(dataset: Dataset) -> tuple[Any, ...]:
@@ -125,13 +142,52 @@ def _items(entries: list[Entry], sha256: Any) -> Items:
     )
 
 
-def _report(items: Items, bad: list[tuple[str, str]], others: list[str]) -> dict[str, Any]:
+def _duplicates(items: Items) -> NDArray[np.bool_]:
+    """(N,) whether an earlier picture of the same modality has the same file content."""
+    rows = np.hstack([items.modality[:, None].astype(np.uint8), items.sha256])
+    _, first = np.unique(rows, axis=0, return_index=True)
+    marks = np.ones(len(items), bool)
+    marks[first] = False
+    return marks
+
+
+def _kept(flags: Mapping[str, NDArray[np.bool_]], drop: Sequence[str]) -> NDArray[np.intp]:
+    """The rows that bear none of the flags in `drop`."""
+    out = np.zeros_like(flags["blank"])
+    for flag in drop:
+        out |= flags[flag]
+    if out.all():
+        raise UsageError(f"--drop {' --drop '.join(drop)}: leaves no picture", "drop less")
+    return np.flatnonzero(~out)
+
+
+def _partitions(items: Items, listing: Listing) -> dict[str, NDArray[np.int8]]:
+    """The source's own splits by class, and of each split the validation parts."""
+    own = {
+        name: np.array([PARTS.index(parts[c]) if c in parts else -1 for c in items.label.names] + [-1], np.int8)[
+            items.label.codes
+        ]
+        for name, parts in listing.partitions.items()
+    }
+    drawn = {
+        f"{name}-{kind}".removeprefix("-"): part
+        for name, of in {"": items.part, **own}.items()
+        for kind, part in hold_out(items, of).items()
+    }
+    return own | drawn
+
+
+def _report(dataset: Dataset, benchmark: str, bad: list[tuple[str, str]], listing: Listing) -> dict[str, Any]:
     """What a reader should know of the source before trusting a number computed on it."""
-    digests = Counter(zip(items.modality.tolist(), (d.tobytes() for d in items.sha256), strict=True))
+    items = dataset.items
     sketches, photos = (set(items.instance.codes[items.modality == m].tolist()) - {-1} for m in (0, 1))
     return {
+        "benchmark": benchmark,
+        "layout": dict(listing.layout),
+        "warnings": list(listing.warnings),
         "skipped": [list(pair) for pair in bad],
-        "not_pictures": len(others),
-        "repeated_files": sum(n - 1 for n in digests.values()),
+        "not_pictures": len(listing.others),
+        "flags": {name: int(marks.sum()) for name, marks in dataset.flags.items() if marks.any()},
+        "repeated_files": int(dataset.flags["duplicate"].sum()),
         "sketched_instances_without_photo": len(sketches - photos),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsecli.errors import UsageError, ZseError, nearest
+from zsecli.data.splits import FAMILIES, Split
+from zsecli.data.synonyms import shared
+from zsecli.errors import UsageError, ZseError
 from zsecli.evaluate.bootstrap import confidence_interval
 from zsecli.evaluate.metrics import mean_name, metric, needs_depth
 from zsecli.evaluate.protocols import SPLITS, Protocol, ask
 from zsecli.retrieval.order import tied
+from zsecli.store.items import SEEN
 from zsecli.store.ranking import Ranking, open_ranking
 
 
@@ -97,37 +101,57 @@ class Report:
         }
 
 
-def check_split(split: str) -> None:
-    """UsageError, listing the splits, where `split` is none."""
-    if split not in SPLITS:
-        raise UsageError(f"there is no split {split!r}", f"splits: {', '.join(SPLITS)}{nearest(split, SPLITS)}")
-
-
-def run(ranking: Path, split: str, *, seed: int = 0, resamples: int = 1000) -> Report:
+def run(
+    ranking: Path, split: str, *, trained: Collection[str] | None = None, seed: int = 0, resamples: int = 1000
+) -> Report:
     """Evaluate a finished ranking under a split.
 
     Args:
+        trained: names of the classes that the model saw in another data set; `zs-cross` reports without them too.
         seed, resamples: of the bootstrap over queries behind the 95 % intervals.
 
     Raises:
-        UsageError: unknown split. ZseError: no query has a relevant photo.
+        UsageError: unknown split, or a ranking made for another one. ZseError: no query has a relevant photo.
     """
-    check_split(split)
+    asked = Split.parse(split)
     with open_ranking(ranking) as opened:
-        reports = [_protocol(opened, protocol, seed, resamples) for protocol in SPLITS[split]]
+        _check(opened, asked)
+        classes = {*opened.query.label.names, *opened.gallery.label.names}
+        known = shared(trained, sorted(classes)) if trained is not None else {}
+        reports = [
+            _protocol(opened, protocol, seed, resamples, known)
+            for protocol in SPLITS[asked.family]
+            if trained is not None or not protocol.novel
+        ]
         ties, entries = _ties(opened)
         about = {k: opened.header.provenance.get(k) for k in ("model", "by", "shortlist", "ignore_same", "center")}
-    return Report(
-        split, ranking, about, reports, ties, entries, {"interval": "95 %", "resamples": resamples, "seed": seed}
-    )
+    settings: dict[str, Any] = {"interval": "95 %", "resamples": resamples, "seed": seed}
+    if trained is not None:
+        settings["seen_in_training"] = known
+    return Report(split, ranking, about, reports, ties, entries, settings)
 
 
-def _protocol(ranking: Ranking, protocol: Protocol, seed: int, resamples: int) -> ProtocolReport:
+def _check(ranking: Ranking, split: Split) -> None:
+    """UsageError where the ranking was made for a split whose pictures are others."""
+    made_for = ranking.header.provenance.get("split")
+    if made_for and Split.parse(made_for).partition != split.partition and FAMILIES[split.family] != "all":
+        raise UsageError(
+            f"{ranking.path}: was made for {made_for}, not for {split.name}", f"zse match --split {split.name}"
+        )
+    if split.family == "generalized" and not (ranking.gallery.part == SEEN).any():
+        raise UsageError(
+            f"{ranking.path}: its gallery has no photo of a seen class", f"zse match --split {split.name} has them"
+        )
+
+
+def _protocol(
+    ranking: Ranking, protocol: Protocol, seed: int, resamples: int, trained: Collection[str]
+) -> ProtocolReport:
     functions = {name: metric(name) for name in protocol.metrics}
     values: dict[str, list[float]] = {name: [] for name in functions}
     short: set[str] = set()
     rows, photos, without = [], [], 0
-    for query in ask(ranking, protocol):
+    for query in ask(ranking, protocol, trained):
         if not len(query.relevant):
             without += 1
             continue

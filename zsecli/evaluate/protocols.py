@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsecli.errors import ZseError
-from zsecli.store.items import SEEN, Ints
+from zsecli.store.items import SEEN, Ints, Items
 from zsecli.store.ranking import Ranking
 
 AT_A_TIME = 2**22  # entries of a ranking in memory
@@ -37,7 +37,8 @@ class Protocol:
     """One question asked of a ranking.
 
     relevant: the column in which a photo must agree with the query. within: the column that the
-    gallery of a query is restricted to, or None for every photo. Both are of pictures of unseen classes.
+    gallery of a query is restricted to, or None for every photo. queries, gallery: whether those of unseen
+    classes are taken, or all. novel: whether the classes that the model saw in another data set are left out.
     """
 
     name: str
@@ -45,6 +46,9 @@ class Protocol:
     relevant: Literal["label", "instance"]
     within: Literal["label"] | None
     metrics: tuple[str, ...]
+    queries: Literal["unseen", "all"] = "unseen"
+    gallery: Literal["unseen", "all"] = "unseen"
+    novel: bool = False
 
 
 SPLITS: dict[str, tuple[Protocol, ...]] = {
@@ -52,6 +56,28 @@ SPLITS: dict[str, tuple[Protocol, ...]] = {
     "zs-intra": (
         Protocol("zs-intra/class", "own photo, within the class", "instance", "label", INTRA_METRICS),
         Protocol("zs-intra/all", "own photo, all unseen photos", "instance", None, INTRA_METRICS),
+    ),
+    "generalized": (
+        Protocol(
+            "generalized", "same class, photos of unseen and seen classes", "label", None, INTER_METRICS, gallery="all"
+        ),
+    ),
+    "zs-cross": (
+        Protocol("zs-cross", "same class, all unseen photos", "label", None, INTER_METRICS),
+        Protocol("zs-cross/novel", "without the classes seen in training", "label", None, INTER_METRICS, novel=True),
+    ),
+    "zs-cross-all": (
+        Protocol("zs-cross-all", "same class, every photo", "label", None, INTER_METRICS, "all", "all"),
+        Protocol(
+            "zs-cross-all/novel",
+            "without the classes seen in training",
+            "label",
+            None,
+            INTER_METRICS,
+            "all",
+            "all",
+            True,
+        ),
     ),
 }
 
@@ -75,10 +101,13 @@ class Asked:
         return np.flatnonzero(np.isin(self.order, self.relevant)) + 1
 
 
-def ask(ranking: Ranking, protocol: Protocol) -> Iterator[Asked]:
+def ask(ranking: Ranking, protocol: Protocol, trained: Collection[str] = ()) -> Iterator[Asked]:
     """What a protocol sees in a ranking, query by query, read in blocks.
 
-    Pictures seen in training are neither asked nor looked through.
+    Pictures seen in training are neither asked nor looked through, unless the protocol takes all.
+
+    Args:
+        trained: classes of the ranking that a model trained elsewhere has seen; a `novel` protocol leaves them out.
 
     Raises:
         ZseError: the pictures have no classes or instances, so nothing is relevant.
@@ -93,15 +122,15 @@ def ask(ranking: Ranking, protocol: Protocol) -> Iterator[Asked]:
         )
     within = _codes(ranking, protocol.within) if protocol.within else None
     ignored = _codes(ranking, ranking.ignore_same) if ranking.ignore_same else None
-    unseen = gallery.part != SEEN
-    asked = np.flatnonzero(query.part != SEEN)
+    takes = _takes(gallery, protocol.gallery, protocol.novel, trained)
+    asked = np.flatnonzero(_takes(query, protocol.queries, protocol.novel, trained))
     step = max(1, AT_A_TIME // max(1, ranking.depth))
     for block in (slice(s, s + step) for s in range(0, len(query), step)):
         indices = None
         for row in asked[(asked >= block.start) & (asked < block.stop)]:
             if indices is None:
                 indices = ranking.indices[block]
-            counts = unseen.copy()
+            counts = takes.copy()
             for codes, keep_equal in ((within, True), (ignored, False)):
                 if codes is not None:
                     equal = (codes[1] == codes[0][row]) & (codes[0][row] >= 0)
@@ -110,6 +139,15 @@ def ask(ranking: Ranking, protocol: Protocol) -> Iterator[Asked]:
             order = indices[row - block.start]
             order = order[order >= 0]
             yield Asked(int(row), order[counts[order]], np.flatnonzero(right), int(counts.sum()))
+
+
+def _takes(items: Items, which: str, novel: bool, trained: Collection[str]) -> NDArray[np.bool_]:
+    """(N,) whether a picture takes part."""
+    takes = items.part != SEEN if which == "unseen" else np.ones(len(items), bool)
+    if novel:
+        known = np.array([name in trained for name in items.label.names] + [False])
+        takes &= ~known[items.label.codes]
+    return takes
 
 
 def _codes(ranking: Ranking, column: str) -> tuple[NDArray[np.integer], NDArray[np.integer]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,7 +18,9 @@ def _name(identifier: str) -> str:
     return quote(identifier, safe="/:@+,=~")
 
 
-def write(ranking: Path, protocol: Protocol, folder: Path, overwrite: bool, tag: str = "zse") -> tuple[Path, Path]:
+def write(
+    ranking: Path, protocol: Protocol, folder: Path, overwrite: bool, tag: str = "zse", trained: Collection[str] = ()
+) -> tuple[Path, Path]:
     """A ranking and what is relevant in it under a protocol, as `NAME.run` and `NAME.qrels` in `folder`.
 
     Run lines are `query Q0 photo rank score tag`, over the photos that count. The score counts down to
@@ -32,7 +35,7 @@ def write(ranking: Path, protocol: Protocol, folder: Path, overwrite: bool, tag:
     with replacing(*paths) as partial:
         with open_ranking(ranking) as opened, partial[0].open("w") as run, partial[1].open("w") as qrels:
             photos = [_name(p) for p in opened.gallery.id]
-            for asked in ask(opened, protocol):
+            for asked in ask(opened, protocol, trained):
                 query = _name(opened.query.id[asked.row])
                 run.writelines(
                     f"{query} Q0 {photos[photo]} {rank} {len(asked.order) + 1 - rank} {tag}\n"

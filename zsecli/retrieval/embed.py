@@ -58,6 +58,7 @@ def run(
     output: Path,
     *,
     source: str = "",
+    split: str = "",
     device: str = "auto",
     batch_size: int = 32,
     workers: int = 0,
@@ -70,6 +71,7 @@ def run(
 
     Args:
         source: what the pictures came from, for the provenance (a dataset store's run key, say).
+        split: the split that they were selected for.
         batch_size: pictures at once. workers: processes that decode; 0 decodes in this one.
         overwrite: replace another content of `output`.
         progress: told the number of pictures, and of those just done.
@@ -90,6 +92,7 @@ def run(
         "argv": sys.argv[1:],
         "versions": versions(),
         "source": source,
+        "split": split,
         "root": str(root.resolve()),
         "model": spec.text,
         "weights": spec.weights_hash(),

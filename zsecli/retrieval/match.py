@@ -66,6 +66,7 @@ def run(
             "sketches": str(sketches),
             "photos": str(photos),
             "model": gallery.header.provenance.get("model"),
+            "split": gallery.header.provenance.get("split"),
             "inputs": [queries.header.run_key, gallery.header.run_key],
             **vars(options),
         }

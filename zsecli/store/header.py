@@ -23,7 +23,7 @@ from zsecli import __version__
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.files import partial_path, settle
 
-VERSION = "1.0"
+VERSION = "1.1"
 KINDS = ("dataset", "features", "ranking")
 TEXT = h5py.string_dtype("utf-8")
 _DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError)

@@ -1,0 +1,277 @@
+"""Splits of a prepared data set: what each asks and looks through, what is held out, what is marked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Zse
+from PIL import Image
+
+from zsecli.data import splits
+from zsecli.data.folder import read
+from zsecli.data.prepare import Prepared, run
+from zsecli.data.source import Entry, Listing
+from zsecli.data.splits import Split, hold_out, select, splits_of
+from zsecli.data.synonyms import groups, shared
+from zsecli.errors import UsageError, ZseError
+from zsecli.store.dataset import read_dataset
+from zsecli.store.items import NEITHER, PHOTO, SEEN, SKETCH, UNSEEN, Column, Items
+
+CLASSES, OBJECTS = 12, 30  # the last three classes are unseen; every object has a photo and two sketches
+
+
+def made() -> Items:
+    """A table without files: two sketches and a photo of each of 30 objects in each of 12 classes."""
+    rows = [
+        (f"{m}/{c}/{o}-{k}", m, c, o)
+        for m, copies in (("sketch", 2), ("photo", 1))
+        for c in range(CLASSES)
+        for o in range(OBJECTS)
+        for k in range(copies)
+    ]
+    rng = np.random.default_rng(0)
+    return Items(
+        [r[0] for r in rows],
+        np.array([SKETCH if r[1] == "sketch" else PHOTO for r in rows], np.uint8),
+        np.array([UNSEEN if r[2] >= CLASSES - 3 else SEEN for r in rows], np.int8),
+        rng.integers(0, 256, (len(rows), 32), dtype=np.uint8),
+        label=Column.of([f"class {r[2]}" for r in rows]),
+        instance=Column.of([f"class {r[2]}/{r[3]}" for r in rows]),
+    )
+
+
+def names(column: Column, mask: Any) -> set[str]:
+    return {column.names[c] for c in np.unique(column.codes[mask])}
+
+
+def test_validation_holds_out_seen_classes_and_objects_alone() -> None:
+    items = made()
+    held = hold_out(items, items.part)
+    classes, objects = held["validation"], held["validation-items"]
+    unseen = items.part == UNSEEN
+    assert (classes[unseen] == NEITHER).all()
+    assert (objects[unseen] == NEITHER).all()
+    # what training may use is one and the same, and nothing held out is in it
+    assert ((classes == SEEN) == (objects == SEEN)).all()
+    assert len(names(items.label, classes == UNSEEN)) == round(9 / 10)
+    assert not names(items.label, classes == UNSEEN) & names(items.label, classes == SEEN)
+    # an object is held out with all its pictures, and its class is one that training sees
+    assert not names(items.instance, objects == UNSEEN) & names(items.instance, objects == SEEN)
+    assert names(items.label, objects == UNSEEN) <= names(items.label, objects == SEEN)
+    share = (objects == UNSEEN).sum() / (objects >= 0).sum()
+    assert 0.02 < share < 0.09
+    assert ((classes >= 0) | (objects >= 0)).sum() == (items.part == SEEN).sum()
+
+
+def test_what_is_held_out_depends_on_names_alone() -> None:
+    items = made()
+    order = np.random.default_rng(1).permutation(len(items))
+    shuffled = items.take(order)
+    for name, part in hold_out(items, items.part).items():
+        assert (hold_out(shuffled, shuffled.part)[name] == part[order]).all()
+
+
+def test_pictures_without_an_object_are_held_out_by_content() -> None:
+    items = made()
+    items.instance = Column(np.full(len(items), -1, np.int32), [])
+    items.sha256[1] = items.sha256[0]  # one file twice is on one side
+    held = hold_out(items, items.part)["validation-items"]
+    assert 0.02 < (held == UNSEEN).sum() / (held >= 0).sum() < 0.09
+    assert held[0] == held[1]
+
+
+def test_few_classes_hold_out_none() -> None:
+    items = made()
+    part = np.where(items.label.codes < 3, SEEN, NEITHER)
+    assert list(hold_out(items, part)) == ["validation-items"]
+    assert hold_out(items, np.full(len(items), UNSEEN)) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "family", "partition", "selection"),
+    [
+        ("zs-inter", "zs-inter", "", "unseen"),
+        ("zs-inter-21", "zs-inter", "21", "unseen-21"),
+        ("zs-intra-validation-items", "zs-intra", "validation-items", "unseen-validation-items"),
+        ("generalized-21", "generalized", "21", "generalized-21"),
+        ("zs-cross", "zs-cross", "", "unseen"),
+        ("zs-cross-all", "zs-cross-all", "", "all"),
+    ],
+)
+def test_the_name_of_a_split(text: str, family: str, partition: str, selection: str) -> None:
+    split = Split.parse(text)
+    assert (split.family, split.partition, split.selection, split.name) == (family, partition, selection, text)
+
+
+@pytest.mark.parametrize("text", ["zs-iner", "", "21"])
+def test_a_name_that_is_none(text: str) -> None:
+    with pytest.raises(UsageError, match="there is no split") as error:
+        Split.parse(text)
+    assert "zs-inter, zs-intra" in error.value.hint
+
+
+def picture(path: Path, colour: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.new("L", (8, 8), 255)
+    image.putpixel((colour % 8, colour // 8), 0)
+    image.save(path, "PNG")
+
+
+def listing(root: Path) -> Listing:
+    """Three classes, a sketch and a photo of each; `c` is unseen, of the split `other` `a`; a photo is marked."""
+    entries = []
+    for i, (modality, name) in enumerate((m, c) for m in ("sketch", "photo") for c in "abc"):
+        path = f"{modality}/{name}/1.png"
+        picture(root / path, i)
+        entries.append(Entry(path, modality, name, "1", part="unseen" if name == "c" else "seen"))
+    other = {"a": "unseen", "b": "seen"}
+    return Listing(root, entries, partition="own", partitions={"other": other}, flags={"pose": {"photo/b/1.png"}})
+
+
+def prepare(found: Listing, **options: Any) -> Prepared:
+    return run(found, found.root.parent / "out.h5", "three", **options)
+
+
+def test_what_a_split_selects(tmp_path: Path) -> None:
+    dataset = read_dataset(prepare(listing(tmp_path / "t")).path)
+
+    def chosen(split: str) -> dict[str, int]:
+        items = select(dataset, Split.parse(split))
+        return dict(zip(items.id, items.part.tolist(), strict=True))
+
+    unseen = {"sketch/c/1.png": 1, "photo/c/1.png": 1}
+    assert chosen("zs-inter") == chosen("zs-intra") == chosen("zs-cross") == chosen("zs-inter-own") == unseen
+    assert chosen("zs-inter-other") == {"sketch/a/1.png": 1, "photo/a/1.png": 1}
+    assert chosen("generalized") == {**unseen, "photo/a/1.png": 0, "photo/b/1.png": 0}
+    assert chosen("generalized-other") == {"sketch/a/1.png": 1, "photo/a/1.png": 1, "photo/b/1.png": 0}
+    assert len(chosen("zs-cross-all")) == 6
+    with pytest.raises(UsageError, match="has no split 'othr'; did you mean 'other'"):
+        chosen("zs-inter-othr")
+
+
+def test_a_split_without_pictures(tmp_path: Path) -> None:
+    found = listing(tmp_path / "t")
+    found.entries = [e for e in found.entries if (e.modality, e.label) != ("photo", "c")]
+    dataset = prepare(found).dataset
+    with pytest.raises(ZseError, match="has no unseen photos for zs-inter"):
+        select(dataset, Split("zs-inter"))
+    assert {c.split.name for c in splits_of(dataset)} == {
+        "zs-cross-all", "zs-inter-other", "zs-intra-other", "generalized-other", "zs-cross-other",
+    }  # fmt: skip
+
+
+def test_published_counts_stand_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splits, "PUBLISHED", {("sketchy", "own"): (1, 1), ("sketchy", "other"): (1, 2)})
+    dataset = prepare(listing(tmp_path / "t"), benchmark="sketchy").dataset
+    said = {c.split.name: str(c) for c in splits_of(dataset)}
+    assert said["zs-inter"] == "1 sketches, 1 photos, 1 classes; as published"
+    assert said["zs-inter-other"] == (
+        "1 sketches, 1 photos, 1 classes; DIFFERS from the published 1 sketches, 2 photos"
+    )
+    assert said["generalized"] == "1 sketches, 3 photos, 1 classes"
+    own = prepare(listing(tmp_path / "t"), benchmark="").dataset
+    assert all("published" not in str(c) for c in splits_of(own))
+
+
+def test_flags_are_kept_said_and_dropped(tmp_path: Path) -> None:
+    root = tmp_path / "t"
+    found = listing(root)
+    Image.new("RGB", (8, 8), (250, 250, 250)).save(root / "sketch/a/1.png")
+    (root / "photo/c/1.png").write_bytes((root / "photo/a/1.png").read_bytes())
+    dataset = read_dataset(prepare(found).path)
+    ids = np.array(dataset.items.id, object)
+    marked = {flag: ids[marks].tolist() for flag, marks in dataset.flags.items()}
+    assert marked == {"pose": ["photo/b/1.png"], "blank": ["sketch/a/1.png"], "duplicate": ["photo/c/1.png"]}
+    assert dataset.report["flags"] == {"pose": 1, "blank": 1, "duplicate": 1}
+    less = prepare(found, drop=["blank", "pose"]).dataset
+    assert set(dataset.items.id) - set(less.items.id) == {"photo/b/1.png", "sketch/a/1.png"}
+    assert less.report["dropped"] == {"blank": 1, "pose": 1}
+    with pytest.raises(UsageError, match="--drop pos: there is no such flag; did you mean 'pose'"):
+        prepare(found, drop=["pos"])
+
+
+def test_damaged_pictures_are_found_when_they_are_prepared(tmp_path: Path) -> None:
+    root = tmp_path / "t"
+    found = listing(root)
+    file = root / "photo/a/1.png"
+    file.write_bytes(file.read_bytes()[:-32])
+    ((name, why),) = prepare(found).skipped
+    assert name == "photo/a/1.png"
+    assert "damaged" in why
+
+
+def test_a_stopped_run_reads_no_picture_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "t"
+    found = listing(root)
+    opened: list[Path] = []
+    read_bytes = Path.read_bytes
+
+    def counted(path: Path) -> bytes:
+        opened.append(path)
+        return read_bytes(path)
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    with monkeypatch.context() as patch:
+        patch.setattr("zsecli.data.prepare.write_dataset", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(found)
+    journal = tmp_path / "out.h5.hashes"
+    assert len(opened) == 6
+    # a kill may cut the last line
+    journal.write_text(journal.read_text()[:-30])
+    result = prepare(found)
+    assert len(opened) == 7
+    assert not journal.exists()
+    assert result.dataset.key() == run(found, tmp_path / "again" / "out.h5", "three").dataset.key()
+    # under another name beside it nothing is read again
+    opened.clear()
+    run(found, tmp_path / "other.h5", "other")
+    assert opened == []
+
+
+def test_synonyms() -> None:
+    assert all(len(group) > 1 for group in groups())
+    assert sum(len(g) for g in groups()) == len(set().union(*groups()))
+    assert shared(["car_(sedan)", "zebra"], ["car (sedan)", "car", "Zebra", "cat"]) == {
+        "car (sedan)": "car_(sedan)", "car": "car_(sedan)", "Zebra": "zebra",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def half(tmp_path: Path, pictures: Path, zse: Zse) -> Path:
+    """`three` prepared from the demo pictures with one of three classes unseen."""
+    (tmp_path / "unseen.txt").write_text("animal-bird\n")
+    zse("prepare", "folder", pictures, "--unseen", "unseen.txt", "--name", "three").ok()
+    return tmp_path
+
+
+def test_generalized_looks_through_seen_photos_too(half: Path, zse: Zse) -> None:
+    (part,) = json.loads(zse("evaluate", "--split", "generalized", "--json").ok())["protocols"].values()
+    assert (part["queries"], part["photos_per_query"]) == (6, 24)
+    (inter,) = json.loads(zse("evaluate", "--json").ok())["protocols"].values()
+    assert (inter["queries"], inter["photos_per_query"]) == (6, 8)
+    ranking = zse("match").ok()
+    refused = zse("evaluate", ranking, "--split", "generalized")
+    refused.refused(2, "no photo of a seen class", "zse match --split generalized")
+    # the ranking of the larger gallery answers the smaller question alike
+    wide = json.loads(zse("evaluate", zse("match", "--split", "generalized").ok(), "--json").ok())
+    assert wide["protocols"]["zs-inter"]["mean"] == inter["mean"]
+
+
+def test_inspect_lists_the_splits(half: Path, zse: Zse) -> None:
+    said = json.loads(zse("inspect", "zse/datasets/three.h5", "--json").ok())["splits"]
+    assert said["zs-inter"] == "6 sketches, 8 photos, 1 classes"
+    assert said["generalized"] == "6 sketches, 24 photos, 1 classes"
+    assert {"zs-intra", "zs-cross", "zs-cross-all"} <= set(said)
+
+
+def test_read_gives_one_listing(pictures: Path) -> None:
+    found = read(pictures)
+    assert (len(found.entries), found.skipped, found.partition, found.flags) == (42, [], "", {})
