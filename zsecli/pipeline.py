@@ -110,6 +110,12 @@ def dataset_of(workspace: Workspace, name: str | None) -> Path:
     return workspace.find_dataset(name)
 
 
+def benchmark_of(workspace: Workspace, data: str | None, split: str) -> tuple[str, str]:
+    """Which benchmark a data set is, and which of its splits is asked for; two empty texts for other protocols."""
+    dataset, asked = read_dataset(dataset_of(workspace, data)), Split.parse(split)
+    return (dataset.benchmark, asked.partition or dataset.partition) if asked.family == "zs-inter" else ("", "")
+
+
 def trained_classes(workspace: Workspace, name: str) -> set[str]:
     """The classes that training on a prepared data set sees."""
     items = read_dataset(dataset_of(workspace, name)).items

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,17 @@ def evaluate(
     shortlist: opt.Shortlist = 100,
     ignore_same: opt.IgnoreSame = None,
     center: opt.Center = False,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--against",
+            metavar="MODEL|RANKING.h5",
+            help="Another model, or its ranking: shown side by side, with a paired bootstrap test. May be given again.",
+        ),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Show what papers report on this split, where it is known.")
+    ] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Show every class too.")] = False,
     trec: Annotated[
         Path | None,
@@ -53,6 +65,7 @@ def evaluate(
     ] = None,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the means as CSV, a row a metric.")] = False,
     seed: opt.Seed = 0,
     device: opt.Device = "auto",
     batch_size: opt.BatchSize = 32,
@@ -77,7 +90,17 @@ def evaluate(
     from zsecli import pipeline
     from zsecli.evaluate import evaluate as stage
     from zsecli.evaluate import trec as trec_files
-    from zsecli.evaluate.report import markdown, show, write_json
+    from zsecli.evaluate.compare import compare as compare_reports
+    from zsecli.evaluate.published import published
+    from zsecli.evaluate.report import (
+        comparison_tables,
+        csv_text,
+        markdown,
+        print_tables,
+        published_table,
+        show,
+        write_json,
+    )
 
     _check_split(split, train_data)
     ws = Workspace(workspace)
@@ -102,17 +125,46 @@ def evaluate(
         return
     trained = pipeline.trained_classes(ws, train_data) if train_data else None
     report = stage.run(store, split, trained=trained, seed=seed)
+    reports = [report]
+    for text in against or []:
+        other = Path(text)
+        if not text.endswith(".h5"):
+            if ranking is not None:
+                raise UsageError(f"--against {text}: the ranking is given, so this must be one too", "FILE.h5")
+            against_spec = pipeline.model_of(ws, text)
+            how = pipeline.match_options(by, against_spec.has_relation, shortlist, ignore_same, center, 0)
+            other_result, more = pipeline.rank_dataset(ws, data, against_spec, how, compute, split=split)
+            other, skipped = other_result.path, skipped + more
+        reports.append(stage.run(other, split, trained=trained, seed=seed))
+    comparisons = compare_reports(reports, seed) if len(reports) > 1 else []
+    figures = published(*pipeline.benchmark_of(ws, data, split)) if compare else []
+    if compare and not figures:
+        console.warn("no published figures are known for this data set and split")
     if output:
         write_json(report, output, overwrite)
     if trec:
         for part in report.protocols:
             trec_files.write(store, part.protocol, trec, overwrite, trained=report.settings.get("seen_in_training", ()))
-    if as_json:
-        print(json.dumps(report.to_dict(queries=False), ensure_ascii=False))
+    if as_csv:
+        print(csv_text(reports), end="")
+    elif as_json:
+        said = report.to_dict(queries=False)
+        if comparisons:
+            said["against"] = [other.to_dict(queries=False) for other in reports[1:]]
+            said["comparisons"] = [
+                asdict(c) | {"against_first": [test._asdict() for test in c.against_first]} for c in comparisons
+            ]
+        if figures:
+            said["published"] = [asdict(f) for f in figures]
+        print(json.dumps(said, ensure_ascii=False))
     elif sys.stdout.isatty():
         show(report, per_class)
     else:
         print(markdown(report, per_class))
+    if not (as_json or as_csv):
+        titles = [f"{r.about['model']} {r.about['by']}{' centred' if r.about['center'] else ''}" for r in reports]
+        print_tables(comparison_tables(titles, comparisons))
+        print_tables([published_table(figures)] if figures else [])
     end(skipped)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from zsecli.errors import UsageError
+from zsecli.evaluate.compare import Comparison
 from zsecli.evaluate.evaluate import ProtocolReport, Report
+from zsecli.evaluate.published import Figure
 from zsecli.files import replacing
 
 Table = tuple[str, list[str], list[list[str]]]  # caption, columns, rows
@@ -62,15 +67,69 @@ def markdown(report: Report, per_class: bool) -> str:
     return "\n".join(lines)
 
 
+def comparison_tables(titles: list[str], comparisons: list[Comparison]) -> Iterator[Table]:
+    """A table a protocol: every metric of all models, and each further one against the first."""
+    columns = ["metric", titles[0], *(c for title in titles[1:] for c in (title, "difference", "95 % interval", "p"))]
+    for protocol in dict.fromkeys(c.protocol for c in comparisons):
+        rows = []
+        for c in (c for c in comparisons if c.protocol == protocol):
+            row = [c.metric, f"{c.means[0]:.4f}"]
+            for value, test in zip(c.means[1:], c.against_first, strict=True):
+                p = "< .001" if test.p < 0.001 else f"{test.p:.3f}"
+                row += [f"{value:.4f}", f"{test.difference:+.4f}", f"{test.low:+.4f} to {test.high:+.4f}", p]
+            rows.append(row)
+        caption = "paired bootstrap over queries against the first; p is not corrected for the number of comparisons"
+        yield f"{protocol}: {caption}", columns, rows
+
+
+def published_table(figures: list[Figure]) -> Table:
+    """What papers report; a metric whose formula is not stated is said to be so."""
+    rows = [[f.method, f.metric if f.stated else f"{f.metric} (formula not stated)", f"{f.value:.3f}"] for f in figures]
+    return "published on this split", ["method", "metric", "value"], rows
+
+
+def csv_text(reports: list[Report]) -> str:
+    """Tidy CSV: a row for each report, protocol and metric."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["split", "protocol", "model", "by", "center", "metric", "queries", "photos", "mean", "low", "high"]
+    )
+    for report in reports:
+        about = [report.about.get(k) for k in ("model", "by", "center")]
+        for part in report.protocols:
+            size = [len(part.queries), f"{part.photos:.1f}"]
+            for (name, value), interval in zip(part.means().items(), part.intervals.values(), strict=True):
+                writer.writerow([report.split, part.protocol.name, *about, name, *size, value, *interval])
+    return out.getvalue()
+
+
+def print_tables(tables: Iterable[Table]) -> None:
+    """Tables on stdout, as Markdown where it is no terminal."""
+    if sys.stdout.isatty():
+        _show(tables)
+        return
+    for caption, columns, rows in tables:
+        print(f"\n{caption}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+        for row in rows:
+            print(f"| {' | '.join(row)} |")
+
+
 def show(report: Report, per_class: bool) -> None:
     """The report as tables on stdout."""
+    from rich.console import Console
+
+    Console().print(_settings(report), style="dim", markup=False)
+    _show(_tables(report, per_class))
+
+
+def _show(tables: Iterable[Table]) -> None:
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
     console = Console()
-    console.print(_settings(report), style="dim", markup=False)
-    for caption, columns, rows in _tables(report, per_class):
+    for caption, columns, rows in tables:
         table = RichTable(title=Text(caption), title_justify="left", title_style="bold", box=None)
         for i, column in enumerate(columns):
             table.add_column(column, justify="right" if i else "left")

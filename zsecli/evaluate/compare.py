@@ -1,0 +1,49 @@
+"""Several reports side by side: is one better, on the same queries, than chance explains?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from zsecli.errors import ZseError
+from zsecli.evaluate.bootstrap import Paired, paired
+from zsecli.evaluate.evaluate import Report
+from zsecli.evaluate.metrics import mean_name
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of one protocol: the means of all reports, and each further one against the first."""
+
+    protocol: str
+    metric: str
+    queries: int
+    means: list[float]
+    against_first: list[Paired]
+
+
+def compare(reports: list[Report], seed: int = 0) -> list[Comparison]:
+    """Every metric that all reports have, protocol by protocol.
+
+    Raises:
+        ZseError: two reports asked different queries.
+    """
+    made = []
+    for parts in zip(*(report.protocols for report in reports), strict=True):
+        order = [np.argsort(np.array(part.queries, object)) for part in parts]
+        names = [[part.queries[i] for i in rows] for part, rows in zip(parts, order, strict=True)]
+        for report, theirs in zip(reports, names, strict=True):
+            if theirs != names[0]:
+                count = len(set(theirs) ^ set(names[0]))
+                raise ZseError(
+                    f"{reports[0].ranking} and {report.ranking}: {count} queries are in one alone",
+                    "compare rankings of the same data set and split",
+                )
+        for metric in parts[0].per_query:
+            if all(metric in part.per_query for part in parts):
+                values = [part.per_query[metric][rows] for part, rows in zip(parts, order, strict=True)]
+                tests = [paired(values[0], other, seed=seed) for other in values[1:]]
+                means = [float(v.mean()) for v in values]
+                made.append(Comparison(parts[0].protocol.name, mean_name(metric), len(names[0]), means, tests))
+    return made
