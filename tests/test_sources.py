@@ -144,6 +144,62 @@ def test_what_does_not_belong(tmp_path: Path) -> None:
     assert "2 sketches have no photo of their own" in said
 
 
+@pytest.mark.parametrize("base", ["", "rendered_256x256", "rendered_256x256/256x256"])
+def test_where_sketchy_may_begin(tmp_path: Path, base: str) -> None:
+    plain, root = trees.sketchy(tmp_path / "plain"), tmp_path / "other"
+    (root / base).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(plain / "256x256", root / base)
+    shutil.copytree(plain / "EXTEND_image_sketchy", root / base / "Extended_Photo")
+    trees.info(root)
+    listing = read("sketchy", root)
+    assert counted(listing) == counted(read("sketchy", plain))
+    assert listing.layout["extended photos"] == (Path(base) / "Extended_Photo").as_posix()
+    assert [len(listing.flags[name]) for name in ("error", "pose", "testset")] == [5, 5, 10]  # 5 classes
+
+
+def test_sketchy_without_a_rendering_s_folder(tmp_path: Path) -> None:
+    for modality in ("sketch", "photo"):
+        folder = trees.sketchy(tmp_path / "plain") / "256x256" / modality / "tx_000000000000"
+        shutil.copytree(folder, tmp_path / "flat" / modality)
+    listing = read("sketchy", tmp_path / "flat")
+    assert Counter(e.modality for e in listing.entries) == {"sketch": 20, "photo": 10}
+    assert (listing.layout["sketches"], listing.layout["photos"]) == ("sketch", "photo")
+    with pytest.raises(ZseError, match="has no tx_1"):
+        read("sketchy", tmp_path / "flat", variant="tx_1")
+
+
+@pytest.mark.parametrize("ready", ["", "_ready"])
+def test_a_rendering_may_be_called_with_ready(tmp_path: Path, ready: str) -> None:
+    trees.sketchy(tmp_path, ready=ready)
+    found = [read("sketchy", tmp_path, variant=f"tx_000000000000{end}") for end in ("", "_ready")]
+    assert found[0].entries == found[1].entries == read("sketchy", tmp_path).entries
+
+
+def test_folders_may_be_links(tmp_path: Path, zse: Zse) -> None:
+    real, root = trees.sketchy(tmp_path / "real"), tmp_path / "linked"
+    (root / "256x256").mkdir(parents=True)
+    for name in ("256x256/photo", "256x256/sketch", "EXTEND_image_sketchy"):
+        (root / name).symlink_to(real / name)
+    (tmp_path / "whole").symlink_to(real)
+    cup = real / "256x256/sketch/tx_000000000000/cup"
+    cup.rename(tmp_path / "cup")
+    cup.symlink_to(tmp_path / "cup")
+    expected = read("sketchy", real)
+    assert len(expected.entries) == 45
+    for place in (root, tmp_path / "whole"):
+        assert read("sketchy", place).entries == expected.entries
+    assert zse("prepare", "sketchy", "linked").code == 0
+
+
+def test_many_folders_that_are_no_classes(tmp_path: Path) -> None:
+    trees.sketchy(tmp_path, ["cup"])
+    for number in range(8):
+        trees.picture(tmp_path / "256x256/photo/tx_000000000000" / f"zzz{number}" / "n1_1.jpg")
+    said = [w for w in read("sketchy", tmp_path).warnings if "of this data set" in w]
+    assert len(said) == 6
+    assert said[5].startswith("3 more folders are no classes of this data set: zzz5, zzz6, zzz7; their 3 pictures")
+
+
 # --- the others ------------------------------------------------------------------------------------------------------
 
 
@@ -194,6 +250,25 @@ def test_the_lists_of_qmul(tmp_path: Path) -> None:
         read("chair", tmp_path)
 
 
+def test_the_lists_of_qmul_may_lie_deeper(tmp_path: Path) -> None:
+    plain = read("shoe", trees.qmul(tmp_path))
+    (tmp_path / "splits").mkdir()
+    for file in list(tmp_path.glob("*.txt")):
+        file.rename(tmp_path / "splits" / file.name)
+    for file in (tmp_path / "ShoeV2_photo").iterdir():
+        file.rename(file.with_suffix(".PNG"))
+    listing = read("shoe", tmp_path)
+    assert counted(listing) == counted(plain)
+    assert (listing.warnings, listing.skipped) == ([], [])
+
+
+def test_an_object_of_both_parts(tmp_path: Path) -> None:
+    trees.qmul(tmp_path)
+    (tmp_path / "photo_test.txt").write_text("44\n11.png\n")
+    with pytest.raises(ZseError, match=r"photo_test\.txt, line 2: 11 is in photo_train\.txt already"):
+        read("shoe", tmp_path)
+
+
 # --- lists -----------------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +314,45 @@ def test_lists_that_do_not_fit(tmp_path: Path) -> None:
     for empty in (tmp_path / "absent", tmp_path / "s"):
         with pytest.raises(ZseError, match="has no train and zero lists"):
             lists.apply(read("sketchy", root), empty)
+
+
+def test_a_test_list_beside_a_zero_list_holds_seen_classes(tmp_path: Path) -> None:
+    root = trees.tuberlin(tmp_path / "t")
+    folder = trees.lists(tmp_path / "l", ["png/giraffe/1.png"], ["png/t-shirt/1.png"])
+    (folder / "png_ready_filelist_test.txt").write_text("png_ready/giraffe/2.png 0\n")
+    listing = lists.apply(read("tuberlin", root), folder)
+    assert counted(listing)["sketch", "seen"] == counted(listing)["sketch", "unseen"] == 1
+    said = "not read beside the zero lists, as it holds seen classes: png_ready_filelist_test.txt"
+    assert said in listing.warnings
+    (folder / "all_photo_filelist_zero.txt").unlink()  # alone it is the unseen part
+    listing = lists.apply(read("tuberlin", root), folder)
+    assert {e.path for e in listing.entries if e.part == "unseen"} == {"png/giraffe/2.png"}
+
+
+def test_the_last_word_of_a_list_s_name_counts(tmp_path: Path) -> None:
+    root = trees.tuberlin(tmp_path / "t")
+    (tmp_path / "l").mkdir()
+    for end, path in (("train", "png/giraffe/1.png"), ("unseen", "png/t-shirt/1.png")):
+        (tmp_path / "l" / f"zeroshot_{end}.txt").write_bytes(f"{path} 0\r\n".encode())
+    (tmp_path / "l" / "train_notes.txt").write_text("what these are\n")
+    listing = lists.apply(read("tuberlin", root), tmp_path / "l")
+    assert {e.path: e.part for e in listing.entries if e.part} == {
+        "png/giraffe/1.png": "seen", "png/t-shirt/1.png": "unseen",
+    }  # fmt: skip
+    assert "no lines `path label` in train_notes.txt" in listing.warnings
+
+
+def test_lists_know_the_extended_photos_by_every_name(tmp_path: Path) -> None:
+    root = trees.sketchy(tmp_path / "s", ["cup"], extended="extended_photo")
+    zero = ["EXTEND_image_sketchy_ready/cup/n02691156_196.jpg", "cup/n02691156_10151.jpg", "cup/ext_7.jpg"]
+    train = ["256x256/photo/tx_000000000000_ready/cup/n02691156_196.jpg"]
+    listing = lists.apply(read("sketchy", root), trees.lists(tmp_path / "l", train, zero))
+    assert {e.path for e in listing.entries if e.part == "unseen"} == {
+        "extended_photo/cup/n02691156_196.jpg",
+        "extended_photo/cup/ext_7.jpg",
+    }
+    where = "all_photo_filelist_zero.txt, line 2"
+    assert listing.skipped == [("cup/n02691156_10151.jpg", f"{where}: fits several files below s")]
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
@@ -299,6 +413,18 @@ def test_where_a_benchmark_is_looked_for(tmp_path: Path, monkeypatch: pytest.Mon
     for folder in SOURCES[name].names[::-1]:
         Path("datasets", folder).mkdir(parents=True, exist_ok=True)
         assert find_root(name) == Path("datasets", folder)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_what_is_said_of_a_missing_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = SOURCES[name]
+    for root, looked in ((None, [f"./datasets/{n}" for n in source.names]), (Path("gone"), ["gone", name])):
+        with pytest.raises(ZseError) as error:
+            find_root(name, root)
+        assert all(word in error.value.message for word in looked)
+        assert source.home in error.value.hint and source.shape in error.value.hint
+        assert "\n" not in error.value.message + error.value.hint
 
 
 def test_options_that_have_no_say(tmp_path: Path, zse: Zse) -> None:

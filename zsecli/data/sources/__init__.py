@@ -56,7 +56,10 @@ def find_root(name: str, root: Path | None = None) -> Path:
     if root is not None:
         if root.is_dir():
             return root
-        raise ZseError(f"{root}: is no folder", f"expected below it: {source.shape}")
+        raise ZseError(
+            f"{root}: is no folder, {name} is not there",
+            f"get it from {source.home}; expected below it: {source.shape}",
+        )
     places = [Path("datasets") / folder for folder in source.names]
     for place in places:
         if place.is_dir():

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from functools import lru_cache
+from pathlib import Path
 
 from zsecli.data.source import Listing
+from zsecli.data.sources.sketchy import EXTENDED
 from zsecli.data.sources.tree import some
 from zsecli.errors import ZseError
 
@@ -23,15 +25,17 @@ def apply(listing: Listing, folder: Path) -> Listing:
     at = _index(listing)
     found: dict[str, tuple[str, str]] = {}  # path: part, where it is named
     skipped, strange = [], []
-    for file, part in _lists(folder):
+    files, held_out = _lists(folder)
+    for file, part in files:
         lines = list(_lines(file))
         if not lines:
             strange.append(file.name)
         for number, path in lines:
             where = f"{file.name}, line {number}"
             entry = _match(path, at)
-            if entry is None:
-                skipped.append((path, f"{where}: no such file below {listing.root.name}"))
+            if not entry:
+                why = "no such file" if entry is None else "fits several files"
+                skipped.append((path, f"{where}: {why} below {listing.root.name}"))
             elif found.setdefault(entry, (part, where))[0] != part:
                 raise ZseError(
                     f"{folder}: {path} is in two parts ({found[entry][1]}; {where})", "mend one of the lists"
@@ -42,6 +46,8 @@ def apply(listing: Listing, folder: Path) -> Listing:
     warnings = list(listing.warnings)
     if strange:
         warnings.append(f"no lines `path label` in {some(strange)}")
+    if held_out:
+        warnings.append(f"not read beside the zero lists, as it holds seen classes: {some(held_out)}")
     if left := len(entries) - len(found):
         warnings.append(f"{left} pictures are in no list, so in no split")
     return replace(
@@ -55,12 +61,20 @@ def apply(listing: Listing, folder: Path) -> Listing:
     )
 
 
-def _lists(folder: Path) -> Iterator[tuple[Path, str]]:
+def _lists(folder: Path) -> tuple[list[tuple[Path, str]], list[str]]:
+    """(list, part), and the names of those that are not to be read.
+
+    The last of the words in a name counts. Beside zero lists a test list holds seen classes' pictures, kept for
+    validation; alone it is the unseen part.
+    """
+    words: dict[Path, str] = {}
     for file in sorted(folder.glob("*.txt")) if folder.is_dir() else ():
         name = file.stem.lower()
-        if name.startswith("cname") or not re.search(r"train|zero|test|unseen", name):
-            continue
-        yield file, "unseen" if re.search(r"zero|test|unseen", name) else "seen"
+        if not name.startswith("cname") and (said := re.findall(r"train|zero|test|unseen", name)):
+            words[file] = said[-1]
+    held_out = [f for f, word in words.items() if word == "test" and {"zero", "unseen"} & {*words.values()}]
+    read = [(f, "seen" if word == "train" else "unseen") for f, word in words.items() if f not in held_out]
+    return read, [file.name for file in held_out]
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
@@ -72,26 +86,36 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
 
 
 def _parts(path: str) -> tuple[str, ...]:
-    parts = PurePosixPath(path.strip().replace("\\", "/")).parts
-    return tuple(part.removesuffix("_ready").lower() for part in parts if part not in (".", "/"))
+    folder, _, name = path.strip().replace("\\", "/").rpartition("/")
+    return (*_folders(folder), name.lower())
 
 
-def _index(listing: Listing) -> dict[tuple[str, ...], str | None]:
-    """Every ending of two and more parts of an entry's path -> the entry; None where several end so."""
-    at: dict[tuple[str, ...], str | None] = {}
+@lru_cache(maxsize=4096)
+def _folders(path: str) -> tuple[str, ...]:
+    """The folders of a path in one spelling; every name of Sketchy's extended photos is one."""
+    parts = (part.lower() for part in path.split("/") if part not in ("", "."))
+    return tuple("(extended)" if part in _EXTENDED else part.removesuffix("_ready") for part in parts)
+
+
+_EXTENDED = {name.lower() for name in EXTENDED}
+
+
+def _index(listing: Listing) -> dict[tuple[str, ...], tuple[str, int]]:
+    """Every ending of two and more parts of an entry's path -> the entry, its parts; "" where several end so."""
+    at: dict[tuple[str, ...], tuple[str, int]] = {}
     for entry in listing.entries:
         parts = _parts(entry.path)
         for start in range(len(parts) - 1):
-            at[parts[start:]] = entry.path if parts[start:] not in at else None
+            at[parts[start:]] = ("" if parts[start:] in at else entry.path, len(parts))
     return at
 
 
-def _match(path: str, at: dict[tuple[str, ...], str | None]) -> str | None:
-    """The one entry that shares the longest ending with `path`."""
+def _match(path: str, at: dict[tuple[str, ...], tuple[str, int]]) -> str | None:
+    """The one entry that shares the longest ending with `path`; "" where several do, None where none does."""
     parts = _parts(path)
     for start in range(len(parts) - 1):
-        entry = at.get(parts[start:])
-        # the folder above the class must agree: a file of that name in another one is another picture
-        if entry and len(parts) - start >= min(3, len(parts), len(_parts(entry))):
-            return entry
+        if parts[start:] in at:
+            entry, depth = at[parts[start:]]
+            # the folder above the class must agree: a file of that name in another one is another picture
+            return entry if len(parts) - start >= min(3, len(parts), depth) else None
     return None

@@ -15,7 +15,6 @@ from zsecli.errors import ZseError
 def reader(name: str, label: str) -> Callable[..., Listing]:
     """The reader of ShoeV2 or ChairV2, whose pictures all are of the class `label`."""
     lists = "photo_train.txt, photo_test.txt, sketch_train.txt, sketch_test.txt"
-    lists = "photo_train.txt, photo_test.txt, sketch_train.txt, sketch_test.txt"
     shape = f"{name}_photo/*.png and {name}_sketch/*.png with {lists}; or trainA, trainB, testA, testB"
 
     def read(root: Path, options: Options) -> Listing:
@@ -70,24 +69,31 @@ def _listed(listing: Listing, root: Path, name: str, shape: str) -> Iterator[Fou
     for modality in ("photo", "sketch"):
         folder = needed(subfolder([root], f"{name}_{modality}", modality), root, f"a folder {name}_{modality}/", shape)
         listing.layout[f"{modality} folder"] = folder.name
-        parts: dict[str, str] = {}
-        for part, end in (("seen", "train"), ("unseen", "test")):
-            at = next(iter(sorted(root.rglob(f"{modality}_{end}.txt"))), None)
-            if at is None:
-                raise ZseError(
-                    f"{root}: needs {modality}_{end}.txt, which says what is for {end}", f"expected: {shape}"
-                )
-            for number, line in enumerate(at.read_text("utf-8-sig").splitlines(), 1):
-                if stem := _stem(line):
-                    parts[stem] = part
-                    if not any((folder / f"{stem}{suffix}").is_file() for suffix in SUFFIXES):
-                        listing.skipped.append((line.strip(), f"{at.name}, line {number}: no such file"))
         files = list(_pictures(listing, folder))
+        parts = _parts(listing, root, modality, {file.stem for file in files}, shape)
         if unlisted := [file.name for file in files if file.stem not in parts]:
             listing.warnings.append(
                 f"{len(unlisted)} {modality} files are in no list, so in no split: {some(unlisted)}"
             )
         yield from ((modality, file, parts.get(file.stem)) for file in files)
+
+
+def _parts(listing: Listing, root: Path, modality: str, there: set[str], shape: str) -> dict[str, str]:
+    """Stem -> part of one modality; the lists may lie anywhere below the root."""
+    parts: dict[str, str] = {}
+    for part, end in (("seen", "train"), ("unseen", "test")):
+        at = next(iter(sorted(root.rglob(f"{modality}_{end}.txt"))), None)
+        if at is None:
+            raise ZseError(f"{root}: needs {modality}_{end}.txt, which says what is for {end}", f"expected: {shape}")
+        for number, line in enumerate(at.read_text("utf-8-sig", errors="replace").splitlines(), 1):
+            stem = _stem(line)
+            if stem and parts.setdefault(stem, part) != part:
+                raise ZseError(
+                    f"{at}, line {number}: {stem} is in {modality}_train.txt already", "mend one of the lists"
+                )
+            if stem and stem not in there:
+                listing.skipped.append((line.strip(), f"{at.name}, line {number}: no such file"))
+    return parts
 
 
 def _stem(line: str) -> str:

@@ -20,12 +20,12 @@ INVALID = ("error", "ambiguous", "pose", "context")
 
 def read(root: Path, options: Options) -> Listing:
     """The tree below `root`; ZseError where it has another shape or lacks the variant."""
-    classes = Classes("sketchy")
+    classes, root = Classes("sketchy"), root.resolve()
     base = _base(root)
     sketches, photos = (
         needed(subfolder([base], name), root, f"a folder {name}/", SHAPE) for name in ("sketch", "photo")
     )
-    listing = Listing(root.resolve(), [])
+    listing = Listing(root, [])
     drawn = _variant(sketches, classes, options.variant)
     if drawn is None:
         there = sorted(p.name for p in sketches.iterdir() if p.is_dir())
@@ -37,10 +37,10 @@ def read(root: Path, options: Options) -> Listing:
     places = [root, base, base.parent] if base != root else [root]
     extended = subfolder(places, *EXTENDED) if options.extended else None
     for plural, folder, instance in (("sketches", drawn, _drawn), ("photos", taken, str)):
-        listing.layout[plural] = folder.resolve().relative_to(listing.root).as_posix()
-        add_classes(listing, folder.resolve(), "sketch" if instance is _drawn else "photo", classes, instance)
+        listing.layout[plural] = folder.relative_to(root).as_posix()
+        add_classes(listing, folder, "sketch" if instance is _drawn else "photo", classes, instance)
     if extended is not None:
-        _extend(listing, extended.resolve(), classes)
+        _extend(listing, extended, classes)
     elif options.extended:
         listing.layout["extended photos"] = "none"
         listing.warnings.append(f"there are no extended photos ({', '.join(EXTENDED)}); published galleries hold them")
@@ -63,8 +63,9 @@ def _base(root: Path) -> Path:
 def _variant(folder: Path, classes: Classes, wanted: str | None) -> Path | None:
     """The rendering `wanted`, with `_ready` or without; else the plain one, the first, or classes directly."""
     there = {p.name: p for p in sorted(folder.iterdir()) if p.is_dir()}
-    for name in (wanted,) if wanted else ("tx_000000000000", *sorted(n for n in there if n.startswith("tx_"))):
-        for spelt in (f"{name}_ready", name):
+    plain = ("tx_000000000000", *sorted(n for n in there if n.startswith("tx_")))
+    for name in (wanted.removesuffix("_ready"),) if wanted else plain:
+        for spelt in (wanted, f"{name}_ready", name):
             if spelt in there:
                 return there[spelt]
     return folder if wanted is None and any(classes.of(name) for name in there) else None
@@ -95,7 +96,7 @@ def _info(listing: Listing, root: Path) -> None:
     for flag, name, modality in named:
         if name not in files:
             continue
-        lines = files[name].read_text("utf-8", errors="replace").splitlines()
+        lines = files[name].read_text("utf-8-sig", errors="replace").splitlines()
         marked = [_stem(line) for line in lines if line.strip()]
         listing.flags[flag] = {path for stem in marked for path in stems.get((modality, stem), ())}
         if lost := [stem for stem in marked if (modality, stem) not in stems]:

@@ -12,6 +12,7 @@ from zsecli.data.source import Entry, Listing
 from zsecli.data.sources.classes import Classes
 from zsecli.errors import ZseError, nearest
 
+FEW = 5  # of a kind named in a warning
 Instance = Callable[[str], str | None]
 
 
@@ -34,22 +35,24 @@ def needed(found: Path | None, root: Path, looked_for: str, shape: str) -> Path:
 
 
 def add_classes(listing: Listing, folder: Path, modality: str, classes: Classes, instance: Instance) -> None:
-    """Add the pictures of `folder`/CLASS/ to a listing; `instance` takes a file's name without its suffix."""
-    split = next(iter(classes.parts))
+    """Add the pictures of `folder`/CLASS/ to a listing; `instance` takes a file's name without its suffix.
+
+    `folder` lies below the listing's root by its name, whatever it links to.
+    """
+    split, above = next(iter(classes.parts)), len(os.path.join(listing.root, ""))
     for child in sorted(os.scandir(folder), key=lambda e: e.name):
         if child.name.startswith("."):
             continue
         if not child.is_dir():
-            _stray(listing, child.path, f"does not lie in {folder.name}/CLASS/")
+            _stray(listing, child.path[above:], f"does not lie in {folder.name}/CLASS/")
             continue
         name = classes.of(child.name)
         for file in _files(Path(child.path)):
-            path = os.path.relpath(file, listing.root)
-            if os.path.splitext(file)[1].lower() not in SUFFIXES:
+            path, (stem, suffix) = file[above:], os.path.splitext(os.path.basename(file))
+            if suffix.lower() not in SUFFIXES:
                 listing.others.append(path)
                 continue
             part = classes.parts[split][name] if name else None
-            stem = os.path.splitext(os.path.basename(file))[0]
             listing.entries.append(Entry(path, modality, name or child.name, instance(stem), part=part))
 
 
@@ -60,9 +63,8 @@ def _files(folder: Path) -> Iterator[str]:
         yield from (os.path.join(base, name) for name in sorted(names) if not name.startswith("."))
 
 
-def _stray(listing: Listing, file: str, why: str) -> None:
-    path = os.path.relpath(file, listing.root)
-    if os.path.splitext(file)[1].lower() in SUFFIXES:
+def _stray(listing: Listing, path: str, why: str) -> None:
+    if os.path.splitext(path)[1].lower() in SUFFIXES:
         listing.skipped.append((path, why))
     else:
         listing.others.append(path)
@@ -71,10 +73,15 @@ def _stray(listing: Listing, file: str, why: str) -> None:
 def finish(listing: Listing, classes: Classes) -> Listing:
     """Say what a complete tree has and this one lacks, and give the listing the benchmark's splits."""
     unknown = Counter(e.label for e in listing.entries if e.label not in classes.parts[next(iter(classes.parts))])
-    for name, count in sorted(unknown.items()):
+    for name, count in sorted(unknown.items())[:FEW]:
         listing.warnings.append(
             f"{name!r} is no class of this data set{nearest(name, classes.names)}; "
             f"its {count} pictures are kept, but in no split"
+        )
+    if more := sorted(unknown)[FEW:]:
+        listing.warnings.append(
+            f"{len(more)} more folders are no classes of this data set: {some(more)}; "
+            f"their {sum(unknown[name] for name in more)} pictures are kept, but in no split"
         )
     for modality, plural in (("sketch", "sketches"), ("photo", "photos")):
         there = {e.label for e in listing.entries if e.modality == modality}
@@ -95,5 +102,6 @@ def alone(listing: Listing) -> None:
         listing.warnings.append(f"{len(lost)} sketches have no photo of their own: {some(lost)}")
 
 
-def some(names: list[str], count: int = 5) -> str:
+def some(names: list[str], count: int = FEW) -> str:
+    """The first of `names`, and how many more there are."""
     return ", ".join(names[:count]) + (f", and {len(names) - count} more" if len(names) > count else "")
