@@ -32,9 +32,12 @@ FEATURES, RANKING = "zse/features/pictures.unseen.pixels.h5", "zse/rankings/pict
         ("prepare folder nowhere", 2, ["nowhere: no such folder"]),
         ("prepare folder {tree} --unseen nowhere", 2, ["--unseen nowhere", "class a line"]),
         ("prepare folder {tree} --where set=demo", 2, ["--where", "tree"]),
+        ("prepare folder {tree} --column class=noun", 2, ["--column", "tree"]),
+        ("prepare demo --column class=noun", 1, ["no column 'noun'"]),
+        ("prepare demo --column clas=concept", 2, ["says no 'clas'", "did you mean 'class'?"]),
         ("prepare folder {tree} --instance-rule stam", 2, ["'stam'", "did you mean 'stem'?"]),
-        ("prepare demo --where set", 2, ["COLUMN=VALUE"]),
-        ("prepare demo --where set=demo --where set=other", 2, ["set must be 'demo' already"]),
+        ("prepare demo --where set", 2, ["needs an equals sign", "--where set=emoji"]),
+        ("prepare demo --where set=demo --where set=other", 2, ["set is 'demo' already"]),
         ("prepare demo --unseen notes.txt", 2, ["--unseen", "manifest"]),
         ("prepare folder zse", 1, ["sketch/CLASS/"]),
         ("embed --part unsen", 2, ["'unsen'", "did you mean 'unseen'?"]),
@@ -63,8 +66,8 @@ FEATURES, RANKING = "zse/features/pictures.unseen.pixels.h5", "zse/rankings/pict
         ("evaluate --split zs-intr", 2, ["zs-intr", "did you mean 'zs-intra'?"]),
         (f"evaluate {FEATURES}", 3, ["features", "zse inspect"]),
         (f"evaluate {RANKING} --center", 2, ["--center", "ranking that is given"]),
-        (f"evaluate {RANKING} -o {RANKING} --overwrite", 2, ["is an input of this command"]),
-        (f"evaluate {RANKING} -o notes.txt", 2, ["notes.txt: already holds", "--overwrite"]),
+        (f"evaluate {RANKING} -o {RANKING} --overwrite", 2, ["says no format", ".json, .csv, .md"]),
+        (f"evaluate {RANKING} -o notes.md", 2, ["notes.md: already holds", "--overwrite"]),
         (f"evaluate {RANKING} -o notes.txt/report.json", 1, ["notes.txt"]),
         ("inspect zse", 3, ["zse: is a folder"]),
         ("inspect notes.txt", 3, ["notes.txt: not an HDF5 file"]),
@@ -78,7 +81,8 @@ def test_a_mistake_is_named_with_its_remedy(
     zse: Zse, ready: Path, pictures: Path, line: str, code: int, words: list[str]
 ) -> None:
     folder = ready.parent
-    (folder / "notes.txt").write_text("hello\n")
+    for name in ("notes.txt", "notes.md"):
+        (folder / name).write_text("hello\n")
     h5py.File(folder / "other.h5", "w").close()
     before = files(folder)
     zse(*(word.format(tree=pictures) for word in line.split())).refused(code, *words)

@@ -235,3 +235,16 @@ def test_what_was_stopped_goes_on(
     assert len(read) == 42 - 12
     assert same(tmp_path / features, prepared / features)
     assert len(files(tmp_path / "zse" / "features")) == 1
+
+
+def test_a_worker_never_hears_ctrl_c(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the midst of anything else than its loop it would die with a traceback, and this process with an error."""
+
+    def deaf(data: bytes) -> Any:
+        assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        return decode(data)
+
+    shutil.copytree(prepared / "zse" / "datasets", tmp_path / "zse" / "datasets")
+    monkeypatch.setattr(embed, "decode", deaf)
+    assert call(tmp_path, "embed", "--workers", "1").code == 0
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -12,8 +12,9 @@ import pytrec_eval
 
 from zsecli.errors import UsageError, ZseError
 from zsecli.evaluate import evaluate, trec
+from zsecli.evaluate import report as reporting
 from zsecli.evaluate.protocols import SPLITS
-from zsecli.evaluate.report import markdown, write_json
+from zsecli.evaluate.report import Evaluation, markdown
 from zsecli.retrieval.order import order
 from zsecli.store.items import SEEN, UNSEEN, Column, Items
 from zsecli.store.ranking import RankingWriter
@@ -165,18 +166,18 @@ def test_trec_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
 
 def test_reports(tmp_path: Path) -> None:
     report = evaluate.run(write(tmp_path / "ranking.h5")[0], "zs-intra")
-    text = markdown(report, per_class=True)
+    text = markdown(Evaluation([report]), per_class=True)
     assert "| mAP (raw) |" in text and "class 0" in text and "95 % interval" in text
     output = tmp_path / "new" / "report.json"
-    write_json(report, output, overwrite=False)
+    reporting.write(Evaluation([report]), output, per_class=False, overwrite=False)
     read = json.loads(output.read_text())
     per_query = read["protocols"]["zs-intra/all"]["per_query"]
     mean = read["protocols"]["zs-intra/all"]["mean"]["mean reciprocal rank"]["value"]
     assert np.mean([q["reciprocal rank"] for q in per_query]) == pytest.approx(mean)
-    write_json(report, output, overwrite=False)  # the same again is no harm
+    reporting.write(Evaluation([report]), output, per_class=False, overwrite=False)  # the same again is no harm
     output.write_text("something else")
     with pytest.raises(UsageError, match="already holds"):
-        write_json(report, output, overwrite=False)
+        reporting.write(Evaluation([report]), output, per_class=False, overwrite=False)
 
 
 def test_what_cannot_be_evaluated(tmp_path: Path) -> None:

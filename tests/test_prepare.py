@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from zsecli.data import hashing
 from zsecli.data.folder import check_rule, instance_of, read, read_manifest
+from zsecli.data.hashing import Known, hash_files
 from zsecli.data.listing import find, items_of
 from zsecli.data.prepare import Prepared, demo_root, run
 from zsecli.errors import UsageError, ZseError
@@ -295,7 +297,7 @@ def test_a_manifest_that_is_no_table(folder: Path) -> None:
     with pytest.raises(ZseError, match="not a CSV file in UTF-8"):
         prepare(manifest(folder, "a.png,sketch,Käse", encoding="latin-1"))
     with pytest.raises(ZseError, match="No such file"):
-        read_manifest(folder / "absent.csv", {})
+        read_manifest(folder / "absent.csv", {}, {})
 
 
 def test_rows_of_a_manifest(folder: Path) -> None:
@@ -343,6 +345,21 @@ def test_files_with_new_times_are_read_once(tree: Path, monkeypatch: pytest.Monk
     assert prepare(tree, overwrite=False).dataset.key() == first.dataset.key()
     no_reading(monkeypatch)
     assert not prepare(tree).fresh
+
+
+def test_files_are_told_of_once_and_stay_in_order(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashing, "CHUNK", 2)
+    names = ["absent.png", *reversed(NAMES)]
+    told: list[Known] = []
+    first = hash_files(tree, names, {}, done=told.append)
+    assert (first.good.tolist(), first.bad) == ([1, 2, 3, 4], [("absent.png", "no such file")])
+    assert [list(reads) for reads in told] == [[NAMES[3]], [NAMES[2], NAMES[1]], [NAMES[0]]]
+    assert [read[2] for reads in told for read in reads.values()] == [digest.tobytes() for digest in first.sha256]
+    picture(tree / NAMES[1], 77)
+    known, told = {name: read for reads in told for name, read in reads.items()}, []
+    again = hash_files(tree, names, known, done=told.append)
+    assert [name for reads in told for name in reads] == [NAMES[1]]
+    assert (again.sha256 != first.sha256).any(1).tolist() == [False, False, True, False]
 
 
 def test_a_new_broken_file_is_in_the_report_of_the_store(tree: Path) -> None:

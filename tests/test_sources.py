@@ -56,7 +56,13 @@ def test_a_folder_stands_for_one_class(name: str) -> None:
 
 def test_the_typos_of_tuberlin() -> None:
     known = {"tromobone": "trombone", "chandeler": "chandelier", "griaffe": "giraffe", "diamod": "diamond"}
-    known |= {"spidar": "spider", "spacesshuttle": "space shuttle", "alarmclock": "alarm clock"}
+    known |= {
+        "spidar": "spider",
+        "spacesshuttle": "space shuttle",
+        "alarmclock": "alarm clock",
+        "pipe": "pipe (for smoking)",
+    }
+    known |= {"mouse": "mouse (animal)", "computermouse": "computer-mouse", "wristwatching": "wrist-watch"}
     assert {folder: Classes("tuberlin").of(folder) for folder in known} == known
 
 
@@ -211,10 +217,21 @@ def test_tuberlin(tmp_path: Path, ready: str) -> None:
     }
     # t-shirt and trombone are unseen
     assert counted(listing) == {
-        ("sketch", "seen"): 6, ("sketch", "unseen"): 6, ("photo", "seen"): 4, ("photo", "unseen"): 4,
+        ("sketch", "seen"): 9, ("sketch", "unseen"): 6, ("photo", "seen"): 6, ("photo", "unseen"): 4,
     }  # fmt: skip
     assert (listing.partition, listing.partitions) == ("30", {})
     assert {e.instance for e in listing.entries} == {None}
+
+
+@pytest.mark.parametrize("photos", ["images", "photos"])
+def test_tuberlin_under_other_names(tmp_path: Path, photos: str) -> None:
+    plain = read("tuberlin", trees.tuberlin(tmp_path))
+    (tmp_path / "png").rename(tmp_path / "sketches")
+    (tmp_path / "ImageResized").rename(tmp_path / photos)
+    for folder in (tmp_path / "sketches").iterdir():
+        folder.rename(folder.with_name(folder.name.replace(" ", "_").replace("-", "_")))
+    listing = read("tuberlin", tmp_path)
+    assert (counted(listing), listing.warnings) == (counted(plain), plain.warnings)
 
 
 def test_quickdraw(tmp_path: Path) -> None:
@@ -233,6 +250,19 @@ def test_qmul(tmp_path: Path, packed: bool) -> None:
     assert Counter(e.instance for e in listing.entries) == dict.fromkeys(("11", "22", "33", "44", "Product_5_1"), 3)
     assert {e.label for e in listing.entries} == {"shoe"}
     assert (listing.warnings, listing.skipped) == ([], [])
+
+
+def test_qmul_with_vector_drawings_alone(tmp_path: Path) -> None:
+    trees.qmul(tmp_path)
+    drawings = tmp_path / "ShoeV2_sketch"
+    shutil.copytree(drawings, tmp_path / "ShoeV2_sketch_png")
+    for file in drawings.iterdir():
+        file.rename(file.with_suffix(".svg"))
+    assert counted(read("shoe", tmp_path))["sketch", "unseen"] == 4
+    shutil.rmtree(tmp_path / "ShoeV2_sketch_png")
+    with pytest.raises(ZseError, match="ShoeV2_sketch: holds no picture") as error:
+        read("shoe", tmp_path)
+    assert "rendered as PNG" in error.value.hint
 
 
 def test_the_lists_of_qmul(tmp_path: Path) -> None:

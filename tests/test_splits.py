@@ -244,6 +244,30 @@ def test_synonyms() -> None:
     }  # fmt: skip
 
 
+def test_classes_of_another_column_are_those_that_training_saw(tmp_path: Path, pictures: Path, zse: Zse) -> None:
+    """Trained on pictures called by their subgroup, asked for nouns: only the column of nouns tells what was seen."""
+    for name, nouns in (("trained", ("crow", "tea-cup")), ("asked", ("Crow", "teacup", "padlock"))):
+        lines = ["file,kind,subgroup,noun,modality,split"]
+        for noun, folder in zip(nouns, ("animal-bird", "drink", "lock"), strict=False):
+            for modality in ("sketch", "photo"):
+                for file in sorted((pictures / modality / folder).iterdir())[:2]:
+                    part = "seen" if name == "trained" else "unseen"
+                    lines.append(f"{modality}/{folder}/{file.name},x,{folder},{noun},{modality},{part}")
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+        for modality in ("sketch", "photo"):
+            if not (tmp_path / modality).exists():
+                (tmp_path / modality).symlink_to(pictures / modality)
+    nouns, path = ("--column", "class=noun"), ("--column", "path=file")
+    zse("prepare", "folder", "trained.csv", *path, "--column", "class=subgroup", "--name", "groups").ok()
+    zse("prepare", "folder", "trained.csv", *path, *nouns, "--name", "nouns").ok()
+    zse("prepare", "folder", "asked.csv", *path, *nouns, "--name", "asked").ok()
+    for trained, queries, known in (("groups", 6, {}), ("nouns", 2, {"Crow": "crow", "teacup": "tea-cup"})):
+        words = ("evaluate", "--data", "asked", "--split", "zs-cross", "--train-data", trained, "--json")
+        report = json.loads(zse(*words).ok())
+        assert report["protocols"]["zs-cross/novel"]["queries"] == queries
+        assert report["seen_in_training"] == known
+
+
 @pytest.fixture
 def half(tmp_path: Path, pictures: Path, zse: Zse) -> Path:
     """`three` prepared from the demo pictures with one of three classes unseen."""

@@ -16,7 +16,13 @@ SKETCHY = (
     "cup",
     "cabin",
 )  # airplane and cup are unseen of 25, cabin of 21
-TUBERLIN = {"alarm clock": "alarmclock", "giraffe": "griaffe", "trombone": "tromobone", "t-shirt": "t-shirt"}
+TUBERLIN = {
+    "alarm clock": "alarmclock",
+    "giraffe": "griaffe",
+    "trombone": "tromobone",
+    "mouse (animal)": "mouse",
+    "t-shirt": "tshirt",
+}
 QUICKDRAW = {"hot-air_balloon": "hot-air balloon", "palm tree": "palm_tree", "airplane": "airplane"}
 
 
@@ -79,14 +85,14 @@ def quickdraw(root: Path) -> Path:
 
 
 def qmul(root: Path, name: str = "ShoeV2") -> Path:
-    """3 photos for training and 2 for the test, with 2 sketches each, and the four lists."""
+    """3 photos for training and 2 for the test, with 2 sketches each, and the four lists, of SVG names for sketches."""
     for end, ids in (("train", ("11", "22", "33")), ("test", ("44", "Product_5_1"))):
         for photo in ids:
             picture(root / f"{name}_photo" / f"{photo}.png")
             for number in (1, 2):
                 picture(root / f"{name}_sketch" / f"{photo}_{number}.png")
         (root / f"photo_{end}.txt").write_text("".join(f"{i}.png\r\n" for i in ids))
-        (root / f"sketch_{end}.txt").write_text("".join(f"{i}_{n}\n" for i in ids for n in (1, 2)))
+        (root / f"sketch_{end}.txt").write_text("".join(f"{i}_{n}.svg\n" for i in ids for n in (1, 2)))
     return root
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import typer
 
 from zsecli import console
 from zsecli.data import folder
@@ -48,6 +49,7 @@ class SourceOptions:
     originals: bool = False
     rule: str = "auto"
     where: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
     unseen: list[str] | None = None
 
 
@@ -59,7 +61,7 @@ def prepare(how: SourceOptions, name: str, target: Path, overwrite: bool) -> pre
         if how.lists is not None:
             listing = lists.apply(listing, how.lists)
     else:
-        listing = folder.read(how.place, rule=how.rule, where=how.where, unseen=how.unseen)
+        listing = folder.read(how.place, rule=how.rule, where=how.where, columns=how.columns, unseen=how.unseen)
     for warning in listing.warnings:
         console.warn(warning)
     settings = {
@@ -69,6 +71,7 @@ def prepare(how: SourceOptions, name: str, target: Path, overwrite: bool) -> pre
         "originals": how.originals,
         "instance_rule": how.rule,
         "where": how.where,
+        "columns": how.columns,
         "unseen": how.unseen,
     }
     with console.progress("reading") as progress:
@@ -101,19 +104,20 @@ def model_of(workspace: Workspace, text: str | None) -> ModelSpec:
     return ModelSpec.parse(str(newest))
 
 
-def dataset_of(workspace: Workspace, name: str | None) -> Path:
-    """The dataset store called `name`, prepared first where it is a benchmark that lies in its usual place."""
+def dataset_of(workspace: Workspace, name: str | None, dry_run: bool = False) -> Path:
+    """The dataset store called `name`, prepared first where it is a benchmark that lies in its usual place.
+
+    Raises:
+        typer.Exit: a dry run, which cannot know more before that is prepared.
+    """
     if name in (*SOURCES, "demo") and not workspace.dataset(name).is_file():
-        console.note(f"preparing {name}")
         place = find_root(name, None) if name in SOURCES else prepare_stage.demo_root() / "manifest.csv"
+        if dry_run:
+            console.plan(f"to prepare {name} from {place}; the rest depends on what it holds")
+            raise typer.Exit
+        console.note(f"preparing {name}")
         return prepare(SourceOptions(name, place), name, workspace.dataset(name), True).path
     return workspace.find_dataset(name)
-
-
-def benchmark_of(workspace: Workspace, data: str | None, split: str) -> tuple[str, str]:
-    """Which benchmark a data set is, and which of its splits is asked for; two empty texts for other protocols."""
-    dataset, asked = read_dataset(dataset_of(workspace, data)), Split.parse(split)
-    return (dataset.benchmark, asked.partition or dataset.partition) if asked.family == "zs-inter" else ("", "")
 
 
 def trained_classes(workspace: Workspace, name: str) -> set[str]:
@@ -138,7 +142,7 @@ def embed_pictures(
     if modality == "auto":
         kinds = np.bincount(items.modality, minlength=2)
         console.note(f"sketches: {kinds[0]}, photos: {kinds[1]}, by their looks (--modality says otherwise)")
-    result = _embed(items, Path(), spec, target, compute, overwrite or output is None, "pictures")
+    result = _embed(items, Path(), spec, target, compute, overwrite or output is None, {"source": "pictures"})
     return embed.EmbedResult(result.path, result.fresh, bad + result.skipped)
 
 
@@ -153,9 +157,12 @@ def embed_dataset(
 ) -> embed.EmbedResult:
     """Features of a prepared data set's unseen part, seen part, all of it, or what a split needs."""
     dataset = read_dataset(store)
-    items, split = dataset.items, ""
+    assert dataset.header is not None
+    items, origin = dataset.items, {"data": dataset.name, "source": dataset.header.run_key}
     if isinstance(part, Split):
-        items, split, part = select(dataset, part), part.name, part.selection
+        standard = f"{dataset.benchmark}-{part.partition or dataset.partition}" if dataset.benchmark else ""
+        origin |= {"split": part.name, "benchmark": standard}
+        items, part = select(dataset, part), part.selection
     elif part != "all":
         items = items.take(np.flatnonzero(items.part == PARTS.index(part)))
     if not len(items):
@@ -164,10 +171,7 @@ def embed_dataset(
         raise embed.changed(dataset.root / different[0])
     console.note(f"{dataset.name}: {len(items)} of {len(dataset.items)} pictures ({part})")
     target = output or workspace.features(dataset.name, spec.tag(), part)
-    assert dataset.header is not None
-    return _embed(
-        items, dataset.root, spec, target, compute, overwrite or output is None, dataset.header.run_key, split
-    )
+    return _embed(items, dataset.root, spec, target, compute, overwrite or output is None, origin)
 
 
 def _embed(
@@ -177,8 +181,7 @@ def _embed(
     target: Path,
     compute: Compute,
     overwrite: bool,
-    source: str,
-    split: str = "",
+    origin: dict[str, str],
 ) -> embed.EmbedResult:
     if compute.dry_run:
         state = "up to date" if finished(target, "features", embed.key_of(items, spec)) else "to embed"
@@ -190,8 +193,7 @@ def _embed(
             root,
             spec,
             target,
-            source=source,
-            split=split,
+            origin=origin,
             device=compute.device,
             batch_size=compute.batch_size,
             workers=compute.workers,
@@ -261,6 +263,6 @@ def rank_dataset(
     """The ranking that a split of a prepared data set needs, embedding its pictures first where that is still to do."""
     if options.by != "ret" and not spec.has_relation:
         raise match.no_relation(spec.text)
-    features = embed_dataset(workspace, dataset_of(workspace, data), spec, Split.parse(split), compute)
+    features = embed_dataset(workspace, dataset_of(workspace, data, compute.dry_run), spec, Split.parse(split), compute)
     ranking = match_stores(workspace, features.path, features.path, options, compute, spec, output, overwrite)
     return ranking, features.skipped

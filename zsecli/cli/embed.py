@@ -89,7 +89,7 @@ def embed(
         if split is not None:
             opt.refuse(context, ("part",), "has no say where --split is given", "leave out one of the two")
         spec = pipeline.model_of(ws, model)
-        store = store or pipeline.dataset_of(ws, data)
+        store = store or pipeline.dataset_of(ws, data, dry_run)
         chosen = Split.parse(split) if split is not None else part
         result = pipeline.embed_dataset(ws, store, spec, chosen, compute, output, overwrite)
         others = ""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +12,7 @@ from zsecli import console
 from zsecli.cli import options as opt
 from zsecli.cli.results import end
 from zsecli.errors import UsageError
+from zsecli.model.spec import ModelSpec
 from zsecli.workspace import Workspace
 
 
@@ -52,16 +51,25 @@ def evaluate(
         ),
     ] = None,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Show what papers report on this split, where it is known.")
+        bool, typer.Option("--compare", help="Put what papers report on this split beside it, where that is known.")
     ] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Show every class too.")] = False,
     trec: Annotated[
         Path | None,
-        typer.Option("--trec", metavar="FOLDER", help="Write TREC run and qrels files there, for other tools."),
+        typer.Option(
+            "--trec",
+            metavar="FOLDER",
+            help="Write TREC run and qrels files of the (first) ranking there, for other tools.",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE.json", help="Write the whole report, every query in it, as JSON."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE.json|.csv|.md",
+            help="Write the report there too: JSON with every query in it, the means as CSV, or Markdown.",
+        ),
     ] = None,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
@@ -88,23 +96,21 @@ def evaluate(
     The options from --data to --center choose the default ranking; a given one was made with its own.
     """
     from zsecli import pipeline
+    from zsecli.data.splits import Split
     from zsecli.evaluate import evaluate as stage
     from zsecli.evaluate import trec as trec_files
     from zsecli.evaluate.compare import compare as compare_reports
     from zsecli.evaluate.published import published
-    from zsecli.evaluate.report import (
-        comparison_tables,
-        csv_text,
-        markdown,
-        print_tables,
-        published_table,
-        show,
-        write_json,
-    )
+    from zsecli.evaluate.report import Evaluation, check_suffix, csv_text, json_text, markdown, show, write
 
     _check_split(split, train_data)
+    if as_json and as_csv:
+        raise UsageError("--json and --csv both say how to print", "leave out one; -o writes another format to a file")
+    if output:
+        check_suffix(output)
     ws = Workspace(workspace)
-    skipped: list[tuple[str, str]] = []
+    compute = pipeline.Compute(device, batch_size, workers, dry_run)
+    chosen: list[Path | ModelSpec] = [Path(t) if t.endswith(".h5") else ModelSpec.parse(t) for t in against or []]
     if ranking is not None:
         opt.refuse(
             context,
@@ -112,59 +118,40 @@ def evaluate(
             "has no say in a ranking that is given",
             "leave out the ranking, or make another one with zse match",
         )
-        store = opt.store_path(ranking)
-        opt.apart(output, store)
+        if models := [one.text for one in chosen if isinstance(one, ModelSpec)]:
+            raise UsageError(f"--against {models[0]}: the ranking is given, so this must be one too", "FILE.h5")
+        chosen.insert(0, opt.store_path(ranking))
     else:
-        spec = pipeline.model_of(ws, model)
-        options = pipeline.match_options(by, spec.has_relation, shortlist, ignore_same, center, 0)
-        compute = pipeline.Compute(device, batch_size, workers, dry_run)
-        result, skipped = pipeline.rank_dataset(ws, data, spec, options, compute, split=split)
-        store = result.path
+        chosen.insert(0, pipeline.model_of(ws, model))
+    stores, skipped = list[Path](), list[tuple[str, str]]()
+    for one in chosen:
+        if isinstance(one, ModelSpec):
+            options = pipeline.match_options(by, one.has_relation, shortlist, ignore_same, center, 0)
+            result, more = pipeline.rank_dataset(ws, data, one, options, compute, split=split)
+            one, skipped = result.path, [*dict.fromkeys(skipped + more)]
+        opt.apart(output, one)
+        stores.append(one)
     if dry_run:
-        console.plan(f"to evaluate {store} under {split}")
+        console.plan(f"to evaluate {', '.join(map(str, stores))} under {split}")
         return
     trained = pipeline.trained_classes(ws, train_data) if train_data else None
-    report = stage.run(store, split, trained=trained, seed=seed)
-    reports = [report]
-    for text in against or []:
-        other = Path(text)
-        if not text.endswith(".h5"):
-            if ranking is not None:
-                raise UsageError(f"--against {text}: the ranking is given, so this must be one too", "FILE.h5")
-            against_spec = pipeline.model_of(ws, text)
-            how = pipeline.match_options(by, against_spec.has_relation, shortlist, ignore_same, center, 0)
-            other_result, more = pipeline.rank_dataset(ws, data, against_spec, how, compute, split=split)
-            other, skipped = other_result.path, skipped + more
-        reports.append(stage.run(other, split, trained=trained, seed=seed))
-    comparisons = compare_reports(reports, seed) if len(reports) > 1 else []
-    figures = published(*pipeline.benchmark_of(ws, data, split)) if compare else []
-    if compare and not figures:
+    reports = [stage.run(store, split, trained=trained, seed=seed) for store in stores]
+    family, benchmark = Split.parse(split).family, reports[0].about["benchmark"]
+    figures = published(benchmark) if compare and family == "zs-inter" and benchmark else None
+    if compare and figures is None:
         console.warn("no published figures are known for this data set and split")
+    found = Evaluation(reports, compare_reports(reports, seed) if len(reports) > 1 else [], figures)
     if output:
-        write_json(report, output, overwrite)
+        write(found, output, per_class, overwrite)
     if trec:
-        for part in report.protocols:
-            trec_files.write(store, part.protocol, trec, overwrite, trained=report.settings.get("seen_in_training", ()))
-    if as_csv:
-        print(csv_text(reports), end="")
-    elif as_json:
-        said = report.to_dict(queries=False)
-        if comparisons:
-            said["against"] = [other.to_dict(queries=False) for other in reports[1:]]
-            said["comparisons"] = [
-                asdict(c) | {"against_first": [test._asdict() for test in c.against_first]} for c in comparisons
-            ]
-        if figures:
-            said["published"] = [asdict(f) for f in figures]
-        print(json.dumps(said, ensure_ascii=False))
-    elif sys.stdout.isatty():
-        show(report, per_class)
+        known = reports[0].settings.get("seen_in_training", ())
+        for part in reports[0].protocols:
+            trec_files.write(stores[0], part.protocol, trec, overwrite, trained=known)
+    if as_csv or as_json or not sys.stdout.isatty():
+        text = csv_text(found) if as_csv else json_text(found, queries=False) if as_json else markdown(found, per_class)
+        print(text, end="")
     else:
-        print(markdown(report, per_class))
-    if not (as_json or as_csv):
-        titles = [f"{r.about['model']} {r.about['by']}{' centred' if r.about['center'] else ''}" for r in reports]
-        print_tables(comparison_tables(titles, comparisons))
-        print_tables([published_table(figures)] if figures else [])
+        show(found, per_class)
     end(skipped)
 
 

@@ -83,6 +83,14 @@ def prepare(
     where: Annotated[
         list[str] | None, typer.Option("--where", metavar="COLUMN=VALUE", help="Rows of a manifest to keep.")
     ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="NAME=COLUMN",
+            help="Where a manifest calls a column otherwise: class=concept takes the classes from `concept`.",
+        ),
+    ] = None,
     unseen: Annotated[
         Path | None,
         typer.Option(
@@ -119,9 +127,11 @@ def prepare(
     if path is not None and root is not None:
         raise UsageError(f"prepare got the folder twice, {path} and --root {root}", "one of them is enough")
     place = _place(source, path or root)
-    chosen = _pairs(where or [])
+    chosen, columns = _pairs("--where", where or []), _pairs("--column", column or [])
     if source in SOURCES[:5]:
-        opt.refuse(context, ("instance_rule", "unseen", "where"), f"has no say in {source}", "it is for a folder")
+        opt.refuse(
+            context, ("instance_rule", "unseen", "where", "column"), f"has no say in {source}", "it is for a folder"
+        )
         if source != "sketchy":
             opt.refuse(context, ("variant", "originals"), f"has no say in {source}", "it is for sketchy")
     else:
@@ -129,13 +139,13 @@ def prepare(
         if place.is_file():
             opt.refuse(context, ("instance_rule", "unseen"), "has no say in a manifest", "it has columns for that")
         else:
-            opt.refuse(context, ("where",), "has no say in a tree", "it picks the rows of a manifest")
+            opt.refuse(context, ("where", "column"), "has no say in a tree", "it is for a manifest")
     folder = (place.resolve().parent if place.is_file() else place.resolve()).name
     name = name or (chosen.get("set") or folder if source == "folder" else source)
     ws = Workspace(workspace)
     target = output or ws.dataset(name)
     how = pipeline.SourceOptions(
-        source, place, lists, tuple(drop or ()), variant, originals, instance_rule, chosen, _classes(unseen)
+        source, place, lists, tuple(drop or ()), variant, originals, instance_rule, chosen, columns, _classes(unseen)
     )
     if output is None and not overwrite:
         _same_place(target, name, place)
@@ -197,13 +207,13 @@ def _classes(file: Path | None) -> list[str] | None:
         raise UsageError(f"--unseen {file}: {why}", "a text file with the name of a class a line") from error
 
 
-def _pairs(where: list[str]) -> dict[str, str]:
+def _pairs(option: str, texts: list[str]) -> dict[str, str]:
     pairs: dict[str, str] = {}
-    for text in where:
-        column, equals, value = text.partition("=")
-        if not equals or not column:
-            raise UsageError(f"--where {text!r}: needs COLUMN=VALUE", "--where set=emoji")
-        if column in pairs:
-            raise UsageError(f"--where {text!r}: {column} must be {pairs[column]!r} already", "one value a column")
-        pairs[column] = value
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{option} {text!r}: needs an equals sign", "--where set=emoji, --column class=concept")
+        if name in pairs:
+            raise UsageError(f"{option} {text!r}: {name} is {pairs[name]!r} already", "one value a column")
+        pairs[name] = value
     return pairs

@@ -15,13 +15,21 @@ from zsecli.store.items import MODALITIES, PARTS
 INSTANCE_RULES = ("auto", "underscores", "dash", "stem", "none")
 
 
+COLUMNS = ("path", "modality", "class", "instance", "family", "split")  # of a manifest; the first three it must have
+
+
 def read(
-    source: Path, *, rule: str = "auto", where: Mapping[str, str] | None = None, unseen: Iterable[str] | None = None
+    source: Path,
+    *,
+    rule: str = "auto",
+    where: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    unseen: Iterable[str] | None = None,
 ) -> Listing:
     """What the tree or the CSV manifest `source` lists; see `read_tree` and `read_manifest`."""
     check_rule(rule)
     if source.is_file():
-        return Listing(source.parent.resolve(), read_manifest(source, where or {}))
+        return Listing(source.parent.resolve(), read_manifest(source, where or {}, columns or {}))
     entries, others, strays = read_tree(source.resolve(), rule, unseen)
     skipped = [(path, "does not lie in sketch/CLASS/ or photo/CLASS/") for path in strays]
     return Listing(source.resolve(), entries, others=others, skipped=skipped)
@@ -123,26 +131,37 @@ def check_rule(rule: str) -> str:
     )
 
 
-def read_manifest(manifest: Path, where: Mapping[str, str]) -> list[Entry]:
+def read_manifest(manifest: Path, where: Mapping[str, str], columns: Mapping[str, str]) -> list[Entry]:
     """Entries of a CSV file with the columns path, modality, class and perhaps instance, family and split.
 
     Args:
         where: keep the rows whose column has this value.
+        columns: one of `COLUMNS` -> the column that holds it in this file, where that is another.
 
     Raises:
+        UsageError: `columns` names none of `COLUMNS`.
         ZseError: a column is missing, a value is none of those allowed, a path occurs twice, or nothing is left.
     """
+    for name in columns:
+        if name not in COLUMNS:
+            raise UsageError(
+                f"--column {name}={columns[name]}: a manifest says no {name!r}{nearest(name, COLUMNS)}",
+                f"one of {', '.join(COLUMNS)}",
+            )
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            for name in ("path", "modality", "class", *where):
-                if name not in columns:
+            there = reader.fieldnames or []
+            for name in (*(columns.get(c, c) for c in COLUMNS[:3]), *columns.values(), *where):
+                if name not in there:
                     raise ZseError(
-                        f"{manifest}: has no column {name!r}{nearest(name, columns)}",
-                        f"its columns: {', '.join(columns)}",
+                        f"{manifest}: has no column {name!r}{nearest(name, there)}", f"its columns: {', '.join(there)}"
                     )
-            rows = [(reader.line_num, row) for row in reader if all(row[c] == v for c, v in where.items())]
+            rows = [
+                (reader.line_num, row | {name: row[column] for name, column in columns.items()})
+                for row in reader
+                if all(row[c] == v for c, v in where.items())
+            ]
     except OSError as error:
         raise ZseError(f"{manifest}: {error.strerror}", "give a CSV file that can be read") from error
     except (UnicodeDecodeError, csv.Error) as error:

@@ -22,6 +22,7 @@ from zsecli.store.items import Ints
 
 Read = tuple[int, int, bytes, bool]  # size, mtime, sha256, blank
 Known = dict[str, Read]
+CHUNK = 32  # files a thread takes at once: handing them over one by one costs more than a small picture
 
 
 @dataclass
@@ -46,7 +47,7 @@ def hash_files(
     progress: Progress = SILENT,
     *,
     decode: bool = False,
-    done: Callable[[str, Read], None] = lambda name, read: None,
+    done: Callable[[Known], None] = lambda reads: None,
 ) -> Hashed:
     """Hash `root`/id for every id, in parallel, trusting `known` where size and time agree.
 
@@ -54,7 +55,7 @@ def hash_files(
 
     Args:
         decode: read every picture to its end, so that damaged and blank ones are found.
-        done: told of every file that was read, as soon as it was.
+        done: told of the files that were read, some at once.
     """
 
     def one(name: str) -> Read | str:
@@ -74,9 +75,7 @@ def hash_files(
                 if decode:
                     image.draft(None, (64, 64))  # a JPEG at an eighth: read to its end, but quicker
                     image.load()
-                read = stat.st_size, stat.st_mtime_ns, hashlib.sha256(data).digest(), decode and blank(image)
-            done(name, read)
-            return read
+                return stat.st_size, stat.st_mtime_ns, hashlib.sha256(data).digest(), decode and blank(image)
         except FileNotFoundError:
             return "no such file"
         except UnicodeEncodeError:
@@ -89,17 +88,18 @@ def hash_files(
             return getattr(error, "strerror", None) or (f"damaged: {error}" if decode else str(error))
 
     progress.start(len(ids))
-    rows, good, bad = [], [], []
+    chunks = [ids[i : i + CHUNK] for i in range(0, len(ids), CHUNK)]
+    found: dict[str, Read | str] = {}
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:  # once for all threads, which share the filters
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for i, result in enumerate(pool.map(one, ids)):
-            progress(1)
-            if isinstance(result, str):
-                bad.append((ids[i], result))
-            else:
-                good.append(i)
-                rows.append(result)
+        for some in pool.map(lambda names: {name: one(name) for name in names}, chunks):
+            done({k: v for k, v in some.items() if not isinstance(v, str) and v is not known.get(k)})
+            progress(len(some))
+            found |= some
+    bad = [(name, why) for name, why in found.items() if isinstance(why, str)]
+    good = [i for i, name in enumerate(ids) if not isinstance(found[name], str)]
+    rows = [read for name in ids if not isinstance(read := found[name], str)]
     sizes, times = ([r[i] for r in rows] for i in (0, 1))
     digests = np.frombuffer(b"".join(r[2] for r in rows), np.uint8).reshape(-1, 32)
     whole = {"size": np.array(sizes, np.int64), "mtime": np.array(times, np.int64), "good": np.array(good, np.int64)}

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from zsecli.data.hashing import Known, Read
+from zsecli.data.hashing import Known
 from zsecli.errors import ZseError
-
-FLUSH_EVERY = 256  # files
 
 
 class Journal:
@@ -25,7 +22,7 @@ class Journal:
     def __init__(self, target: Path, root: Path) -> None:
         self.path = target.with_name(target.name + ".hashes")
         self.known: Known = {}
-        self._root, self._lock, self._count = str(root), threading.Lock(), 0
+        self._root, self._count = str(root), 0
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,14 +40,12 @@ class Journal:
             self._file.write(json.dumps(self._root) + "\n")
         return self
 
-    def add(self, name: str, read: Read) -> None:
-        """Note a file that was read; may be called from any thread."""
-        size, mtime, digest, blank = read
-        with self._lock:
+    def add(self, reads: Known) -> None:
+        """Note files that were read."""
+        self._count += len(reads)
+        for name, (size, mtime, digest, blank) in reads.items():
             self._file.write(json.dumps([name, size, mtime, digest.hex(), blank]) + "\n")
-            self._count += 1
-            if self._count % FLUSH_EVERY == 0:
-                self._file.flush()
+        self._file.flush()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._file.close()

@@ -89,7 +89,7 @@ def run(
             )
         entries = [entries[i] for i in hashed.good]
         items = _items(entries, hashed.sha256)
-        flags = {flag: np.isin(np.array(items.id, object), list(names)) for flag, names in listing.flags.items()}
+        flags = {flag: np.array([path in named for path in items.id]) for flag, named in listing.flags.items()}
         flags |= {"blank": hashed.blank, "duplicate": _duplicates(items)}
         rows = _kept(flags, drop)
         dataset = Dataset(name, listing.root, items.take(rows), hashed.size[rows], hashed.mtime[rows])

@@ -27,18 +27,23 @@ def compare(reports: list[Report], seed: int = 0) -> list[Comparison]:
     """Every metric that all reports have, protocol by protocol.
 
     Raises:
-        ZseError: two reports asked different queries.
+        ZseError: two reports asked different queries, or looked through galleries of different sizes.
     """
     made = []
     for parts in zip(*(report.protocols for report in reports), strict=True):
         order = [np.argsort(np.array(part.queries, object)) for part in parts]
         names = [[part.queries[i] for i in rows] for part, rows in zip(parts, order, strict=True)]
-        for report, theirs in zip(reports, names, strict=True):
+        for report, part, theirs in zip(reports, parts, names, strict=True):
+            pair = f"{reports[0].ranking} and {report.ranking}"
             if theirs != names[0]:
                 count = len(set(theirs) ^ set(names[0]))
                 raise ZseError(
-                    f"{reports[0].ranking} and {report.ranking}: {count} queries are in one alone",
-                    "compare rankings of the same data set and split",
+                    f"{pair}: {count} queries are in one alone", "compare rankings of the same data set and split"
+                )
+            if part.photos != parts[0].photos:
+                raise ZseError(
+                    f"{pair}: their galleries differ ({parts[0].photos:.1f} and {part.photos:.1f} photos a query)",
+                    "compare rankings with the same photos and the same --ignore-same",
                 )
         for metric in parts[0].per_query:
             if all(metric in part.per_query for part in parts):

@@ -21,6 +21,8 @@ from zsecli.retrieval.order import tied
 from zsecli.store.items import SEEN
 from zsecli.store.ranking import Ranking, open_ranking
 
+ABOUT = ("data", "benchmark", "model", "by", "shortlist", "ignore_same", "center")  # of a ranking's provenance
+
 
 @dataclass
 class ProtocolReport:
@@ -28,6 +30,7 @@ class ProtocolReport:
 
     per_query: metric -> (Q',) float64, for the queries in `queries`. classes: their class names.
     without: queries left out because no relevant photo is in their gallery. photos: gallery size, mean over queries.
+    left_out: metrics that the ranking is too short for. perfect: whether every photo is relevant to every query.
     """
 
     protocol: Protocol
@@ -38,6 +41,7 @@ class ProtocolReport:
     without: int
     photos: float
     left_out: list[str]
+    perfect: bool
 
     def means(self) -> dict[str, float]:
         """Mean over queries, under the mean's name."""
@@ -89,6 +93,7 @@ class Report:
                     "queries_without_relevant_photo": p.without,
                     "photos_per_query": p.photos,
                     "metrics_left_out": p.left_out,
+                    "every_photo_is_relevant": p.perfect,
                     "mean": {
                         name: {"value": value, "interval": list(interval)}
                         for (name, value), interval in zip(p.means().items(), p.intervals.values(), strict=True)
@@ -124,7 +129,7 @@ def run(
             if trained is not None or not protocol.novel
         ]
         ties, entries = _ties(opened)
-        about = {k: opened.header.provenance.get(k) for k in ("model", "by", "shortlist", "ignore_same", "center")}
+        about = {k: opened.header.provenance.get(k) for k in ABOUT}
     settings: dict[str, Any] = {"interval": "95 %", "resamples": resamples, "seed": seed}
     if trained is not None:
         settings["seen_in_training"] = known
@@ -150,13 +155,14 @@ def _protocol(
     functions = {name: metric(name) for name in protocol.metrics}
     values: dict[str, list[float]] = {name: [] for name in functions}
     short: set[str] = set()
-    rows, photos, without = [], [], 0
+    rows, photos, without, perfect = [], [], 0, True
     for query in ask(ranking, protocol, trained):
         if not len(query.relevant):
             without += 1
             continue
         rows.append(query.row)
         photos.append(query.n_gallery)
+        perfect &= len(query.relevant) == query.n_gallery
         found = query.ranks
         for name, function in functions.items():
             values[name].append(function(found, len(query.relevant)))
@@ -184,6 +190,7 @@ def _protocol(
         without,
         float(np.mean(photos)),
         [n for n in protocol.metrics if n in short],
+        perfect,
     )
 
 

@@ -6,6 +6,8 @@ import csv
 from dataclasses import dataclass
 from importlib.resources import files
 
+from zsecli.data.splits import PUBLISHED
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -17,11 +19,22 @@ class Figure:
     stated: bool
 
 
-def published(benchmark: str, partition: str) -> list[Figure]:
-    """The figures on the unseen classes of a benchmark's split, `25` of `sketchy` say; none where none is known."""
+@dataclass(frozen=True)
+class Published:
+    """Figures on the unseen classes of a benchmark's split, `sketchy-25` say, of (sketches, photos)."""
+
+    name: str
+    counts: tuple[int, int]
+    figures: list[Figure]
+
+
+def published(name: str) -> Published | None:
+    """What is known of `zs-inter` on a benchmark's split, or None."""
+    data, _, partition = name.partition("-")
     with (files("zsecli.evaluate") / "published.csv").open(encoding="utf-8") as file:
-        return [
+        figures = [
             Figure(row["method"], row["metric"], float(row["value"]), row["stated"] == "yes")
             for row in csv.DictReader(file)
-            if (row["data"], row["partition"]) == (benchmark, partition)
+            if (row["data"], row["partition"]) == (data, partition)
         ]
+    return Published(name, PUBLISHED[data, partition], figures) if figures else None

@@ -1,41 +1,68 @@
-"""A report as a table for people, as Markdown, or as a JSON file."""
+"""What an evaluation found, as tables for people, as Markdown, CSV or JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from zsecli.errors import UsageError
 from zsecli.evaluate.compare import Comparison
 from zsecli.evaluate.evaluate import ProtocolReport, Report
-from zsecli.evaluate.published import Figure
+from zsecli.evaluate.published import Published
 from zsecli.files import replacing
 
+SUFFIXES = (".json", ".csv", ".md")
+PAIRED = "differences from the first by paired bootstrap over queries, p not corrected for their number"
 Table = tuple[str, list[str], list[list[str]]]  # caption, columns, rows
 
 
-def _tables(report: Report, per_class: bool) -> Iterator[Table]:
-    for part in report.protocols:
-        rows = [
-            [name, f"{value:.4f}", f"{low:.4f} to {high:.4f}"]
-            for (name, value), (low, high) in zip(part.means().items(), part.intervals.values(), strict=True)
-        ]
-        yield _caption(part), ["metric", "mean", "95 % interval"], rows
+@dataclass(frozen=True)
+class Evaluation:
+    """The reports of all models, the first compared with each further one, and what papers report."""
+
+    reports: list[Report]
+    comparisons: list[Comparison] = field(default_factory=list)
+    published: Published | None = None
+
+    def titles(self) -> list[str]:
+        """A name for each report: its model and how it ranked; its file where that does not tell them apart."""
+        names = [f"{r.about['model']} {r.about['by']}{' centred' if r.about['center'] else ''}" for r in self.reports]
+        return [r.ranking.name if names.count(n) > 1 else n for n, r in zip(names, self.reports, strict=True)]
+
+
+def settings(evaluation: Evaluation) -> list[str]:
+    """A line for each report: how the ranking was made, and how much of it is undecided."""
+    lines = []
+    for report in evaluation.reports:
+        about = ", ".join(
+            f"{k} {v}"
+            for k, v in report.about.items()
+            if v not in (None, False, "") and (k != "shortlist" or report.about.get("by") == "cascade")
+        )
+        lines.append(f"{about}; {report.tied} of {report.entries} compared entries tie with a neighbour")
+    return lines
+
+
+def tables(evaluation: Evaluation, per_class: bool) -> Iterator[Table]:
+    """A table a protocol, its classes where asked for, and the published figures."""
+    first, titles = evaluation.reports[0], evaluation.titles()
+    for number, part in enumerate(first.protocols):
+        if len(titles) == 1:
+            rows = [
+                [name, f"{value:.4f}", f"{low:.4f} to {high:.4f}"]
+                for (name, value), (low, high) in zip(part.means().items(), part.intervals.values(), strict=True)
+            ]
+            yield _caption(part), ["metric", "mean", "95 % interval"], rows
+        else:
+            yield _compared(part, titles, evaluation.comparisons)
         if per_class:
-            classes = part.per_class()
-            names = list(part.means())
-            yield (
-                f"{part.protocol.name} by class",
-                ["class", "queries", *names],
-                [
-                    [c, f"{values['queries']:.0f}", *(f"{values[n]:.4f}" for n in names)]
-                    for c, values in classes.items()
-                ],
-            )
+            yield _by_class([report.protocols[number] for report in evaluation.reports], titles)
+    if evaluation.published:
+        yield _published(evaluation.published, first.protocols[0])
 
 
 def _caption(part: ProtocolReport) -> str:
@@ -46,90 +73,124 @@ def _caption(part: ProtocolReport) -> str:
         text += f"; {part.without} queries without a relevant photo left out"
     if part.left_out:
         text += f"; the ranking is too short for {', '.join(part.left_out)}"
+    if part.perfect:
+        text += "; every photo is relevant, so any ranking is perfect"
     return text
 
 
-def _settings(report: Report) -> str:
-    about = ", ".join(
-        f"{k} {v}"
-        for k, v in report.about.items()
-        if v not in (None, False) and (k != "shortlist" or report.about.get("by") == "cascade")
-    )
-    return f"{about}; {report.tied} of {report.entries} compared entries tie with a neighbour"
-
-
-def markdown(report: Report, per_class: bool) -> str:
-    """The report as Markdown tables."""
-    lines = [_settings(report)]
-    for caption, columns, rows in _tables(report, per_class):
-        lines += ["", caption, "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-        lines += [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join(lines)
-
-
-def comparison_tables(titles: list[str], comparisons: list[Comparison]) -> Iterator[Table]:
-    """A table a protocol: every metric of all models, and each further one against the first."""
+def _compared(part: ProtocolReport, titles: list[str], comparisons: list[Comparison]) -> Table:
     columns = ["metric", titles[0], *(c for title in titles[1:] for c in (title, "difference", "95 % interval", "p"))]
-    for protocol in dict.fromkeys(c.protocol for c in comparisons):
-        rows = []
-        for c in (c for c in comparisons if c.protocol == protocol):
-            row = [c.metric, f"{c.means[0]:.4f}"]
-            for value, test in zip(c.means[1:], c.against_first, strict=True):
-                p = "< .001" if test.p < 0.001 else f"{test.p:.3f}"
-                row += [f"{value:.4f}", f"{test.difference:+.4f}", f"{test.low:+.4f} to {test.high:+.4f}", p]
-            rows.append(row)
-        caption = "paired bootstrap over queries against the first; p is not corrected for the number of comparisons"
-        yield f"{protocol}: {caption}", columns, rows
+    rows = []
+    for c in (c for c in comparisons if c.protocol == part.protocol.name):
+        row = [c.metric, f"{c.means[0]:.4f}"]
+        for value, test in zip(c.means[1:], c.against_first, strict=True):
+            p = "< .001" if test.p < 0.001 else f"{test.p:.3f}"
+            row += [f"{value:.4f}", f"{test.difference:+.4f}", f"{test.low:+.4f} to {test.high:+.4f}", p]
+        rows.append(row)
+    return f"{_caption(part)}; {PAIRED}", columns, rows
 
 
-def published_table(figures: list[Figure]) -> Table:
-    """What papers report; a metric whose formula is not stated is said to be so."""
-    rows = [[f.method, f.metric if f.stated else f"{f.metric} (formula not stated)", f"{f.value:.3f}"] for f in figures]
-    return "published on this split", ["method", "metric", "value"], rows
+def _by_class(parts: list[ProtocolReport], titles: list[str]) -> Table:
+    """Every metric of one model; of several the first metric that all have."""
+    classes = [part.per_class() for part in parts]
+    names = list(parts[0].means())
+    if len(parts) > 1:
+        names = [name for name in names if all(name in part.means() for part in parts)][:1]
+    rows = [
+        [c, f"{own['queries']:.0f}", *(f"{each[c][name]:.4f}" for name in names for each in classes)]
+        for c, own in classes[0].items()
+    ]
+    caption, columns = f"{parts[0].protocol.name} by class", names
+    if len(parts) > 1:
+        caption, columns = f"{caption}: {names[0]}", titles
+    return caption, ["class", "queries", *columns], rows
 
 
-def csv_text(reports: list[Report]) -> str:
-    """Tidy CSV: a row for each report, protocol and metric."""
+def _published(published: Published, part: ProtocolReport) -> Table:
+    """Beside each figure the same metric here; a paper's word that names no formula has no equal."""
+    means = part.means()
+    rows = [
+        [
+            f.method,
+            f.metric if f.stated else f"{f.metric} (formula not stated)",
+            f"{f.value:.3f}",
+            f"{means[f.metric]:.3f}" if f.metric in means else "",
+        ]
+        for f in published.figures
+    ]
+    sketches, photos = published.counts
+    text = f"published on {published.name}: {sketches} queries, {photos} photos"
+    if (len(part.queries) + part.without, part.photos) != published.counts:
+        text += f"; NOT those of this evaluation, {len(part.queries)} and {part.photos:.1f}"
+    return text, ["method", "metric", "published", "here"], rows
+
+
+def markdown(evaluation: Evaluation, per_class: bool) -> str:
+    """The tables as Markdown."""
+    lines = settings(evaluation)
+    for caption, columns, rows in tables(evaluation, per_class):
+        lines += ["", caption, "", _row(columns), f"|{'---|' * len(columns)}", *map(_row, rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def csv_text(evaluation: Evaluation) -> str:
+    """Tidy CSV: a row for each report, protocol and metric, and for each published figure."""
+    columns = "split protocol model by center metric queries photos mean low high difference difference_low "
+    columns += "difference_high p"
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        ["split", "protocol", "model", "by", "center", "metric", "queries", "photos", "mean", "low", "high"]
-    )
-    for report in reports:
-        about = [report.about.get(k) for k in ("model", "by", "center")]
+    writer = csv.DictWriter(out, columns.split(), lineterminator="\n")
+    writer.writeheader()
+    tests = {(c.protocol, c.metric): c.against_first for c in evaluation.comparisons}
+    for number, report in enumerate(evaluation.reports):
+        about = {k: report.about.get(k) for k in ("model", "by", "center")} | {"split": report.split}
         for part in report.protocols:
-            size = [len(part.queries), f"{part.photos:.1f}"]
-            for (name, value), interval in zip(part.means().items(), part.intervals.values(), strict=True):
-                writer.writerow([report.split, part.protocol.name, *about, name, *size, value, *interval])
+            about |= {"protocol": part.protocol.name, "queries": len(part.queries), "photos": f"{part.photos:.1f}"}
+            for (name, value), (low, high) in zip(part.means().items(), part.intervals.values(), strict=True):
+                row = about | {"metric": name, "mean": value, "low": low, "high": high}
+                if number and (test := tests.get((part.protocol.name, name))):
+                    difference, below, above, p = test[number - 1]
+                    row |= {"difference": difference, "difference_low": below, "difference_high": above, "p": p}
+                writer.writerow(row)
+    if evaluation.published:
+        queries, photos = evaluation.published.counts
+        for f in evaluation.published.figures:
+            about = {"split": evaluation.reports[0].split, "protocol": "published", "queries": queries}
+            writer.writerow(about | {"photos": photos, "model": f.method, "metric": f.metric, "mean": f.value})
     return out.getvalue()
 
 
-def print_tables(tables: Iterable[Table]) -> None:
-    """Tables on stdout, as Markdown where it is no terminal."""
-    if sys.stdout.isatty():
-        _show(tables)
-        return
-    for caption, columns, rows in tables:
-        print(f"\n{caption}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-        for row in rows:
-            print(f"| {' | '.join(row)} |")
+def json_text(evaluation: Evaluation, queries: bool) -> str:
+    """One JSON object: the first report, and `against`, `comparisons` and `published` where there are any.
+
+    Args:
+        queries: with every query's metrics, over several lines; without, it is one line.
+    """
+    first, *others = evaluation.reports
+    said = first.to_dict(queries)
+    if others:
+        said["against"] = [other.to_dict(queries) for other in others]
+        said["comparisons"] = [
+            asdict(c) | {"against_first": [test._asdict() for test in c.against_first]} for c in evaluation.comparisons
+        ]
+    if evaluation.published:
+        said["published"] = asdict(evaluation.published)
+    return json.dumps(said, ensure_ascii=False, indent=1 if queries else None) + "\n"
 
 
-def show(report: Report, per_class: bool) -> None:
-    """The report as tables on stdout."""
-    from rich.console import Console
-
-    Console().print(_settings(report), style="dim", markup=False)
-    _show(_tables(report, per_class))
-
-
-def _show(tables: Iterable[Table]) -> None:
+def show(evaluation: Evaluation, per_class: bool) -> None:
+    """The tables on a terminal."""
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
     console = Console()
-    for caption, columns, rows in tables:
+    for line in settings(evaluation):
+        console.print(line, style="dim", markup=False)
+    for caption, columns, rows in tables(evaluation, per_class):
         table = RichTable(title=Text(caption), title_justify="left", title_style="bold", box=None)
         for i, column in enumerate(columns):
             table.add_column(column, justify="right" if i else "left")
@@ -138,13 +199,27 @@ def _show(tables: Iterable[Table]) -> None:
         console.print(table)
 
 
-def write_json(report: Report, output: Path, overwrite: bool) -> None:
-    """The whole report, every query in it."""
-    data = (json.dumps(report.to_dict(queries=True), indent=1, ensure_ascii=False) + "\n").encode()
-    if output.exists() and output.read_bytes() == data:
+def check_suffix(output: Path) -> None:
+    """UsageError where the name says no format."""
+    if output.suffix not in SUFFIXES:
+        raise UsageError(f"-o {output}: its name says no format", f"end it with {', '.join(SUFFIXES)}")
+
+
+def write(evaluation: Evaluation, output: Path, per_class: bool, overwrite: bool) -> None:
+    """The evaluation in the format that the name of `output` says; in JSON every query is in it.
+
+    Raises:
+        UsageError: the name says no format, or the file holds something else and `overwrite` is not set.
+    """
+    check_suffix(output)
+    if output.suffix == ".json":
+        text = json_text(evaluation, queries=True)
+    else:
+        text = csv_text(evaluation) if output.suffix == ".csv" else markdown(evaluation, per_class)
+    if output.exists() and output.read_bytes() == text.encode():
         return
     if output.exists() and not overwrite:
         raise UsageError(f"{output}: already holds something else", "pass --overwrite, or another name with -o")
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as (partial,):
-        partial.write_bytes(data)
+        partial.write_bytes(text.encode())

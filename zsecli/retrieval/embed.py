@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -57,8 +58,7 @@ def run(
     spec: ModelSpec,
     output: Path,
     *,
-    source: str = "",
-    split: str = "",
+    origin: Mapping[str, str] | None = None,
     device: str = "auto",
     batch_size: int = 32,
     workers: int = 0,
@@ -70,8 +70,7 @@ def run(
     Nothing is computed where `output` holds just that already; a run that was killed goes on.
 
     Args:
-        source: what the pictures came from, for the provenance (a dataset store's run key, say).
-        split: the split that they were selected for.
+        origin: what the pictures came from, for the provenance (the data set's name and run key, say).
         batch_size: pictures at once. workers: processes that decode; 0 decodes in this one.
         overwrite: replace another content of `output`.
         progress: told the number of pictures, and of those just done.
@@ -91,8 +90,7 @@ def run(
     provenance = {
         "argv": sys.argv[1:],
         "versions": versions(),
-        "source": source,
-        "split": split,
+        **(origin or {}),
         "root": str(root.resolve()),
         "model": spec.text,
         "weights": spec.weights_hash(),
@@ -145,7 +143,17 @@ def _batches(
 
     reader = _Reader(items, root, preprocess)  # a Dataset in all but name: an up-to-date run needs no torch
     rows: Dataset[Any] = Subset(reader, range(start, len(items)))  # type: ignore[arg-type]
-    yield from DataLoader(rows, batch_size=size, num_workers=workers, collate_fn=list)
+    loader = DataLoader(rows, batch_size=size, num_workers=workers, collate_fn=list)
+    if not workers:
+        yield from loader
+        return
+    # a terminal's Ctrl-C reaches the workers too: they inherit the mask, so that this process alone ends them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        batches = iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    yield from batches
 
 
 def changed(file: Path) -> ZseError:

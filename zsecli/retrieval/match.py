@@ -66,7 +66,7 @@ def run(
             "sketches": str(sketches),
             "photos": str(photos),
             "model": gallery.header.provenance.get("model"),
-            "split": gallery.header.provenance.get("split"),
+            **{name: gallery.header.provenance.get(name) for name in ("data", "benchmark", "split")},
             "inputs": [queries.header.run_key, gallery.header.run_key],
             **vars(options),
         }

@@ -28,5 +28,10 @@ def reader(name: str, sketches: tuple[str, ...], photos: tuple[str, ...], shape:
     return read
 
 
-tuberlin = reader("tuberlin", ("png_ready", "png"), ("ImageResized_ready", "ImageResized"), TUBERLIN_SHAPE)
-quickdraw = reader("quickdraw", ("sketches",), ("images",), QUICKDRAW_SHAPE)
+tuberlin = reader(
+    "tuberlin",
+    ("png_ready", "sketches", "png"),
+    ("ImageResized_ready", "images", "photos", "ImageResized"),
+    TUBERLIN_SHAPE,
+)
+quickdraw = reader("quickdraw", ("sketch", "sketches"), ("photos", "images"), QUICKDRAW_SHAPE)

@@ -67,9 +67,12 @@ def _repacked(listing: Listing, root: Path, shape: str) -> Iterator[Found]:
 def _listed(listing: Listing, root: Path, name: str, shape: str) -> Iterator[Found]:
     """Two folders of pictures, and four lists that say which of them train."""
     for modality in ("photo", "sketch"):
-        folder = needed(subfolder([root], f"{name}_{modality}", modality), root, f"a folder {name}_{modality}/", shape)
+        names = (f"{name}_{modality}_png", f"{name}_{modality}", modality)
+        folder = needed(subfolder([root], *names), root, f"a folder {name}_{modality}/", shape)
         listing.layout[f"{modality} folder"] = folder.name
         files = list(_pictures(listing, folder))
+        if not files:
+            raise ZseError(f"{folder}: holds no picture", "SVG drawings must be rendered as PNG first")
         parts = _parts(listing, root, modality, {file.stem for file in files}, shape)
         if unlisted := [file.name for file in files if file.stem not in parts]:
             listing.warnings.append(
@@ -97,8 +100,9 @@ def _parts(listing: Listing, root: Path, modality: str, there: set[str], shape: 
 
 
 def _stem(line: str) -> str:
+    """The name that a line means: lists call the sketches by the SVG files that the PNG files were made from."""
     path = Path(line.strip().replace("\\", "/"))
-    return path.stem if path.suffix.lower() in SUFFIXES else path.name
+    return path.stem if path.suffix.lower() in (*SUFFIXES, ".svg") else path.name
 
 
 shoe, chair = reader("ShoeV2", "shoe"), reader("ChairV2", "chair")

@@ -90,6 +90,8 @@ def _info(listing: Listing, root: Path) -> None:
     """The marks of the info folder: sketches called invalid, photos of the authors' own test set."""
     files = {f.name: f for depth in ("info*", "*/info*", "info*/info*") for f in sorted(root.glob(f"{depth}/*.txt"))}
     named = [(kind, f"invalid-{kind}.txt", "sketch") for kind in INVALID] + [("testset", "testset.txt", "photo")]
+    if not any(name in files for _, name, _ in named):
+        return
     stems: dict[tuple[str, str], list[str]] = {}
     for entry in listing.entries:
         stems.setdefault((entry.modality, Path(entry.path).stem), []).append(entry.path)
