@@ -63,6 +63,7 @@ FEATURES, RANKING = "zse/features/pictures.unseen.pixels.h5", "zse/rankings/pict
         ("match notes.txt", 3, ["notes.txt: not an HDF5 file"]),
         ("match sketch.png zse", 3, ["sketch.png: holds pictures", "zse embed sketch.png makes one"]),
         (f"match {FEATURES} --data pictures", 2, ["--data"]),
+        ("evaluate --seed -1", 2, ["--seed", "greater than or equal to 0"]),
         ("evaluate --split zs-intr", 2, ["zs-intr", "did you mean 'zs-intra'?"]),
         (f"evaluate {FEATURES}", 3, ["features", "zse inspect"]),
         (f"evaluate {RANKING} --center", 2, ["--center", "ranking that is given"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,30 @@ def test_galleries_of_other_sizes_are_refused(zse: Zse) -> None:
     ranking = zse("match", "--ignore-same", "family").ok()
     zse("evaluate", "--against", ranking).ok()  # a tree has no families: nothing is left out
     ranking = zse("match", "--ignore-same", "instance").ok()
-    zse("evaluate", "--against", ranking).refused(1, "their galleries differ (24.0 and 20.0 photos a query")
+    zse("evaluate", "--against", ranking).refused(1, "their photos or classes differ (24.0 and 20.0 photos a query")
+
+
+def test_other_classes_of_the_same_pictures_are_refused(tmp_path: Path, zse: Zse, pictures: Path) -> None:
+    lines = ["path,modality,class,other"]
+    for file in sorted(pictures.rglob("*.*")):
+        modality, label = file.relative_to(pictures).parts[:2]
+        shutil.copy(file, tmp_path / f"{modality}-{file.name}")
+        lines.append(f"{modality}-{file.name},{modality},{label},{'lock' if label == 'drink' else label}")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    zse("prepare", "folder", "list.csv", "--name", "one").ok()
+    zse("prepare", "folder", "list.csv", "--column", "class=other", "--name", "two").ok()
+    ranking = zse("match", "--data", "two").ok()
+    zse("evaluate", "--data", "one", "--against", ranking).refused(1, "their photos or classes differ")
+
+
+@pytest.mark.usefixtures("ready")
+def test_what_a_cut_ranking_lacks_is_named(zse: Zse) -> None:
+    cut = zse("match", "--depth", "4").ok()
+    assert "a ranking is too short for AP (raw), AP (voc)" in zse("evaluate", "--against", cut).ok()
+    ranking = zse("match").ok()
+    zse("evaluate", "--against", ranking).refused(2, "is a ranking that is there already")
+    zse("evaluate", ranking, "--against", "gone.h5").refused(3, "gone.h5: no such store")
+    zse("evaluate", "gone.h5", "--dry-run").refused(3, "gone.h5: no such store")
 
 
 def test_a_gallery_that_cannot_be_missed(zse: Zse, tmp_path: Path) -> None:
@@ -132,6 +156,7 @@ def test_published_figures_have_names_of_ours() -> None:
 def test_published_figures_beside(tmp_path: Path, zse: Zse) -> None:
     trees.tuberlin(tmp_path / "t")
     zse("prepare", "tuberlin", "t")
+    zse("embed")  # the features that evaluate finds do not depend on who had them made
     said = zse("evaluate", "--compare").out
     here = json.loads(zse("evaluate", "--json").out)["protocols"]["zs-inter"]["mean"]["mAP (voc)"]["value"]
     assert f"| ZSE-SBIR (RN) | mAP (voc) | 0.542 | {here:.3f} |" in said
@@ -140,7 +165,9 @@ def test_published_figures_beside(tmp_path: Path, zse: Zse) -> None:
     rows = list(csv.DictReader(io.StringIO(zse("evaluate", "--compare", "--csv").out)))
     assert ("ZSE-SBIR (RN)", "mAP (voc)", "0.542") in [(r["model"], r["metric"], r["mean"]) for r in rows]
     assert json.loads(zse("evaluate", "--compare", "--json").out)["published"]["name"] == "tuberlin-30"
-    assert "no published figures" in zse("evaluate", "--compare", "--split", "zs-cross", "--train-data", "tuberlin").err
+    assert "no published figures" in zse("evaluate", "--compare", "--split", "generalized").err
+    refused = zse("evaluate", "--split", "zs-intra").err
+    assert "have no instance" in refused and "--split zs-inter" in refused
 
 
 def test_a_ranking_knows_its_benchmark(tmp_path: Path, zse: Zse, pictures: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Zse
+import trees
+from conftest import Done, Zse, call
 from PIL import Image
 
 from zsecli.data import splits
@@ -104,10 +106,10 @@ def test_few_classes_hold_out_none() -> None:
 )
 def test_the_name_of_a_split(text: str, family: str, partition: str, selection: str) -> None:
     split = Split.parse(text)
-    assert (split.family, split.partition, split.selection, split.name) == (family, partition, selection, text)
+    assert (split.family, split.partition, split.pictures, split.name) == (family, partition, selection, text)
 
 
-@pytest.mark.parametrize("text", ["zs-iner", "", "21"])
+@pytest.mark.parametrize("text", ["zs-iner", "", "21", "zs-inter-"])
 def test_a_name_that_is_none(text: str) -> None:
     with pytest.raises(UsageError, match="there is no split") as error:
         Split.parse(text)
@@ -236,6 +238,105 @@ def test_a_stopped_run_reads_no_picture_twice(tmp_path: Path, monkeypatch: pytes
     assert opened == []
 
 
+SPLITS = ("zs-inter", "zs-inter-25", "zs-inter-21", "zs-intra", "zs-intra-21", "generalized", "generalized-21",
+          "zs-cross-all")  # fmt: skip
+ANSWERS = {  # pictures by part or split: the splits that a ranking of them answers
+    "--part unseen": {"zs-inter", "zs-inter-25", "zs-intra"},
+    "--part all": {"zs-inter", "zs-inter-25", "zs-intra", "generalized", "zs-cross-all"},
+    "--split zs-inter-25": {"zs-inter", "zs-inter-25", "zs-intra"},
+    "--split zs-inter-21": {"zs-inter-21", "zs-intra-21"},
+    "--split generalized": {"zs-inter", "zs-inter-25", "zs-intra", "generalized"},
+    "--split generalized-21": {"zs-inter-21", "zs-intra-21", "generalized-21"},
+    "--split zs-cross-all": {"zs-inter", "zs-inter-25", "zs-intra", "generalized", "zs-cross-all"},
+}
+
+
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two benchmarks prepared, sketchy and tuberlin."""
+    folder = tmp_path_factory.mktemp("benchmarks")
+    classes = ("airplane", "hot-air_balloon", "cup", "cabin", "ape", "door", "bell")
+    trees.sketchy(folder / "datasets" / "sketchy", classes)
+    trees.tuberlin(folder / "datasets" / "tuberlin")
+    for name in ("sketchy", "tuberlin"):
+        assert call(folder, "prepare", name).code == 0
+    return folder
+
+
+def asked(done: Done) -> dict[str, Any]:
+    """How many queries, photos and which classes each protocol of a JSON report has."""
+    parts = json.loads(done.out)["protocols"]
+    return {name: (p["queries"], p["photos_per_query"], set(p["per_class"])) for name, p in parts.items()}
+
+
+@pytest.mark.parametrize("made", ANSWERS)
+def test_a_ranking_answers_what_it_was_made_for(benchmark: Path, tmp_path: Path, made: str) -> None:
+    shutil.copytree(benchmark, tmp_path / "here")
+    here = tmp_path / "here"
+    features = call(here, "embed", "--data", "sketchy", *made.split(), "-q").out.strip()
+    ranking = call(here, "match", features, "-o", "ranking.h5", "-q").out.strip()
+    for split in SPLITS:
+        cross = ("--train-data", "tuberlin") if "cross" in split else ()
+        done = call(here, "evaluate", ranking, "--split", split, *cross, "--json")
+        if split not in ANSWERS[made]:
+            done.refused(2, f"not those of {split}", f"zse match --split {split}")
+            continue
+        fresh = call(here, "evaluate", "--data", "sketchy", "--split", split, *cross, "--json")
+        assert asked(done) == asked(fresh)
+
+
+def test_a_ranking_of_two_selections(benchmark: Path, tmp_path: Path) -> None:
+    shutil.copytree(benchmark, tmp_path / "here")
+    here = tmp_path / "here"
+    for split in ("zs-inter", "generalized", "generalized-21"):
+        call(here, "embed", "--data", "sketchy", "--split", split, "-o", f"{split}.h5")
+    call(here, "match", "zs-inter.h5", "generalized.h5", "-o", "good.h5")
+    call(here, "match", "zs-inter.h5", "generalized-21.h5", "-o", "bad.h5")
+    assert call(here, "evaluate", "good.h5", "--split", "generalized").code == 0
+    for split in ("zs-inter", "generalized", "generalized-21"):
+        call(here, "evaluate", "bad.h5", "--split", split).refused(2, "bad.h5: its ", f"not those of {split}")
+
+
+def test_pictures_of_no_split_are_not_asked(benchmark: Path, tmp_path: Path) -> None:
+    shutil.copytree(benchmark, tmp_path / "here")
+    here = tmp_path / "here"
+    for number in range(3):
+        trees.picture(here / "datasets/tuberlin/png/zzz" / f"{number}.png")
+        trees.picture(here / "datasets/tuberlin/ImageResized/zzz" / f"n_{number}.JPEG")
+    call(here, "prepare", "tuberlin")
+    ranking = call(here, "match", "--data", "tuberlin", "--split", "zs-cross-all", "-q").out.strip()
+    (part,) = json.loads(call(here, "evaluate", ranking, "--json").out)["protocols"].values()
+    assert set(part["per_class"]) == {"t-shirt", "trombone"}
+    assert (part["queries"], part["photos_per_query"]) == (6, 4)
+
+
+def test_what_training_saw_is_named(benchmark: Path, tmp_path: Path, pictures: Path) -> None:
+    shutil.copytree(benchmark, tmp_path / "here")
+    here = tmp_path / "here"
+    cross = ("evaluate", "--split", "zs-cross", "--data", "own")
+    tree = tmp_path / "own"
+    for name in ("airplane", "chair"):
+        for modality in ("sketch", "photo"):
+            trees.picture(tree / modality / name / "1.png")
+    call(here, "prepare", "folder", tree).ok()
+    # airplane is unseen of 25, the default, and seen of 21
+    for train, left in (("sketchy", 2), ("sketchy:21", 1), ("sketchy:25", 2)):
+        report = json.loads(call(here, *cross, "--train-data", train, "--json").ok())
+        assert report["protocols"]["zs-cross/novel"]["queries"] == left
+    call(here, "prepare", "folder", pictures).ok()
+    call(here, *cross, "--train-data", "pictures").refused(1, "pictures: has no seen class", "--unseen FILE")
+    call(here, *cross, "--train-data", "sketchy:23").refused(2, "has no split '23'", "25, 21")
+    call(here, *cross, "--train-data", "nope", "--dry-run").refused(1, "no data set 'nope'")
+    call(here, *cross, "--train-data", "own").refused(2, "--train-data own: is the data set that is asked")
+    call(here, *cross[:3], "--train-data", "sketchy").refused(2, "needs --data")
+    shutil.rmtree(tree / "sketch" / "chair")
+    shutil.rmtree(tree / "photo" / "chair")
+    call(here, "prepare", "folder", tree, "-q")
+    done = call(here, *cross, "--train-data", "sketchy:21", "--json").ok()
+    assert list(json.loads(done)["protocols"]) == ["zs-cross"]
+    assert json.loads(done)["notes"] == ["zs-cross/novel: every class was seen in training"]
+
+
 def test_synonyms() -> None:
     assert all(len(group) > 1 for group in groups())
     assert sum(len(g) for g in groups()) == len(set().union(*groups()))
@@ -283,7 +384,7 @@ def test_generalized_looks_through_seen_photos_too(half: Path, zse: Zse) -> None
     assert (inter["queries"], inter["photos_per_query"]) == (6, 8)
     ranking = zse("match").ok()
     refused = zse("evaluate", ranking, "--split", "generalized")
-    refused.refused(2, "no photo of a seen class", "zse match --split generalized")
+    refused.refused(2, "its photos are the unseen ones", "zse match --split generalized")
     # the ranking of the larger gallery answers the smaller question alike
     wide = json.loads(zse("evaluate", zse("match", "--split", "generalized").ok(), "--json").ok())
     assert wide["protocols"]["zs-inter"]["mean"] == inter["mean"]

@@ -120,10 +120,22 @@ def dataset_of(workspace: Workspace, name: str | None, dry_run: bool = False) ->
     return workspace.find_dataset(name)
 
 
-def trained_classes(workspace: Workspace, name: str) -> set[str]:
-    """The classes that training on a prepared data set sees."""
-    items = read_dataset(dataset_of(workspace, name)).items
-    return {items.label.names[c] for c in np.unique(items.label.codes[items.part == SEEN]) if c >= 0}
+def trained_classes(workspace: Workspace, text: str, dry_run: bool = False) -> set[str]:
+    """The classes that training on a prepared data set, `NAME` or `NAME:PARTITION`, sees.
+
+    Raises:
+        ZseError: it has none.
+    """
+    name, _, partition = text.partition(":")
+    dataset = read_dataset(dataset_of(workspace, name, dry_run))
+    labels = dataset.items.label
+    seen = {labels.names[c] for c in np.unique(labels.codes[dataset.parts(partition) == SEEN]) if c >= 0}
+    if not seen:
+        raise ZseError(
+            f"--train-data {text}: has no seen class, so nothing can have been trained on it",
+            "zse prepare folder --unseen FILE, or a manifest with the column split, says what training sees",
+        )
+    return seen
 
 
 def embed_pictures(
@@ -158,13 +170,19 @@ def embed_dataset(
     """Features of a prepared data set's unseen part, seen part, all of it, or what a split needs."""
     dataset = read_dataset(store)
     assert dataset.header is not None
-    items, origin = dataset.items, {"data": dataset.name, "source": dataset.header.run_key}
+    items, partition, selection = dataset.items, "", part
     if isinstance(part, Split):
-        standard = f"{dataset.benchmark}-{part.partition or dataset.partition}" if dataset.benchmark else ""
-        origin |= {"split": part.name, "benchmark": standard}
-        items, part = select(dataset, part), part.selection
+        split = part.under(dataset.partition)
+        items, partition, selection, part = select(dataset, split), split.partition, split.selection, split.pictures
     elif part != "all":
         items = items.take(np.flatnonzero(items.part == PARTS.index(part)))
+    origin = {
+        "data": dataset.name,
+        "source": dataset.header.run_key,
+        "benchmark": f"{dataset.benchmark}-{partition or dataset.partition}" if dataset.benchmark else "",
+        "partition": partition,
+        "selection": str(selection),
+    }
     if not len(items):
         raise ZseError(f"{store}: has no {part} pictures", "--part all takes every picture")
     if different := changed_files(dataset.root, dataset.known()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from zsecli.cli.results import end
 from zsecli.errors import UsageError
 from zsecli.model.spec import ModelSpec
 from zsecli.workspace import Workspace
+
+if TYPE_CHECKING:
+    from zsecli.data.splits import Split
 
 
 def evaluate(
@@ -31,9 +34,9 @@ def evaluate(
         str | None,
         typer.Option(
             "--train-data",
-            metavar="NAME",
-            help="Of zs-cross: the prepared data set that the model was trained on; the classes that it saw there are "
-            "left out in a report of their own.",
+            metavar="NAME[:PARTITION]",
+            help="Of zs-cross: the prepared data set that the model was trained on, and which of its splits where that "
+            "is not its own, as sketchy:21; the classes that it saw there are left out in a report of their own.",
         ),
     ] = None,
     data: opt.Data = None,
@@ -96,21 +99,22 @@ def evaluate(
     The options from --data to --center choose the default ranking; a given one was made with its own.
     """
     from zsecli import pipeline
-    from zsecli.data.splits import Split
     from zsecli.evaluate import evaluate as stage
     from zsecli.evaluate import trec as trec_files
     from zsecli.evaluate.compare import compare as compare_reports
     from zsecli.evaluate.published import published
     from zsecli.evaluate.report import Evaluation, check_suffix, csv_text, json_text, markdown, show, write
 
-    _check_split(split, train_data)
+    asked = _split(split, train_data, data, ranking)
     if as_json and as_csv:
         raise UsageError("--json and --csv both say how to print", "leave out one; -o writes another format to a file")
     if output:
         check_suffix(output)
     ws = Workspace(workspace)
     compute = pipeline.Compute(device, batch_size, workers, dry_run)
-    chosen: list[Path | ModelSpec] = [Path(t) if t.endswith(".h5") else ModelSpec.parse(t) for t in against or []]
+    chosen: list[Path | ModelSpec] = [
+        _known(Path(t)) if t.endswith(".h5") else ModelSpec.parse(t) for t in against or []
+    ]
     if ranking is not None:
         opt.refuse(
             context,
@@ -120,24 +124,27 @@ def evaluate(
         )
         if models := [one.text for one in chosen if isinstance(one, ModelSpec)]:
             raise UsageError(f"--against {models[0]}: the ranking is given, so this must be one too", "FILE.h5")
-        chosen.insert(0, opt.store_path(ranking))
+        chosen.insert(0, _known(opt.store_path(ranking)))
     else:
         chosen.insert(0, pipeline.model_of(ws, model))
+    trained = pipeline.trained_classes(ws, train_data, dry_run) if train_data else None
     stores, skipped = list[Path](), list[tuple[str, str]]()
     for one in chosen:
         if isinstance(one, ModelSpec):
             options = pipeline.match_options(by, one.has_relation, shortlist, ignore_same, center, 0)
             result, more = pipeline.rank_dataset(ws, data, one, options, compute, split=split)
             one, skipped = result.path, [*dict.fromkeys(skipped + more)]
-        opt.apart(output, one)
+        if one in stores:
+            raise UsageError(f"--against {one}: is a ranking that is there already", "name another model or ranking")
         stores.append(one)
     if dry_run:
-        console.plan(f"to evaluate {', '.join(map(str, stores))} under {split}")
+        console.plan(f"to evaluate {', '.join(map(str, stores))} under {asked.name}")
         return
-    trained = pipeline.trained_classes(ws, train_data) if train_data else None
     reports = [stage.run(store, split, trained=trained, seed=seed) for store in stores]
-    family, benchmark = Split.parse(split).family, reports[0].about["benchmark"]
-    figures = published(benchmark) if compare and family == "zs-inter" and benchmark else None
+    if train_data and reports[0].about["data"] == train_data.partition(":")[0]:
+        raise UsageError(f"--train-data {train_data}: is the data set that is asked", "zs-cross asks another one")
+    benchmark = reports[0].about["benchmark"]
+    figures = published(benchmark) if compare and asked.family == "zs-inter" and benchmark else None
     if compare and figures is None:
         console.warn("no published figures are known for this data set and split")
     found = Evaluation(reports, compare_reports(reports, seed) if len(reports) > 1 else [], figures)
@@ -155,13 +162,27 @@ def evaluate(
     end(skipped)
 
 
-def _check_split(split: str, train_data: str | None) -> None:
-    """UsageError where there is no such split, or --train-data does not go with it."""
+def _split(text: str, train_data: str | None, data: str | None, ranking: str | None) -> Split:
+    """The split; UsageError where there is none of that name, or the other options do not go with it."""
     from zsecli.data.splits import Split
 
-    cross = Split.parse(split).family.startswith("zs-cross")
-    if cross and train_data is None:
-        hint = f"zse evaluate --split {split} --train-data sketchy --data tuberlin"
-        raise UsageError(f"--split {split} needs --train-data, the data set that the model was trained on", hint)
-    if train_data is not None and not cross:
-        raise UsageError(f"--train-data has no say in --split {split}", "it is for zs-cross and zs-cross-all")
+    split = Split.parse(text)
+    if split.family.startswith("zs-cross"):
+        hint = f"zse evaluate --split {text} --train-data sketchy --data tuberlin"
+        if train_data is None:
+            raise UsageError(f"--split {text} needs --train-data, the data set that the model was trained on", hint)
+        if data is None and ranking is None:
+            raise UsageError(f"--split {text} needs --data, the data set that is asked", hint)
+        if data == train_data.partition(":")[0]:
+            raise UsageError(f"--train-data {train_data}: is the data set that is asked", hint)
+    elif train_data is not None:
+        raise UsageError(f"--train-data has no say in --split {text}", "it is for zs-cross and zs-cross-all")
+    return split
+
+
+def _known(ranking: Path) -> Path:
+    """A ranking that can be read: better to know before others are made."""
+    from zsecli.store.ranking import open_ranking
+
+    with open_ranking(ranking):
+        return ranking

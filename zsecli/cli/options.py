@@ -143,7 +143,7 @@ IgnoreSame = Annotated[
 Center = Annotated[
     bool, typer.Option("--center/--no-center", show_default=False, help="Take each modality's mean [Ret] away first.")
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of everything drawn at random.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of everything drawn at random.")]
 
 DEFAULT_WORKSPACE = _Workspace().root
 

@@ -7,7 +7,7 @@ A split is a family, `zs-inter` say, on a partition of the pictures into seen, u
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -26,6 +26,13 @@ FAMILIES: dict[str, Selection] = {
     "generalized": "generalized",
     "zs-cross": "unseen",
     "zs-cross-all": "all",
+}
+# what is among the pictures of a selection, or of a part
+HELD_BY: dict[str, tuple[Selection, ...]] = {
+    "unseen": ("unseen",),
+    "generalized": ("unseen", "generalized"),
+    "all": ("unseen", "generalized", "all"),
+    "seen": (),
 }
 VALIDATION, VALIDATION_ITEMS = "validation", "validation-items"
 
@@ -49,8 +56,9 @@ class Split:
     def parse(cls, text: str) -> Split:
         """From its name; UsageError, listing the families, where it has none."""
         for family in sorted(FAMILIES, key=len, reverse=True):
-            if text == family or text.startswith(family + "-"):
-                return cls(family, text[len(family) + 1 :])
+            partition = text.removeprefix(family + "-")
+            if text == family or (partition not in ("", text) and FAMILIES[family] != "all"):
+                return cls(family, partition.removeprefix(family))
         raise UsageError(
             f"there is no split {text!r}{nearest(text, FAMILIES)}",
             f"splits: {', '.join(FAMILIES)}, and those that zse inspect lists for a data set",
@@ -61,10 +69,24 @@ class Split:
         return f"{self.family}-{self.partition}".removesuffix("-")
 
     @property
-    def selection(self) -> str:
+    def selection(self) -> Selection:
+        """Which pictures of its partition it needs."""
+        return FAMILIES[self.family]
+
+    @property
+    def pictures(self) -> str:
         """Name of the pictures it needs: equal names, equal pictures."""
-        what = FAMILIES[self.family]
-        return what if what == "all" else f"{what}-{self.partition}".removesuffix("-")
+        return f"{self.selection}-{self.partition}".removesuffix("-")
+
+    def under(self, own: str) -> Split:
+        """The same on a data set whose own partition is called `own`, by the shorter name."""
+        return replace(self, partition="") if self.partition == own else self
+
+    def answered_by(self, origin: Mapping[str, str]) -> bool:
+        """Whether pictures that were chosen as `origin` says, if it says so, hold what this split needs."""
+        made = origin.get("partition", "")
+        names = {made, origin.get("benchmark", "").partition("-")[2] or made}  # a data set's own has a name or none
+        return self.partition in names and self.selection in HELD_BY[origin.get("selection", "all")]
 
 
 def select(dataset: Dataset, split: Split) -> Items:
@@ -77,7 +99,7 @@ def select(dataset: Dataset, split: Split) -> Items:
     unseen, seen = part == UNSEEN, part == SEEN
     photo = dataset.items.modality == PHOTO
     masks = {"unseen": unseen, "generalized": unseen | (seen & photo), "all": np.ones_like(unseen)}
-    mask = masks[FAMILIES[split.family]]
+    mask = masks[split.selection]
     for modality, plural in ((SKETCH, "sketches"), (PHOTO, "photos")):
         if not (mask & unseen & (dataset.items.modality == modality)).any() and split.family != "zs-cross-all":
             raise ZseError(

@@ -27,7 +27,7 @@ def compare(reports: list[Report], seed: int = 0) -> list[Comparison]:
     """Every metric that all reports have, protocol by protocol.
 
     Raises:
-        ZseError: two reports asked different queries, or looked through galleries of different sizes.
+        ZseError: two reports asked different queries, or looked through different photos.
     """
     made = []
     for parts in zip(*(report.protocols for report in reports), strict=True):
@@ -40,10 +40,11 @@ def compare(reports: list[Report], seed: int = 0) -> list[Comparison]:
                 raise ZseError(
                     f"{pair}: {count} queries are in one alone", "compare rankings of the same data set and split"
                 )
-            if part.photos != parts[0].photos:
+            if part.digest != parts[0].digest:
+                sizes = f"{parts[0].photos:.1f} and {part.photos:.1f} photos a query"
                 raise ZseError(
-                    f"{pair}: their galleries differ ({parts[0].photos:.1f} and {part.photos:.1f} photos a query)",
-                    "compare rankings with the same photos and the same --ignore-same",
+                    f"{pair}: their photos or classes differ ({sizes})",
+                    "compare rankings of the same pictures and classes, with the same --ignore-same",
                 )
         for metric in parts[0].per_query:
             if all(metric in part.per_query for part in parts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -11,17 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsecli.data.splits import FAMILIES, Split
+from zsecli.data.splits import Split
 from zsecli.data.synonyms import shared
 from zsecli.errors import UsageError, ZseError
 from zsecli.evaluate.bootstrap import confidence_interval
 from zsecli.evaluate.metrics import mean_name, metric, needs_depth
-from zsecli.evaluate.protocols import SPLITS, Protocol, ask
+from zsecli.evaluate.protocols import SPLITS, Protocol, ask, members
 from zsecli.retrieval.order import tied
 from zsecli.store.items import SEEN
 from zsecli.store.ranking import Ranking, open_ranking
 
-ABOUT = ("data", "benchmark", "model", "by", "shortlist", "ignore_same", "center")  # of a ranking's provenance
+ABOUT = ("model", "by", "shortlist", "ignore_same", "center")  # of a ranking's provenance
 
 
 @dataclass
@@ -31,6 +32,7 @@ class ProtocolReport:
     per_query: metric -> (Q',) float64, for the queries in `queries`. classes: their class names.
     without: queries left out because no relevant photo is in their gallery. photos: gallery size, mean over queries.
     left_out: metrics that the ranking is too short for. perfect: whether every photo is relevant to every query.
+    digest: of the pictures and of what is compared in them, the same where two rankings answer the same question.
     """
 
     protocol: Protocol
@@ -42,6 +44,7 @@ class ProtocolReport:
     photos: float
     left_out: list[str]
     perfect: bool
+    digest: str
 
     def means(self) -> dict[str, float]:
         """Mean over queries, under the mean's name."""
@@ -67,7 +70,10 @@ class ProtocolReport:
 
 @dataclass
 class Report:
-    """All protocols of a split on one ranking; `tied` counts entries whose score equals a neighbour's."""
+    """All protocols of a split on one ranking.
+
+    tied: entries whose score equals a neighbour's. notes: what a reader must know beside the numbers.
+    """
 
     split: str
     ranking: Path
@@ -76,6 +82,7 @@ class Report:
     tied: int
     entries: int
     settings: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def to_dict(self, queries: bool) -> dict[str, Any]:
         """Plain data for JSON: means, intervals and classes of every protocol; every query too where asked for."""
@@ -86,6 +93,7 @@ class Report:
             **self.settings,
             "tied_entries": self.tied,
             "entries": self.entries,
+            "notes": self.notes,
             "protocols": {
                 p.protocol.name: {
                     "title": p.protocol.title,
@@ -118,31 +126,42 @@ def run(
     Raises:
         UsageError: unknown split, or a ranking made for another one. ZseError: no query has a relevant photo.
     """
-    asked = Split.parse(split)
+    asked, notes = Split.parse(split), []
     with open_ranking(ranking) as opened:
-        _check(opened, asked)
-        classes = {*opened.query.label.names, *opened.gallery.label.names}
+        origins = opened.header.provenance.get("origins", [{}, {}])
+        _check(opened, asked, origins)
+        labels = opened.query.label, opened.gallery.label
+        classes = {label.names[c] for label in labels for c in np.unique(label.codes) if c >= 0}
         known = shared(trained, sorted(classes)) if trained is not None else {}
-        reports = [
-            _protocol(opened, protocol, seed, resamples, known)
-            for protocol in SPLITS[asked.family]
-            if trained is not None or not protocol.novel
-        ]
+        reports = []
+        for protocol in SPLITS[asked.family]:
+            if protocol.novel and trained is None:
+                continue
+            if protocol.novel and not all(side.any() for side in members(opened, protocol, known)):
+                notes.append(f"{protocol.name}: every class was seen in training")
+                continue
+            reports.append(_protocol(opened, protocol, seed, resamples, known))
         ties, entries = _ties(opened)
         about = {k: opened.header.provenance.get(k) for k in ABOUT}
+        same = {k: v for k, v in origins[0].items() if origins[1].get(k) == v}
+        about = {"data": same.get("data"), "benchmark": same.get("benchmark")} | about
     settings: dict[str, Any] = {"interval": "95 %", "resamples": resamples, "seed": seed}
     if trained is not None:
         settings["seen_in_training"] = known
-    return Report(split, ranking, about, reports, ties, entries, settings)
+    return Report(asked.name, ranking, about, reports, ties, entries, settings, notes)
 
 
-def _check(ranking: Ranking, split: Split) -> None:
-    """UsageError where the ranking was made for a split whose pictures are others."""
-    made_for = ranking.header.provenance.get("split")
-    if made_for and Split.parse(made_for).partition != split.partition and FAMILIES[split.family] != "all":
-        raise UsageError(
-            f"{ranking.path}: was made for {made_for}, not for {split.name}", f"zse match --split {split.name}"
-        )
+def _check(ranking: Ranking, split: Split, origins: list[dict[str, str]]) -> None:
+    """UsageError where the ranking was made from other pictures than the split asks for."""
+    needs = Split("zs-inter", split.partition) if split.selection == "generalized" else split  # of the sketches
+    for origin, wanted, plural in zip(origins, (needs, split), ("sketches", "photos"), strict=True):
+        if not wanted.answered_by(origin):
+            kind = f"{origin.get('selection', 'given')} ones"
+            kind += f" of {origin['partition']}" if origin.get("partition") else ""
+            raise UsageError(
+                f"{ranking.path}: its {plural} are the {kind}, not those of {split.name}",
+                f"zse match --split {split.name}",
+            )
     if split.family == "generalized" and not (ranking.gallery.part == SEEN).any():
         raise UsageError(
             f"{ranking.path}: its gallery has no photo of a seen class", f"zse match --split {split.name} has them"
@@ -191,7 +210,25 @@ def _protocol(
         float(np.mean(photos)),
         [n for n in protocol.metrics if n in short],
         perfect,
+        _digest(ranking, protocol, trained),
     )
+
+
+def _digest(ranking: Ranking, protocol: Protocol, trained: Collection[str]) -> str:
+    """SHA-256 of who is asked and who is looked through, by content, and of what of them is compared."""
+    sides = ranking.query, ranking.gallery
+    columns: list[str] = [c for c in (protocol.relevant, protocol.within) if c]
+    if (same := ranking.ignore_same) and all((getattr(items, same).codes >= 0).any() for items in sides):
+        columns.append(same)
+    found = hashlib.sha256(repr((protocol.name, columns)).encode())
+    for items, mask in zip(sides, members(ranking, protocol, trained), strict=True):
+        named = [getattr(items, c) for c in columns]
+        rows = [
+            (items.sha256[row].tobytes(), *(c.names[c.codes[row]] if c.codes[row] >= 0 else None for c in named))
+            for row in np.flatnonzero(mask)
+        ]
+        found.update(repr(sorted(rows, key=repr)).encode())
+    return found.hexdigest()
 
 
 def _ties(ranking: Ranking, step: int = 256) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsecli.errors import ZseError
-from zsecli.store.items import SEEN, Ints, Items
+from zsecli.store.items import NEITHER, UNSEEN, Ints
 from zsecli.store.ranking import Ranking
 
 AT_A_TIME = 2**22  # entries of a ranking in memory
@@ -115,15 +115,17 @@ def ask(ranking: Ranking, protocol: Protocol, trained: Collection[str] = ()) -> 
     query, gallery = ranking.query, ranking.gallery
     relevant = _codes(ranking, protocol.relevant)
     if not all((getattr(items, protocol.relevant).codes >= 0).any() for items in (query, gallery)):
-        column = "class" if protocol.relevant == "label" else "instance"
-        raise ZseError(
-            f"{ranking.path}: its pictures have no {column}, so nothing tells a hit from a miss",
-            "evaluate a data set made by zse prepare",
-        )
+        column, hint = "class", "evaluate a data set made by zse prepare"
+        if protocol.relevant == "instance":
+            column, hint = (
+                "instance",
+                "no sketch is known to show one photo's object: --split zs-inter asks for classes",
+            )
+        raise ZseError(f"{ranking.path}: its pictures have no {column}, so nothing tells a hit from a miss", hint)
     within = _codes(ranking, protocol.within) if protocol.within else None
     ignored = _codes(ranking, ranking.ignore_same) if ranking.ignore_same else None
-    takes = _takes(gallery, protocol.gallery, protocol.novel, trained)
-    asked = np.flatnonzero(_takes(query, protocol.queries, protocol.novel, trained))
+    asks, takes = members(ranking, protocol, trained)
+    asked = np.flatnonzero(asks)
     step = max(1, AT_A_TIME // max(1, ranking.depth))
     for block in (slice(s, s + step) for s in range(0, len(query), step)):
         indices = None
@@ -141,13 +143,23 @@ def ask(ranking: Ranking, protocol: Protocol, trained: Collection[str] = ()) -> 
             yield Asked(int(row), order[counts[order]], np.flatnonzero(right), int(counts.sum()))
 
 
-def _takes(items: Items, which: str, novel: bool, trained: Collection[str]) -> NDArray[np.bool_]:
-    """(N,) whether a picture takes part."""
-    takes = items.part != SEEN if which == "unseen" else np.ones(len(items), bool)
-    if novel:
-        known = np.array([name in trained for name in items.label.names] + [False])
-        takes &= ~known[items.label.codes]
-    return takes
+def members(
+    ranking: Ranking, protocol: Protocol, trained: Collection[str] = ()
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(Q,) and (G,): whether a sketch is asked, and whether a photo is looked through.
+
+    Where no picture at all is in a part, nothing was seen in training, and all take part.
+    """
+    sides = (ranking.query, protocol.queries), (ranking.gallery, protocol.gallery)
+    parted = any((items.part != NEITHER).any() for items, _ in sides)
+    asks, takes = (
+        items.part == UNSEEN if which == "unseen" and parted else np.ones(len(items), bool) for items, which in sides
+    )
+    if protocol.novel:
+        for (items, _), mask in zip(sides, (asks, takes), strict=True):
+            known = np.array([name in trained for name in items.label.names] + [False])
+            mask &= ~known[items.label.codes]
+    return asks, takes
 
 
 def _codes(ranking: Ranking, column: str) -> tuple[NDArray[np.integer], NDArray[np.integer]]:

@@ -18,6 +18,10 @@ class Figure:
     value: float
     stated: bool
 
+    @property
+    def name(self) -> str:
+        return self.metric if self.stated else f"{self.metric} (formula not stated)"
+
 
 @dataclass(frozen=True)
 class Published:

@@ -44,6 +44,7 @@ def settings(evaluation: Evaluation) -> list[str]:
             if v not in (None, False, "") and (k != "shortlist" or report.about.get("by") == "cascade")
         )
         lines.append(f"{about}; {report.tied} of {report.entries} compared entries tie with a neighbour")
+        lines += report.notes
     return lines
 
 
@@ -51,43 +52,45 @@ def tables(evaluation: Evaluation, per_class: bool) -> Iterator[Table]:
     """A table a protocol, its classes where asked for, and the published figures."""
     first, titles = evaluation.reports[0], evaluation.titles()
     for number, part in enumerate(first.protocols):
+        parts = [report.protocols[number] for report in evaluation.reports]
         if len(titles) == 1:
             rows = [
                 [name, f"{value:.4f}", f"{low:.4f} to {high:.4f}"]
                 for (name, value), (low, high) in zip(part.means().items(), part.intervals.values(), strict=True)
             ]
-            yield _caption(part), ["metric", "mean", "95 % interval"], rows
+            yield _caption(parts), ["metric", "mean", "95 % interval"], rows
         else:
-            yield _compared(part, titles, evaluation.comparisons)
+            yield _compared(parts, titles, evaluation.comparisons)
         if per_class:
-            yield _by_class([report.protocols[number] for report in evaluation.reports], titles)
+            yield _by_class(parts, titles)
     if evaluation.published:
         yield _published(evaluation.published, first.protocols[0])
 
 
-def _caption(part: ProtocolReport) -> str:
+def _caption(parts: list[ProtocolReport]) -> str:
+    part = parts[0]
     text = (
         f"{part.protocol.name} ({part.protocol.title}): {len(part.queries)} queries, {part.photos:.1f} photos a query"
     )
     if part.without:
         text += f"; {part.without} queries without a relevant photo left out"
-    if part.left_out:
-        text += f"; the ranking is too short for {', '.join(part.left_out)}"
+    if short := list(dict.fromkeys(name for each in parts for name in each.left_out)):
+        text += f"; {'the' if len(parts) == 1 else 'a'} ranking is too short for {', '.join(short)}"
     if part.perfect:
         text += "; every photo is relevant, so any ranking is perfect"
     return text
 
 
-def _compared(part: ProtocolReport, titles: list[str], comparisons: list[Comparison]) -> Table:
+def _compared(parts: list[ProtocolReport], titles: list[str], comparisons: list[Comparison]) -> Table:
     columns = ["metric", titles[0], *(c for title in titles[1:] for c in (title, "difference", "95 % interval", "p"))]
     rows = []
-    for c in (c for c in comparisons if c.protocol == part.protocol.name):
+    for c in (c for c in comparisons if c.protocol == parts[0].protocol.name):
         row = [c.metric, f"{c.means[0]:.4f}"]
         for value, test in zip(c.means[1:], c.against_first, strict=True):
             p = "< .001" if test.p < 0.001 else f"{test.p:.3f}"
             row += [f"{value:.4f}", f"{test.difference:+.4f}", f"{test.low:+.4f} to {test.high:+.4f}", p]
         rows.append(row)
-    return f"{_caption(part)}; {PAIRED}", columns, rows
+    return f"{_caption(parts)}; {PAIRED}", columns, rows
 
 
 def _by_class(parts: list[ProtocolReport], titles: list[str]) -> Table:
@@ -112,7 +115,7 @@ def _published(published: Published, part: ProtocolReport) -> Table:
     rows = [
         [
             f.method,
-            f.metric if f.stated else f"{f.metric} (formula not stated)",
+            f.name,
             f"{f.value:.3f}",
             f"{means[f.metric]:.3f}" if f.metric in means else "",
         ]
@@ -139,14 +142,15 @@ def _row(cells: list[str]) -> str:
 
 def csv_text(evaluation: Evaluation) -> str:
     """Tidy CSV: a row for each report, protocol and metric, and for each published figure."""
-    columns = "split protocol model by center metric queries photos mean low high difference difference_low "
-    columns += "difference_high p"
+    columns = "split protocol data model by shortlist ignore_same center ranking metric queries photos mean low high "
+    columns += "difference difference_low difference_high p"
     out = io.StringIO()
     writer = csv.DictWriter(out, columns.split(), lineterminator="\n")
     writer.writeheader()
     tests = {(c.protocol, c.metric): c.against_first for c in evaluation.comparisons}
     for number, report in enumerate(evaluation.reports):
-        about = {k: report.about.get(k) for k in ("model", "by", "center")} | {"split": report.split}
+        about = {k: v for k, v in report.about.items() if k in columns.split()}
+        about |= {"split": report.split, "ranking": report.ranking}
         for part in report.protocols:
             about |= {"protocol": part.protocol.name, "queries": len(part.queries), "photos": f"{part.photos:.1f}"}
             for (name, value), (low, high) in zip(part.means().items(), part.intervals.values(), strict=True):
@@ -159,7 +163,7 @@ def csv_text(evaluation: Evaluation) -> str:
         queries, photos = evaluation.published.counts
         for f in evaluation.published.figures:
             about = {"split": evaluation.reports[0].split, "protocol": "published", "queries": queries}
-            writer.writerow(about | {"photos": photos, "model": f.method, "metric": f.metric, "mean": f.value})
+            writer.writerow(about | {"photos": photos, "model": f.method, "metric": f.name, "mean": f.value})
     return out.getvalue()
 
 

@@ -17,6 +17,7 @@ from zsecli.store.items import PHOTO, SKETCH
 from zsecli.store.ranking import RankingWriter
 
 QUERIES_AT_ONCE = 64
+ORIGIN = ("data", "source", "benchmark", "partition", "selection")
 CENTRE_FROM = 10  # a mean over fewer pictures says more about them than about their modality
 
 
@@ -66,7 +67,7 @@ def run(
             "sketches": str(sketches),
             "photos": str(photos),
             "model": gallery.header.provenance.get("model"),
-            **{name: gallery.header.provenance.get(name) for name in ("data", "benchmark", "split")},
+            "origins": [_origin(queries), _origin(gallery)],
             "inputs": [queries.header.run_key, gallery.header.run_key],
             **vars(options),
         }
@@ -100,6 +101,11 @@ def _of(features: Features, modality: int, name: str) -> Features:
     if not len(chosen.items):
         raise StoreError(f"{features.path}: holds no {name}", f"zse embed --modality {name} says what the pictures are")
     return chosen
+
+
+def _origin(features: Features) -> dict[str, str]:
+    """What the store says of where its pictures come from, as far as it does."""
+    return {name: features.header.provenance[name] for name in ORIGIN if name in features.header.provenance}
 
 
 def no_relation(model: str) -> StoreError:
