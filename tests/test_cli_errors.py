@@ -17,7 +17,7 @@ FEATURES, RANKING = "zse/features/pictures.unseen.pixels.h5", "zse/rankings/pict
 @pytest.mark.parametrize(
     ("line", "code", "words"),
     [
-        ("foo", 2, ["no such command 'foo'", "prepare, embed, match"]),
+        ("foo", 2, ["no such command 'foo'", "prepare, train, embed, match"]),
         ("evaluat", 2, ["'evaluate'"]),
         ("embed --modle pixels", 2, ["--modle", "did you mean '--model'?", "zse embed --help"]),
         ("embed --model", 2, ["--model"]),
@@ -214,10 +214,10 @@ def test_a_file_gives_defaults_and_what_is_typed_wins(zse: Zse, ready: Path) -> 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[embd]\nmodel='hog'", ["[embd] is no command", "did you mean 'embed'?", "prepare, embed"]),
+        ("[embd]\nmodel='hog'", ["[embd] is no command", "did you mean 'embed'?", "prepare, train, embed"]),
         ("[embed]\nmodle='hog'", ["[embed] has no option 'modle'", "did you mean 'model'?"]),
         ("[match]\nby='ret'\n[evaluate]\nsplitt='zs-intra'", ["[evaluate] has no option 'splitt'", "'split'"]),
-        ("model='hog'", ["model stands outside of a section", "prepare, embed"]),
+        ("model='hog'", ["model stands outside of a section", "prepare, train, embed"]),
         ("[embed]\nconfig='c.toml'", ["'config'"]),
         ("[embed]\ninputs='a.png'", ["'inputs'"]),
         ("[embed]\nbatch-size='many'", ["c.toml", "--batch-size"]),

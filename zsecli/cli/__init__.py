@@ -17,6 +17,7 @@ from zsecli.cli.help import Command
 from zsecli.cli.inspect import inspect
 from zsecli.cli.match import match
 from zsecli.cli.prepare import prepare
+from zsecli.cli.train import train
 from zsecli.errors import DONE, FAILED, INTERRUPTED, USAGE
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (prepare, embed, match, evaluate, inspect):
+for command in (prepare, train, embed, match, evaluate, inspect):
     app.command(cls=Command)(command)
 
 

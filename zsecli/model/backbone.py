@@ -64,25 +64,53 @@ class Backbone(nn.Module):
         self.width: int = self.vit.embed_dim
         self.selection = selection
         self.tokenizer = ConvTokenizer(tokenizer, self.width) if tokenizer.on != "off" else None
-        self.kept = self.places  # patch tokens left after the last selection
-        if selection.rate < 1:
-            for _ in set(selection.blocks):
-                self.kept = count(selection.rate, self.kept)
         beyond = [b for b in selection.blocks if not 1 <= b <= len(self.vit.blocks)]
         if selection.rate < 1 and beyond:
             raise UsageError(f"tokens cannot be selected after block {beyond[0]}: there are {len(self.vit.blocks)}")
 
+    @property
+    def kept(self) -> int:
+        """Patch tokens left after the last selection."""
+        left = self.places
+        if self.selection.rate < 1:
+            for _ in set(self.selection.blocks):
+                left = count(self.selection.rate, left)
+        return left
+
     def forward(self, picture: Tensor, sketch: bool) -> Encoding:
         """Normalised pictures (B, 3, H, W) of one modality -> their Encoding."""
+        x = self.begin(picture)
+        if self.tokenizer is None:
+            return self.finish(x)
+        return self.finish(self.tokenizer(self._patches(x), picture, self.grid, sketch), patches=True)
+
+    def begin(self, picture: Tensor, blocks: int = 0) -> Tensor:
+        """The part that training may freeze: patch embedding and the first `blocks` blocks, without tokenizer.
+
+        Returns:
+            (B, P, C), the trunk's maps of a hybrid or the patch tokens; behind a block (B, prefix + P, D).
+        """
+        embed = self.vit.patch_embed
+        x: Tensor = embed.maps(picture) if isinstance(embed, TrunkEmbed) else embed(picture)
+        return self.vit.blocks[:blocks](self._open(self._patches(x))) if blocks else x
+
+    def _patches(self, x: Tensor) -> Tensor:
+        embed = self.vit.patch_embed
+        return embed.proj(x) if isinstance(embed, TrunkEmbed) else x
+
+    def _open(self, x: Tensor) -> Tensor:
         vit = self.vit
-        x = vit.patch_embed(picture)
-        if self.tokenizer is not None:
-            x = self.tokenizer(x, picture, self.grid, sketch)
-        x = vit.norm_pre(vit.patch_drop(vit._pos_embed(x)))
+        return vit.norm_pre(vit.patch_drop(vit._pos_embed(x)))
+
+    def finish(self, x: Tensor, blocks: int = 0, patches: bool = False) -> Encoding:
+        """What `begin` made with the same `blocks` -> the Encoding. patches: x is the patch tokens (B, P, D)."""
+        vit = self.vit
+        if not blocks:
+            x = self._open(x if patches else self._patches(x))
         prefix, last = vit.num_prefix_tokens, len(vit.blocks)
         index = torch.arange(self.places, device=x.device).expand(len(x), -1)
         attention = x.new_empty(0)
-        for number, block in enumerate(vit.blocks, 1):
+        for number, block in enumerate(vit.blocks[blocks:], blocks + 1):
             selects = self.selection.rate < 1 and number in self.selection.blocks
             before, x = x, block(x)
             if not (selects or number == last):
@@ -199,7 +227,11 @@ class TrunkEmbed(nn.Module):
             raise UsageError(f"{trunk} has no maps at strides 16 and 32", "take another trunk")
         self.proj = nn.Linear(sum(self.trunk.feature_info.channels()), embed_dim)
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def maps(self, picture: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, P, C), both maps' channels at every place."""
         near, far = self.trunk(picture)
         far = F.interpolate(far, size=near.shape[-2:], mode="bilinear", align_corners=False)
-        return self.proj(torch.cat([near, far], 1).flatten(2).transpose(1, 2))
+        return torch.cat([near, far], 1).flatten(2).transpose(1, 2)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return self.proj(self.maps(picture))

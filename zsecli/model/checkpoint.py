@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,15 +23,26 @@ SCHEMA = "checkpoint"
 VERSION = "1.0"
 
 
-def save(network: ZSENetwork, path: Path) -> Path:
-    """Write `network` beside `path`, then replace it; returns `path`."""
+def save(
+    network: ZSENetwork, path: Path, training: Mapping[str, Any] | None = None, dtype: torch.dtype = torch.float32
+) -> Path:
+    """Write `network` beside `path`, then replace it; returns `path`.
+
+    Args:
+        training: what is to be known of the run that made it, as plain data.
+        dtype: of the tensors in the file; the network that `load` makes of them is float32.
+    """
     metadata = {
         "zse-schema": SCHEMA,
         "zse-schema-version": VERSION,
         "created-by": f"zse {__version__}",
         "config": network.config.to_json(),
+        "training": json.dumps(dict(training or {})),
     }
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    state = {
+        name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
+        for name, tensor in network.state_dict().items()
+    }
     with replacing(path) as (partial,):
         save_file(state, partial, metadata)
     return path

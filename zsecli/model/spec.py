@@ -20,6 +20,12 @@ def _hash(file: Path, _size: int, _mtime: int) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
+def file_hash(file: Path) -> str:
+    """SHA-256 of a file's content, as hexadecimal text."""
+    stat = file.stat()
+    return _hash(file, stat.st_size, stat.st_mtime_ns)
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """A model by name: `kind`, the backbone's `name` for a frozen one, and the `file` of its weights."""
@@ -61,10 +67,7 @@ class ModelSpec:
 
     def weights_hash(self) -> str:
         """SHA-256 of the weights file; of nothing where the weights are the backbone's own or there are none."""
-        if self.file is None:
-            return ""
-        stat = self.file.stat()
-        return _hash(self.file, stat.st_size, stat.st_mtime_ns)
+        return "" if self.file is None else file_hash(self.file)
 
     def tag(self) -> str:
         """A short name for files made with this model; other weights get another one."""

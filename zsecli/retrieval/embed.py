@@ -99,6 +99,21 @@ def run(
         **model.about,
     }
     note(f"embedding {len(items)} pictures with {spec.text}")
+    return write(items, root, model, output, key, provenance, batch_size, workers, progress)
+
+
+def write(
+    items: Items,
+    root: Path,
+    model: Embedder,
+    output: Path,
+    key: str,
+    provenance: dict[str, Any],
+    batch_size: int,
+    workers: int,
+    progress: Progress,
+) -> EmbedResult:
+    """Write the features of a model that is there already, or the rest of them, under the run key `key`."""
     with FeatureWriter(output, key, provenance, items, model.width, model.tokens, model.kept) as store:
         progress.start(len(items))
         progress(store.rows)

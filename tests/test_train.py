@@ -1,0 +1,366 @@
+"""Training: what it reads, what it writes, that it learns, goes on where it was stopped, and shares its work."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+from conftest import DEMO, Zse, call
+from safetensors import safe_open
+from safetensors.torch import load_file
+from tiny import TINY
+
+from zsecli.data.folder import read
+from zsecli.data.prepare import run as prepare
+from zsecli.errors import UsageError, ZseError
+from zsecli.model import checkpoint
+from zsecli.model.config import CrossAttentionConfig, ModelConfig, RelationConfig, TokenizerConfig
+from zsecli.store.dataset import Dataset, read_dataset
+from zsecli.store.items import SEEN, UNSEEN
+from zsecli.train.config import TrainConfig
+from zsecli.train.loop import factor
+from zsecli.train.stage import Job, Trained, plan, run
+from zsecli.train.validate import rows_of
+
+UNSEEN_CLASSES = ("animal-bird", "lock")
+TRUNK = Path(__file__).resolve().parents[2] / "shared" / "weights" / "tf_efficientnet_lite0.safetensors"
+# dropout off: two processes draw other units than one does
+STILL = dataclasses.replace(
+    TINY,
+    cross_attention=CrossAttentionConfig(heads=2, hidden=32, dropout=0.0),
+    relation=RelationConfig(hidden=(16, 8), dropout=0.0),
+)
+SHORT = TrainConfig(
+    seed=1, epochs=2, epoch_draws=16, batch_size=8, ret_loss="contrastive", ret_weight=1.0, match_weight=1.0,
+    instance_share=0.5, hard_negatives=True, ignore_same="family", lr=1e-3, head_lr=1e-3,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo pictures, two of the ten classes unseen."""
+    folder = tmp_path_factory.mktemp("seen")
+    with (DEMO / "manifest.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["split"] = "unseen" if row["class"] in UNSEEN_CLASSES else "seen"
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    for modality in ("sketch", "photo"):
+        (folder / modality).symlink_to(DEMO / modality)
+    prepare(read(folder / "manifest.csv"), folder / "demo.h5", "demo")
+    return folder / "demo.h5"
+
+
+@pytest.fixture
+def data(store: Path) -> Dataset:
+    return read_dataset(store)
+
+
+def job(data: Dataset, config: TrainConfig = SHORT, model: ModelConfig = STILL) -> Job:
+    return Job(data, "", model, config, pretrained=False)
+
+
+def trained(data: Dataset, folder: Path, config: TrainConfig = SHORT, model: ModelConfig = STILL) -> Trained:
+    return run(job(data, config, model), folder / "net.safetensors", folder / "cache", device="cpu")
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_file(path)
+
+
+def equal(one: Path, other: Path, tolerance: float = 0.0) -> bool:
+    a, b = weights(one), weights(other)
+    return a.keys() == b.keys() and all(torch.allclose(a[k], b[k], rtol=0, atol=tolerance) for k in a)
+
+
+def records(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "net.run" / "log.jsonl").read_text().splitlines()]
+
+
+def test_what_training_may_read(data: Dataset) -> None:
+    used, held = rows_of(data)
+    part, label = data.parts(), data.items.label
+    unseen = {label.names[c] for c in label.codes[part == UNSEEN]}
+    assert unseen == set(UNSEEN_CLASSES)
+    everything = [used, *(rows for one in held for rows in (one.sketches, one.photos))]
+    assert (part[np.concatenate(everything)] == SEEN).all()
+    assert not set(used) & set(np.concatenate(everything[1:]))
+    assert not set(held[0].sketches) & set(held[1].sketches)
+    assert [one.name for one in held] == ["validation", "validation-items"]
+    classes = {label.names[c] for c in label.codes[used]}
+    held_classes = {label.names[c] for c in label.codes[held[0].sketches]}
+    assert classes and held_classes and not classes & held_classes
+    objects = data.items.instance.codes
+    assert not set(objects[used]) & set(objects[np.concatenate([held[1].sketches, held[1].photos])])
+    assert set(held[1].photos) < set(held[0].photos)
+
+
+def test_no_unseen_picture_is_opened(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    original = Path.read_bytes
+
+    def spy(self: Path) -> bytes:
+        opened.append(self)
+        return original(self)
+
+    monkeypatch.setattr(Path, "read_bytes", spy)
+    trained(data, tmp_path)
+    classes = {path.parent.name for path in opened if path.is_relative_to(data.root)}
+    assert classes and not classes & set(UNSEEN_CLASSES)
+
+
+def test_what_a_run_leaves(data: Dataset, tmp_path: Path) -> None:
+    result = trained(data, tmp_path)
+    assert result.fresh and 0 < result.validation["score"] <= 1
+    network, _ = checkpoint.load(result.path)
+    assert network.config == STILL
+    with safe_open(result.path, "pt") as file:
+        about = json.loads(file.metadata()["training"])
+    assert (about["data"], about["partition"], about["epoch"] in (1, 2)) == ("demo", "", True)
+    assert set(about["seen_classes"]).isdisjoint(UNSEEN_CLASSES) and len(about["seen_classes"]) == 8
+    assert about["config"] == dataclasses.asdict(SHORT)
+    assert sorted(f.name for f in (tmp_path / "net.run").iterdir()) == [
+        "curve.svg", "last.safetensors", "log.jsonl", "state.safetensors"]  # fmt: skip
+    assert [r["epoch"] for r in records(tmp_path) if r["kind"] == "validation"] == [1, 2]
+    ElementTree.parse(tmp_path / "net.run" / "curve.svg")
+    checkpoint.load(tmp_path / "net.run" / "last.safetensors")
+    before = result.path.stat().st_mtime_ns
+    assert not trained(data, tmp_path).fresh
+    assert result.path.stat().st_mtime_ns == before
+    with pytest.raises(UsageError, match="holds another training run"):
+        trained(data, tmp_path, dataclasses.replace(SHORT, seed=2))
+
+
+def test_the_same_seed_gives_the_same_weights(data: Dataset, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        trained(data, tmp_path / name, dataclasses.replace(SHORT, seed=seed), TINY)
+    a, b, c = (tmp_path / name / "net.run" / "last.safetensors" for name in "abc")
+    assert equal(a, b)
+    assert not equal(a, c)
+
+
+@pytest.mark.skipif(not TRUNK.is_file(), reason="the ImageNet-trained trunk is not at hand")
+def test_a_few_steps_learn(data: Dataset, tmp_path: Path) -> None:
+    """The loss falls, and classes held out of the seen ones are found better than before."""
+    config = dataclasses.replace(
+        SHORT, epochs=3, epoch_draws=320, batch_size=16, temperature=0.1, head_lr=2e-3, freeze_blocks=0
+    )
+    scores = []
+    for name, way in (("before", dataclasses.replace(config, epochs=1, head_lr=0.0)), ("after", config)):
+        learning = dataclasses.replace(job(data, way), weights=TRUNK)
+        folder = tmp_path / name
+        result = run(learning, folder / "net.safetensors", tmp_path / "cache", device="cpu")
+        scores.append(result.validation["score"])
+    losses = [float(r["ret"]) for r in records(folder) if r["kind"] == "train"]  # type: ignore[arg-type]
+    assert losses[-1] < 0.9 * losses[0]
+    assert scores[1] > scores[0] + 0.02
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ret_loss": "triplet", "hard_negatives": False, "accumulate": 2},
+        {"ret_loss": "triplet", "hard_negatives": True, "instance_share": 0.0},
+        {"augment": 1.0, "schedule": "cosine", "warmup": 2, "clip": 0.5, "precision": "bf16"},
+        {"freeze_blocks": 0},
+        {"freeze_blocks": 2, "keep_rate": 0.8, "selection_after": 1},
+        {"freeze_blocks": 1, "augment": 0.5},
+    ],
+    ids=lambda change: " ".join(change),
+)
+def test_every_way_of_training(data: Dataset, tmp_path: Path, change: dict[str, object]) -> None:
+    config = dataclasses.replace(SHORT, **change)  # type: ignore[arg-type]
+    model = STILL
+    if config.keep_rate < 1:
+        model = dataclasses.replace(STILL, selection=dataclasses.replace(STILL.selection, blocks=(3,)))
+    result = trained(data, tmp_path, config, model)
+    network, _ = checkpoint.load(tmp_path / "net.run" / "last.safetensors")
+    assert network.config.selection.rate == config.keep_rate
+    assert 0 < result.validation["score"] <= 1
+    assert len(list(tmp_path.glob("cache/*.h5"))) == (config.freeze_blocks is not None and not config.augment)
+
+
+def test_what_is_frozen_stays(data: Dataset, tmp_path: Path) -> None:
+    for name, blocks in (("all", None), ("trunk", 0), ("two", 2)):
+        trained(data, tmp_path / name, dataclasses.replace(SHORT, freeze_blocks=blocks))
+    first, *others = (weights(tmp_path / name / "net.run" / "last.safetensors") for name in ("all", "trunk", "two"))
+    torch.manual_seed(SHORT.seed)
+    from zsecli.model.network import ZSENetwork
+
+    fresh = ZSENetwork(STILL).state_dict()
+    moved = [{k for k in fresh if not torch.equal(fresh[k], found[k])} for found in (first, *others)]
+    assert any("patch_embed.trunk" in k for k in moved[0])
+    assert not any("patch_embed.trunk" in k for k in moved[1] | moved[2])
+    assert any("patch_embed.proj" in k for k in moved[1]) and not any("patch_embed.proj" in k for k in moved[2])
+    assert any("blocks.1." in k for k in moved[1]) and not any("blocks.1." in k for k in moved[2])
+    assert any("blocks.2." in k for k in moved[2])
+
+
+def test_frozen_tokens_from_the_cache_are_those_of_the_pictures(data: Dataset, tmp_path: Path) -> None:
+    """The same run with and without the cache, which a tokenizer that does nothing forbids."""
+    config = dataclasses.replace(SHORT, epochs=1, epoch_draws=8, freeze_blocks=0)
+    trained(data, tmp_path / "cached", config)
+    off = dataclasses.replace(STILL, tokenizer=TokenizerConfig(on="sketch", channels=(4, 4, 4)))
+    trained(data, tmp_path / "not", config, off)
+    assert len(list(tmp_path.glob("*/cache/*.h5"))) == 1
+
+
+KILLED = """
+import dataclasses, sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from test_train import SHORT, STILL, TINY, job, trained
+from zsecli.store.dataset import read_dataset
+import torch
+torch.set_num_threads(1)
+trained(read_dataset(Path({store!r})), Path(sys.argv[1]), dataclasses.replace(SHORT, {changes}), {model})
+"""
+
+
+def script(store: Path, changes: str, model: str = "TINY") -> str:
+    return KILLED.format(tests=str(Path(__file__).parent), store=str(store), changes=changes, model=model)
+
+
+def test_a_killed_run_ends_with_the_same_weights(store: Path, tmp_path: Path) -> None:
+    code = script(store, "epochs=4, augment=1.0")
+    command = [sys.executable, "-c", code]
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, timeout=120)
+    state = tmp_path / "killed" / "net.run" / "state.safetensors"
+    for kills in range(2):
+        process = subprocess.Popen([*command, str(tmp_path / "killed")])
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        while process.poll() is None and not (state.exists() and state.stat().st_mtime_ns > before):
+            time.sleep(0.01)
+        time.sleep(0.05 * kills)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run([*command, str(tmp_path / "killed")], check=True, timeout=120)
+    for name in ("net.run/last.safetensors", "net.safetensors"):
+        assert equal(tmp_path / "killed" / name, tmp_path / "whole" / name)
+    timeless = [
+        [{k: v for k, v in r.items() if k != "pictures_per_second"} for r in records(tmp_path / name)]
+        for name in ("whole", "killed")
+    ]
+    assert timeless[0] == timeless[1]
+
+
+@pytest.mark.parametrize("changes", ["", "ret_loss='triplet', hard_negatives=False"], ids=["hard", "drawn"])
+def test_two_processes_train_as_one(store: Path, tmp_path: Path, changes: str) -> None:
+    code = tmp_path / "train.py"
+    code.write_text(script(store, f"epochs=1, epoch_draws=80, {changes}", "STILL"))
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, code, tmp_path / "one"], check=True, timeout=120, env=env)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run([*launch, code, tmp_path / "two"], timeout=240, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    one, two = (records(tmp_path / name)[0] for name in ("one", "two"))  # the mean over ten steps
+    for part in ("loss", "ret", "match"):
+        assert two[part] == pytest.approx(one[part], rel=2e-4)
+
+
+def test_a_loss_that_is_no_number_stops(data: Dataset, tmp_path: Path) -> None:
+    good = trained(data, tmp_path, dataclasses.replace(SHORT, epochs=1))
+    before = good.path.read_bytes()
+    with pytest.raises(ZseError, match=r"training diverged at step \d+: loss nan") as error:
+        run(
+            job(data, dataclasses.replace(SHORT, head_lr=1e30, lr=1e30, epochs=3)), tmp_path / "b.safetensors", tmp_path
+        )
+    assert "--lr" in error.value.hint
+    assert not (tmp_path / "b.safetensors").exists()
+    assert good.path.read_bytes() == before
+
+
+def test_schedules() -> None:
+    config = dataclasses.replace(SHORT, epochs=10, warmup=4, schedule="cosine")
+    values = [factor(step, config) for step in range(config.steps)]
+    assert values[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert values[4] == 1 and values[-1] < 0.05
+    assert all(a >= b for a, b in itertools.pairwise(values[4:]))
+    assert {factor(step, SHORT) for step in range(9)} == {1.0}
+
+
+def test_a_plan(data: Dataset) -> None:
+    found = plan(job(data))
+    assert found["classes"] == 7 and found["steps"] == 4
+    assert found["trained parameters"] == found["parameters"] > 1e6
+    frozen = plan(job(data, dataclasses.replace(SHORT, freeze_blocks=0)))
+    assert frozen["trained parameters"] < found["trained parameters"]
+    assert frozen["memory of a batch"] < found["memory of a batch"]
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def workspace(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose workspace has the data set `demo`, and a preset `tiny`."""
+    monkeypatch.setitem(__import__("zsecli.model.config").model.config.PRESETS, "tiny", STILL)
+    call(tmp_path, "prepare", "folder", store.parent / "manifest.csv", "--name", "demo").ok()
+    return tmp_path
+
+
+TINY_RUN = (
+    "train",
+    "demo",
+    "--preset",
+    "tiny",
+    "--scratch",
+    "--epochs",
+    "1",
+    "--epoch-draws",
+    "16",
+    "--batch-size",
+    "8",
+)
+
+
+def test_train_then_evaluate(workspace: Path, zse: Zse) -> None:
+    made = zse(*TINY_RUN, "--freeze-blocks", "0").ok()
+    assert made == "zse/models/demo-tiny.safetensors"
+    report = json.loads(zse("evaluate", "--data", "demo", "--json", ZSE_MODEL=None).ok())  # the newest checkpoint
+    assert report["model"].endswith(made)
+    assert set(report["protocols"]["zs-inter"]["per_class"]) == set(UNSEEN_CLASSES)
+    assert zse(*TINY_RUN, "--freeze-blocks", "0").ok() == made
+    zse(*TINY_RUN, "--freeze-blocks", "0", "--seed", "3").refused(2, "holds another training run", "--overwrite")
+    again = json.loads(zse(*TINY_RUN, "--seed", "3", "--overwrite", "--json").ok())
+    assert again["fresh"] and again["validation"]["score"] > 0
+    plan = zse(*TINY_RUN, "--name", "other", "--dry-run")
+    assert plan.code == 0 and "trained parameters" in plan.err and "MiB" in plan.err
+    assert not (workspace / "zse/models/other.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--preset", "smal"), 2, ["no preset 'smal'", "did you mean 'small'?"]),
+        (("--backbone-weights", "gone.safetensors"), 2, ["gone.safetensors: no such file"]),
+        (("--partition", "21"), 2, ["has no split '21'"]),
+        (("--ret-loss", "triplets"), 2, ["'triplets'", "did you mean 'triplet'?"]),
+        (("--accumulate", "3"), 2, ["--batch-size 8 cannot be shared"]),
+        (("-o", "net.pth"), 2, ["ends with .safetensors"]),
+    ],
+)
+@pytest.mark.usefixtures("workspace")
+def test_wrong_words(zse: Zse, words: tuple[str, ...], code: int, said: list[str]) -> None:
+    line = [w for w in TINY_RUN if w != "--scratch"] if "--backbone-weights" in words else list(TINY_RUN)
+    zse(*line, *words).refused(code, *said)
+
+
+def test_nothing_is_seen(zse: Zse, pictures: Path, workspace: Path) -> None:
+    zse("prepare", "folder", pictures, "--name", "unseen").ok()
+    zse("train", "unseen", *TINY_RUN[2:]).refused(1, "has no seen pictures", "--unseen FILE")

@@ -1,0 +1,126 @@
+"""What one step sees: the drawn pictures as tensors, and which of their pairs match."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from zsecli.data.pictures import PictureError, Pixels, decode, prepare
+from zsecli.data.preprocess import Preprocess, Role
+from zsecli.errors import StoreError, ZseError
+from zsecli.store.features import open_features
+from zsecli.store.items import MODALITIES, Ints, Items
+from zsecli.train.augment import augment
+from zsecli.train.config import TrainConfig
+from zsecli.train.sampler import Draws, Sampler
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The pictures that one process encodes in one part of a step, and what is known of the pairs of all processes.
+
+    sketch, photo: (R, S, S, 3) uint8, or (R, 1 + P, C) float16 as `zsecli.train.frozen.cached` stores them. Row i of
+        both is a matching pair; without hard negatives the second half of the rows are pairs that do not match.
+    positive, counts: (W * R, W * R) bool over the rows of all W processes, see `Sampler.positives`.
+    """
+
+    sketch: Tensor
+    photo: Tensor
+    positive: Tensor
+    counts: Tensor
+
+
+class Pictures:
+    """The pictures `root`/id of `items`, or their cached beginnings, by row.
+
+    Raises:
+        ZseError: a picture can no longer be read. StoreError: the cache lacks one.
+    """
+
+    def __init__(self, items: Items, root: Path, preprocess: Preprocess, cache: Path | None = None) -> None:
+        self.items, self.root, self.preprocess, self.cache = items, root, preprocess, cache
+        self._stack, self._features = ExitStack(), None
+        if cache is not None:
+            self._features = self._stack.enter_context(open_features(cache))
+            if self._features.items.id != items.id:
+                raise StoreError(f"{cache}: lacks pictures of this data set", "prepare the data set again")
+
+    def pixels(self, row: int) -> tuple[Pixels, Role]:
+        """(S, S, 3) uint8 as the network wants it, and its role."""
+        file, role = self.root / self.items.id[row], MODALITIES[self.items.modality[row]]
+        try:
+            return prepare(decode(file.read_bytes()), role, self.preprocess), role
+        except (OSError, PictureError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise ZseError(f"{file}: {why}", "prepare the data set again (zse prepare)") from error
+
+    def stack(self, rows: Ints) -> Tensor:
+        """The pictures `rows` (R,), unchanged: (R, S, S, 3) uint8, or their beginnings (R, 1 + P, C) float16."""
+        if self._features is None:
+            return torch.from_numpy(np.stack([self.pixels(int(row))[0] for row in rows]))
+        unique, back = np.unique(rows, return_inverse=True)
+        return torch.from_numpy(self._features.read("tokens", unique)[back])
+
+
+class Batches(Dataset[Batch]):
+    """Part `p` of step `s`, for process `rank` of `world`, as item s * accumulate + p.
+
+    `at` (N,) int64 says which picture each of the sampler's N rows is.
+    """
+
+    def __init__(self, pictures: Pictures, sampler: Sampler, at: Ints, config: TrainConfig) -> None:
+        self.pictures, self.sampler, self.at, self.config = pictures, sampler, at, config
+        self.rank, self.world = 0, 1
+
+    def __getitem__(self, index: int) -> Batch:
+        step, part = divmod(index, self.config.accumulate)
+        draws = self.sampler.draw(step)
+        slots = np.arange(self.config.batch_size).reshape(self.config.accumulate, self.world, -1)[part]
+        rows = [self._rows(draws, at) for at in slots]
+        sketches, photos = (np.concatenate([row[i] for row in rows]) for i in range(2))
+        instance = np.concatenate([self._twice(draws.instance[at]) for at in slots])
+        positive, counts = self.sampler.positives(sketches, photos, instance)
+        own = rows[self.rank]
+        sketch, photo = self._stack(step, slots[self.rank], self.at[own[0]], self.at[own[1]])
+        return Batch(sketch, photo, torch.from_numpy(positive), torch.from_numpy(counts))
+
+    def _rows(self, draws: Draws, at: Ints) -> tuple[Ints, Ints]:
+        """Sketches and photos of the draws `at`."""
+        if self.config.hard_negatives:
+            return draws.sketch[at], draws.photo[at]
+        return (
+            np.concatenate([draws.sketch[at], draws.other_sketch[at]]),
+            np.concatenate([draws.photo[at], draws.other_photo[at]]),
+        )
+
+    def _twice(self, values: NDArray[Any]) -> NDArray[Any]:
+        """A value for every sketch of `_rows`."""
+        return values if self.config.hard_negatives else np.tile(values, 2)
+
+    def _stack(self, step: int, slots: Ints, sketches: Ints, photos: Ints) -> tuple[Tensor, Tensor]:
+        if not self.config.augment:
+            return self.pictures.stack(sketches), self.pictures.stack(photos)
+        made: tuple[list[Any], list[Any]] = ([], [])
+        for i, pair in enumerate(zip(sketches, photos, strict=True)):
+            rng = np.random.default_rng([self.config.seed, step, int(slots[i % len(slots)]), i // len(slots)])
+            flip = bool(rng.random() < 0.5 * self.config.augment)
+            for row, into in zip(pair, made, strict=True):
+                pixels, role = self.pictures.pixels(int(row))
+                into.append(augment(pixels, role, flip, rng, self.config.augment))
+        return torch.from_numpy(np.stack(made[0])), torch.from_numpy(np.stack(made[1]))
+
+
+def loader(batches: Batches, start: int, stop: int, workers: int) -> DataLoader[Batch]:
+    """The batches of the steps `start` to `stop`, made by `workers` processes ahead of time; 0: in this one."""
+    parts = batches.config.accumulate
+    return DataLoader(
+        batches, batch_size=None, sampler=range(start * parts, stop * parts), num_workers=workers, collate_fn=None
+    )

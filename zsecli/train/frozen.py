@@ -1,0 +1,91 @@
+"""The frozen part of a network, computed once a picture and kept in a feature store."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from zsecli.console import SILENT, Progress
+from zsecli.data.pictures import REVISION
+from zsecli.data.preprocess import Role
+from zsecli.model.backbone import TrunkEmbed
+from zsecli.model.embedder import Embedded, normalise
+from zsecli.model.network import ZSENetwork
+from zsecli.retrieval import embed
+from zsecli.store.header import finished, run_key, versions
+from zsecli.store.items import Items
+
+
+def frozen_parts(network: ZSENetwork, blocks: int) -> list[nn.Module | nn.Parameter]:
+    """What `Backbone.begin(picture, blocks)` uses."""
+    vit = network.backbone.vit
+    if not blocks:
+        return [vit.patch_embed.trunk if isinstance(vit.patch_embed, TrunkEmbed) else vit.patch_embed]
+    tokens = [t for t in (vit.cls_token, vit.pos_embed, getattr(vit, "reg_token", None)) if t is not None]
+    return [vit.patch_embed, *tokens, vit.norm_pre, *vit.blocks[:blocks]]
+
+
+class _Beginning:
+    """`Backbone.begin` with the face of an embedder; its [Ret] is the mean of the tokens."""
+
+    def __init__(self, network: ZSENetwork, blocks: int, device: torch.device) -> None:
+        self.backbone, self.blocks, self.device = network.backbone, blocks, device
+        self.preprocess = network.config.preprocess
+        self.kept: int | None = None
+        size = self.preprocess.size
+        with torch.inference_mode():
+            _, count, self.width = self.backbone.begin(torch.zeros(1, 3, size, size, device=device), blocks).shape
+        self.tokens = 1 + count
+        self.about: dict[str, Any] = {"config": network.config.to_json(), "frozen_blocks": blocks}
+
+    @torch.inference_mode()
+    def embed(self, pictures: NDArray[np.uint8], role: Role) -> Embedded:
+        x = self.backbone.begin(normalise(pictures, self.preprocess, self.device), self.blocks).cpu()
+        mean = x.mean(1)
+        return Embedded(mean.numpy(), torch.cat([mean[:, None], x], 1).numpy())
+
+
+def cached(
+    network: ZSENetwork,
+    blocks: int,
+    items: Items,
+    root: Path,
+    folder: Path,
+    device: torch.device,
+    workers: int = 0,
+    progress: Progress = SILENT,
+) -> Path:
+    """The feature store, in `folder`, of what `network`'s frozen part makes of the N pictures `root`/id of `items`.
+
+    Its `tokens` (N, 1 + P, C) hold the mean and then `Backbone.begin`. A run that was killed goes on.
+    """
+    weights = hashlib.sha256()
+    for part in frozen_parts(network, blocks):
+        for tensor in part.state_dict().values() if isinstance(part, nn.Module) else [part.detach()]:
+            weights.update(tensor.cpu().contiguous().numpy().tobytes())
+    backbone = dataclasses.asdict(network.config.backbone)
+    key = run_key(
+        stage="frozen",
+        weights=weights.hexdigest(),
+        backbone={name: backbone[name] for name in ("kind", "name", "image_size", "norm_eps")},
+        preprocess=dataclasses.asdict(network.config.preprocess),
+        blocks=blocks,
+        pictures=REVISION,
+        library=f"timm {version('timm')}",
+        **items.content(),
+    )
+    path = folder / f"frozen-{key[:12]}.h5"
+    if not finished(path, "features", key):
+        model = _Beginning(network.eval(), blocks, device)
+        provenance = {"argv": sys.argv[1:], "versions": versions(), "root": str(root), **model.about}
+        embed.write(items, root, model, path, key, provenance, 32, workers, progress)
+    return path

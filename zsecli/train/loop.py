@@ -1,0 +1,274 @@
+"""The stage `train`: a prepared data set -> a checkpoint, chosen on what is held out of the seen part."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.optim import AdamW
+
+from zsecli.console import SILENT, note
+from zsecli.console import Progress as Bar
+from zsecli.errors import ZseError
+from zsecli.model import checkpoint
+from zsecli.model.config import ModelConfig, SelectionConfig
+from zsecli.model.network import ZSENetwork
+from zsecli.train import state
+from zsecli.train.config import TrainConfig
+from zsecli.train.curve import curve
+from zsecli.train.data import Batches, loader
+from zsecli.train.frozen import frozen_parts
+from zsecli.train.log import Log
+from zsecli.train.step import losses
+from zsecli.train.validate import HeldOut, validate
+
+LOG_EVERY = 10  # steps
+SAVE_EVERY = 600  # seconds between two states within an epoch
+DIVERGED = 10  # times the loss of the beginning
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a run writes: the best checkpoint, and a folder beside it."""
+
+    best: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.best.with_suffix(".run")
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state.safetensors"
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "last.safetensors"
+
+    @property
+    def curve(self) -> Path:
+        return self.folder / "curve.svg"
+
+    def clear(self) -> None:
+        """Remove what another run left in the folder."""
+        for file in (self.state, self.last, self.curve, self.folder / "log.jsonl"):
+            file.unlink(missing_ok=True)
+
+
+def build(
+    model: ModelConfig, config: TrainConfig, pretrained: bool, weights: Path | None, device: torch.device
+) -> tuple[ZSENetwork, AdamW]:
+    """A new network, its frozen part frozen, and its optimiser; the same for the same seed."""
+    torch.manual_seed(config.seed)
+    network = ZSENetwork(model, pretrained, weights).to(device)
+    if config.freeze_blocks is not None:
+        for part in frozen_parts(network, config.freeze_blocks):
+            part.requires_grad_(False)
+    embed = network.backbone.vit.patch_embed
+    begun = embed.trunk if model.backbone.kind == "hybrid" else network.backbone.vit
+    known = {id(p) for p in begun.parameters()}
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            groups[id(parameter) in known].append(parameter)
+    made = [
+        {"params": groups[key], "lr": lr, "peak": lr}
+        for key, lr in ((True, config.lr), (False, config.head_lr))
+        if groups[key]
+    ]
+    return network, AdamW(made, weight_decay=config.weight_decay)
+
+
+def factor(step: int, config: TrainConfig) -> float:
+    """What the learning rates are multiplied with at a step, counted from 0."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    if config.schedule == "constant":
+        return 1.0
+    share = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return 0.5 * (1 + math.cos(math.pi * share))
+
+
+def run(
+    network: ZSENetwork,
+    optimizer: AdamW,
+    batches: Batches,
+    held: list[HeldOut],
+    config: TrainConfig,
+    best: Path,
+    *,
+    key: str,
+    about: dict[str, Any],
+    workers: int = 0,
+    progress: Bar = SILENT,
+) -> dict[str, float]:
+    """Train `network`, from where a run with the same key was stopped; returns the best validation.
+
+    `best` holds the best checkpoint so far, and the folder of that name with the suffix `.run` the last one, the
+    state, the log and its curve.
+
+    Args:
+        held: what validation asks; where it is empty, the last network is the best.
+        key: of everything that determines the result.
+        about: what the checkpoint says of its training.
+
+    Raises:
+        ZseError: the loss is not finite, or grows without end; the last checkpoints stay.
+    """
+    files, log = Files(best), Log(Files(best).folder)
+    done = state.load(files.state, key, network, optimizer) or state.Progress()
+    if _main():
+        log.truncate(done.step)
+        if done.step:
+            note(f"goes on after step {done.step} of {config.steps}")
+    progress.start(config.steps)
+    progress(done.step)
+    recent: deque[tuple[float, float, float]] = deque(maxlen=LOG_EVERY)
+    parts = iter(loader(batches, done.step, config.steps, workers))
+    saved = began = time.perf_counter()
+    while not done.ended:
+        recent.append(_step(network, optimizer, parts, done.step, config))
+        done.step += 1
+        progress(1)
+        if _main() and done.step % LOG_EVERY == 0:
+            seconds, began = time.perf_counter() - began, time.perf_counter()
+            _write(log, recent, done.step, optimizer, config, seconds)
+        if done.step % config.epoch_steps == 0:
+            _epoch(network, batches, held, config, done, files, log, about)
+            state_due = True
+        else:
+            state_due = time.perf_counter() - saved > SAVE_EVERY
+        if state_due and _main():
+            state.save(files.state, key, done, network, optimizer)
+            saved = time.perf_counter()
+    found = [r for r in log.records() if r["kind"] == "validation"]
+    return {k: v for k, v in found[done.best_epoch - 1].items() if isinstance(v, float)} if found else {}
+
+
+def _step(
+    network: ZSENetwork, optimizer: AdamW, parts: Any, step: int, config: TrainConfig
+) -> tuple[float, float, float]:
+    """One optimiser step; returns the losses: total, ret, match."""
+    device = next(network.parameters()).device
+    _train_mode(network, step // config.epoch_steps, config)
+    torch.manual_seed(config.seed + (step << 16) + (dist.get_rank() if dist.is_initialized() else 0))
+    optimizer.zero_grad(set_to_none=True)
+    sums = torch.zeros(3)
+    for _ in range(config.accumulate):
+        batch = next(parts)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            found = losses(network, batch, config)
+        (found.total / config.accumulate).backward()
+        sums += torch.stack([found.total, found.ret, found.match]).detach().cpu() / config.accumulate
+    if dist.is_initialized():
+        _average([*(p.grad for p in network.parameters() if p.grad is not None)], sums)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    norm = nn.utils.clip_grad_norm_(parameters, config.clip or math.inf)
+    if not torch.isfinite(sums).all() or not torch.isfinite(norm):
+        values = f"loss {sums[0]:.3g} of ret {sums[1]:.3g} and match {sums[2]:.3g}, gradient {norm:.3g}"
+        raise ZseError(
+            f"training diverged at step {step + 1}: {values}",
+            "a smaller --lr and --head-lr, or --clip 1; the checkpoints before it are as they were",
+        )
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor(step, config)
+    optimizer.step()
+    total, ret, match = sums.tolist()
+    return total, ret, match
+
+
+def _train_mode(network: ZSENetwork, epoch: int, config: TrainConfig) -> None:
+    """Dropout on; batch norms as pretrained, so that a picture's tokens do not depend on the batch."""
+    network.train()
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+    rate = config.keep_rate if epoch >= config.selection_after else 1.0
+    if network.backbone.selection.rate != rate:
+        select(network, rate)
+
+
+def select(network: ZSENetwork, rate: float) -> None:
+    """Let the network keep this share of tokens at each selection, and say so in its configuration."""
+    selection = SelectionConfig(rate, network.config.selection.blocks)
+    network.config = dataclasses.replace(network.config, selection=selection)
+    network.backbone.selection = selection
+
+
+def _average(gradients: list[torch.Tensor], sums: torch.Tensor) -> None:
+    """The mean over all processes, in place."""
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+    on = sums.to(flat.device)
+    dist.all_reduce(on)
+    sums.copy_(on.cpu() / dist.get_world_size())
+
+
+def _write(
+    log: Log,
+    recent: deque[tuple[float, float, float]],
+    step: int,
+    optimizer: AdamW,
+    config: TrainConfig,
+    seconds: float,
+) -> None:
+    total, ret, match = (sum(values) / len(recent) for values in zip(*recent, strict=True))
+    pictures = config.batch_size * (2 if config.hard_negatives else 4) * LOG_EVERY
+    lr = optimizer.param_groups[-1]["lr"]
+    log.append(
+        {"kind": "train", "step": step, "loss": total, "ret": ret, "match": match, "lr": lr,
+         "pictures_per_second": pictures / seconds}
+    )  # fmt: skip
+    first = next(record for record in log.records() if record["kind"] == "train")["loss"]
+    if total > DIVERGED * first:
+        raise ZseError(
+            f"training diverges: the loss is {total:.3g} at step {step}, and was {first:.3g}",
+            "a smaller --lr and --head-lr, or --clip 1; the checkpoints before it are as they were",
+        )
+
+
+def _epoch(
+    network: ZSENetwork,
+    batches: Batches,
+    held: list[HeldOut],
+    config: TrainConfig,
+    done: state.Progress,
+    files: Files,
+    log: Log,
+    about: dict[str, Any],
+) -> None:
+    """Validate, keep the network where it is the best so far, and decide whether to go on."""
+    epoch = done.step // config.epoch_steps
+    if _main():
+        found = validate(network, held, batches.pictures, config)
+        score = found.get("score", float(epoch))
+        log.append({"kind": "validation", "step": done.step, "epoch": epoch, **found})
+        note(f"epoch {epoch} of {config.epochs}: " + ", ".join(f"{k} {v:.4f}" for k, v in found.items()))
+        done.stale += 1
+        about = {**about, "epoch": epoch, "step": done.step, "validation": found}
+        if done.best is None or score > done.best:
+            done.best, done.best_epoch, done.stale = score, epoch, 0
+            checkpoint.save(network, files.best, about)
+        checkpoint.save(network, files.last, about)
+        curve(log.records(), files.curve, files.best.stem)
+        done.ended = done.step >= config.steps or bool(config.patience and done.stale >= config.patience)
+    if dist.is_initialized():
+        told = [done.ended]
+        dist.broadcast_object_list(told)
+        done.ended = told[0]
+
+
+def _main() -> bool:
+    """Whether this is the process that writes."""
+    return not dist.is_initialized() or dist.get_rank() == 0

@@ -1,0 +1,65 @@
+"""The losses of training, and the choice of hard negatives: functions of tensors alone.
+
+They compute in float32 at least, whatever precision the network runs in.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
+    """Mean over B of max(0, |a - p| - |a - n| + margin), L2 on the vectors as they are; 0 where B is 0.
+
+    Args:
+        anchor, positive, negative: (B, D) each.
+    """
+    a, p, n = (_precise(x) for x in (anchor, positive, negative))
+    return F.triplet_margin_loss(a, p, n, margin=margin, reduction="sum") / max(1, len(a))
+
+
+def matching(score: Tensor, match: Tensor, high: float = 0.99, low: float = 0.01) -> Tensor:
+    """Mean squared error of relation scores (B,) in (0, 1) from `high` where `match` (B,) bool is True, else `low`."""
+    score = _precise(score)
+    return F.mse_loss(score, torch.full_like(score, low).masked_fill(match, high))
+
+
+def contrastive(sketch: Tensor, photo: Tensor, positive: Tensor, counts: Tensor, temperature: float) -> Tensor:
+    """Supervised contrastive loss between two modalities: the mean of sketch to photo and photo to sketch.
+
+    Each direction is L_out of Khosla et al. 2020 (arXiv 2004.11362, eq. 2): the mean over the pictures that have a
+    positive of -1/|P| sum_p log(exp(s_p / t) / sum_a exp(s_a / t)), with s the cosine and t the temperature.
+
+    Args:
+        sketch, photo: (B, D) and (C, D), normalised here.
+        positive: (B, C) bool, the pairs P.
+        counts: (B, C) bool, the pairs a of the denominator; positives are in it anyway, other pairs get no gradient.
+
+    Returns:
+        A scalar; 0, with a gradient of 0, where there is no positive at all.
+    """
+    # autocast would round the cosines to bfloat16, and the temperature then magnifies what is lost
+    with torch.autocast(sketch.device.type, enabled=False):
+        s, p = (F.normalize(_precise(x), dim=-1) for x in (sketch, photo))
+        logit, counts = s @ p.T / temperature, counts | positive
+        return (_supervised(logit, positive, counts) + _supervised(logit.T, positive.T, counts.T)) / 2
+
+
+def hardest(similarity: Tensor, allowed: Tensor) -> Tensor:
+    """(B,) int64, the column of the highest `similarity` (B, C) that is `allowed` (B, C) bool; -1 in a row without."""
+    best = similarity.masked_fill(~allowed, -torch.inf).argmax(1)
+    return torch.where(allowed.any(1), best, -1)
+
+
+def _supervised(logit: Tensor, positive: Tensor, counts: Tensor) -> Tensor:
+    """L_out of the rows (B, C), mean over those with a positive."""
+    rows = positive.any(1)  # the softmax of a row in which nothing counts would be nan, and so its gradient
+    logit, positive, counts = logit[rows], positive[rows], counts[rows]
+    log_share = logit.masked_fill(~counts, -torch.inf).log_softmax(1).masked_fill(~positive, 0)
+    return -(log_share.sum(1) / positive.sum(1)).sum() / max(1, len(logit))
+
+
+def _precise(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
