@@ -5,61 +5,79 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps
 
 from zsecli.data.pictures import Pixels
 from zsecli.data.preprocess import Role
 
 TURN, SCALE, SHIFT = 10.0, 0.15, 0.06  # degrees, share of the size, share of the side
-STROKE, GREY = 0.25, 0.2  # probabilities: thicker, thinner; without colour
-COLOUR = 0.3
+STROKE, GREY = 0.25, 0.2  # probabilities: of thicker and of thinner strokes; of a photo without colour
+INK, COLOUR = 0.4, 0.3  # largest share of the paper in the ink; largest change of brightness, contrast, saturation
 
 
 def augment(picture: Pixels, role: Role, flip: bool, rng: np.random.Generator, strength: float) -> Pixels:
-    """A picture (S, S, 3) uint8 changed at random; `strength` 0 leaves it as it is, 1 goes to the full bounds.
+    """A prepared picture (S, S, 3) uint8, changed at random -> (S, S, 3) uint8; read-only, the input stays as it is.
 
-    Turned by up to 10 degrees, scaled by up to 15 %, shifted by up to 6 % of its side, and filled with its border's
-    colour; a sketch's strokes get thicker or thinner (a quarter each) and its ink may get paler; a photo's brightness,
-    contrast and saturation change by up to 30 %, and one in five loses its colours.
+    Turned by up to 10 degrees, scaled by up to 15 % and shifted by up to 6 % of the side along each axis, all times
+    `strength`, and filled with its border's colour. A point moves by at most 0.24 of its distance from the middle and
+    0.085 of the side, times `strength`. At strength 1 a quarter of the sketches gets thicker strokes, a quarter
+    thinner ones, and the ink becomes up to 40 % paper; a photo's brightness, contrast and saturation change by up to
+    30 %, and a fifth of the photos loses its colours.
 
     Args:
-        flip: mirror it; the same for a sketch and its photo, so that left stays left.
+        flip: mirror it, at any strength; the same for a sketch and its own photo, so that left stays left.
+        rng: all that is random; the same state makes the same picture.
+        strength: 0 to 1; 0 changes nothing but by `flip`.
     """
     image = Image.fromarray(picture)
     if flip:
         image = ImageOps.mirror(image)
-    if strength:
-        image = _move(image, rng, strength)
-        image = (_ink if role == "sketch" else _colours)(image, rng, strength)
-    return np.asarray(image)
+    if not strength:
+        return np.asarray(image)
+    if role == "sketch" and (picture == picture[..., :1]).all():
+        image = image.convert("L")  # three equal channels: a third of the work
+    paper = _paper(image)
+    image = _move(image, paper, rng, strength)
+    image = _ink(image, paper, rng, strength) if role == "sketch" else _colours(image, rng, strength)
+    return np.asarray(image.convert("RGB"))
 
 
-def _move(image: Image.Image, rng: np.random.Generator, strength: float) -> Image.Image:
+def _paper(image: Image.Image) -> tuple[int, ...]:
+    """The border's median, a value a channel."""
+    pixels = np.atleast_3d(np.asarray(image))
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return tuple(int(value) for value in np.median(border, axis=0))
+
+
+def _move(image: Image.Image, paper: tuple[int, ...], rng: np.random.Generator, strength: float) -> Image.Image:
     side = image.width
     angle = math.radians(TURN * strength * rng.uniform(-1, 1))
     scale = 1 + SCALE * strength * rng.uniform(-1, 1)
     right, down = SHIFT * strength * side * rng.uniform(-1, 1, 2)
     cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
-    x, y = side / 2 + right, side / 2 + down  # where the centre goes
+    x, y = side / 2 + right, side / 2 + down  # where the middle goes
     back = (cos, sin, side / 2 - cos * x - sin * y, -sin, cos, side / 2 + sin * x - cos * y)
-    pixels = np.asarray(image)
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    fill = tuple(int(v) for v in np.median(border, axis=0))
-    return image.transform(image.size, Image.Transform.AFFINE, back, Image.Resampling.BILINEAR, fillcolor=fill)
+    return image.transform(image.size, Image.Transform.AFFINE, back, Image.Resampling.BILINEAR, fillcolor=paper)
 
 
-def _ink(image: Image.Image, rng: np.random.Generator, strength: float) -> Image.Image:
-    chance, paler = rng.random(), rng.random()
+def _ink(image: Image.Image, paper: tuple[int, ...], rng: np.random.Generator, strength: float) -> Image.Image:
+    chance, share = rng.random(), INK * strength * rng.random()
+    light = sum(paper) > 127 * len(paper)
     if chance < STROKE * strength:
-        image = image.filter(ImageFilter.MinFilter(3))
+        image = image.filter(ImageFilter.MinFilter(3) if light else ImageFilter.MaxFilter(3))
     elif chance < 2 * STROKE * strength:
-        thin = image.filter(ImageFilter.MaxFilter(3))
-        image = Image.blend(image, thin, 0.5)  # a line of one pixel would vanish
-    paper = Image.new("RGB", image.size, image.getpixel((0, 0)))
-    return Image.blend(image, paper, 0.4 * strength * paler)
+        image = _thinner(image) if light else ImageChops.invert(_thinner(ImageChops.invert(image)))
+    return Image.blend(image, Image.new(image.mode, image.size, paper), share)
+
+
+def _thinner(image: Image.Image) -> Image.Image:
+    """Dark strokes lose a pixel on each side; those of up to two pixels, which would vanish, stay."""
+    thin = image.filter(ImageFilter.MaxFilter(3))
+    vanished = ImageChops.subtract(thin.filter(ImageFilter.MinFilter(3)), image)
+    return ImageChops.subtract(thin, vanished)
 
 
 def _colours(image: Image.Image, rng: np.random.Generator, strength: float) -> Image.Image:
     for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = change(image).enhance(1 + COLOUR * strength * rng.uniform(-1, 1))
-    return ImageOps.grayscale(image).convert("RGB") if rng.random() < GREY * strength else image
+    return image.convert("L") if rng.random() < GREY * strength else image

@@ -1,4 +1,4 @@
-"""What a run leaves behind beside weights: a line of JSON a record, and a figure of them."""
+"""What a run leaves behind beside weights: a line of JSON a record."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ Record = dict[str, Any]
 
 
 class Log:
-    """`log.jsonl` in a folder. Every record has a `step`."""
+    """`log.jsonl` in a folder. Every record has a `step`, which never falls from one line to the next."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "log.jsonl"
 
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Add a record, on disk when this returns."""
+    def append(self, record: Mapping[str, float | int | str]) -> None:
+        """Add a record; it is in the file when this returns. After a killed run, `truncate` comes first."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(record)) + "\n")
 
     def records(self) -> list[Record]:
-        """All records; a line that a killed run left unfinished is none."""
+        """All records, in order; a line that a killed run left unfinished is none."""
         if not self.path.is_file():
             return []
         found = []
-        for line in self.path.read_text("utf-8").split("\n"):
+        for line in self.path.read_text("utf-8", errors="replace").split("\n"):
             try:
-                found.append(json.loads(line))
+                record = json.loads(line)
             except ValueError:
                 continue
+            if isinstance(record, dict):
+                found.append(record)
         return found
 
     def truncate(self, step: int) -> None:
-        """Drop what came after `step`: the run goes on from there."""
+        """Drop what came after `step`, and a line cut short: the run goes on from there. Makes the folder."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = [record for record in self.records() if record["step"] <= step]
         with replacing(self.path) as (partial,):

@@ -132,6 +132,7 @@ def run(
     progress.start(config.steps)
     progress(done.step)
     recent: deque[tuple[float, float, float]] = deque(maxlen=LOG_EVERY)
+    first = next((float(r["loss"]) for r in log.records() if r["kind"] == "train"), math.inf)
     parts = iter(loader(batches, done.step, config.steps, workers))
     saved = began = time.perf_counter()
     while not done.ended:
@@ -140,7 +141,13 @@ def run(
         progress(1)
         if _main() and done.step % LOG_EVERY == 0:
             seconds, began = time.perf_counter() - began, time.perf_counter()
-            _write(log, recent, done.step, optimizer, config, seconds)
+            loss = _write(log, recent, done.step, optimizer, config, seconds)
+            first = loss if math.isinf(first) else first
+            if loss > DIVERGED * first:
+                raise ZseError(
+                    f"training diverges: the loss is {loss:.3g} at step {done.step}, and was {first:.3g}",
+                    "a smaller --lr and --head-lr, or --clip 1; the checkpoints before it are as they were",
+                )
         if done.step % config.epoch_steps == 0:
             _epoch(network, batches, held, config, done, files, log, about)
             state_due = True
@@ -222,7 +229,8 @@ def _write(
     optimizer: AdamW,
     config: TrainConfig,
     seconds: float,
-) -> None:
+) -> float:
+    """Log the mean of the last steps; returns its loss."""
     total, ret, match = (sum(values) / len(recent) for values in zip(*recent, strict=True))
     pictures = config.batch_size * (2 if config.hard_negatives else 4) * LOG_EVERY
     lr = optimizer.param_groups[-1]["lr"]
@@ -230,12 +238,7 @@ def _write(
         {"kind": "train", "step": step, "loss": total, "ret": ret, "match": match, "lr": lr,
          "pictures_per_second": pictures / seconds}
     )  # fmt: skip
-    first = next(record for record in log.records() if record["kind"] == "train")["loss"]
-    if total > DIVERGED * first:
-        raise ZseError(
-            f"training diverges: the loss is {total:.3g} at step {step}, and was {first:.3g}",
-            "a smaller --lr and --head-lr, or --clip 1; the checkpoints before it are as they were",
-        )
+    return total
 
 
 def _epoch(
