@@ -336,6 +336,10 @@ def test_train_then_evaluate(workspace: Path, zse: Zse) -> None:
     assert report["model"].endswith(made)
     assert set(report["protocols"]["zs-inter"]["per_class"]) == set(UNSEEN_CLASSES)
     assert zse(*TINY_RUN, "--freeze-blocks", "0").ok() == made
+    cross = ("evaluate", "--split", "zs-cross-all", "--data", "demo", "--json")  # the checkpoint says what it saw
+    found = json.loads(zse(*cross, ZSE_MODEL=None).ok())
+    assert set(found["protocols"]["zs-cross-all/novel"]["per_class"]) == set(UNSEEN_CLASSES)
+    zse(*cross).refused(2, "needs --train-data")  # the pixels know nothing
     zse(*TINY_RUN, "--freeze-blocks", "0", "--seed", "3").refused(2, "holds another training run", "--overwrite")
     again = json.loads(zse(*TINY_RUN, "--seed", "3", "--overwrite", "--json").ok())
     assert again["fresh"] and again["validation"]["score"] > 0

@@ -36,7 +36,8 @@ def evaluate(
             "--train-data",
             metavar="NAME[:PARTITION]",
             help="Of zs-cross: the prepared data set that the model was trained on, and which of its splits where that "
-            "is not its own, as sketchy:21; the classes that it saw there are left out in a report of their own.",
+            "is not its own, as sketchy:21; the classes that it saw there are left out in a report of their own. "
+            "Default: what the checkpoint says.",
         ),
     ] = None,
     data: opt.Data = None,
@@ -127,7 +128,14 @@ def evaluate(
         chosen.insert(0, _known(opt.store_path(ranking)))
     else:
         chosen.insert(0, pipeline.model_of(ws, model))
-    trained = pipeline.trained_classes(ws, train_data, dry_run) if train_data else None
+    trained = None
+    if train_data:
+        trained = pipeline.trained_classes(ws, train_data, dry_run)
+    elif asked.family.startswith("zs-cross"):
+        trained = pipeline.seen_by([one for one in chosen if isinstance(one, ModelSpec)])
+        if not trained:
+            hint = f"zse evaluate --split {split} --train-data sketchy --data tuberlin"
+            raise UsageError(f"--split {split} needs --train-data: the model does not say what it saw", hint)
     stores, skipped = list[Path](), list[tuple[str, str]]()
     for one in chosen:
         if isinstance(one, ModelSpec):
@@ -169,11 +177,9 @@ def _split(text: str, train_data: str | None, data: str | None, ranking: str | N
     split = Split.parse(text)
     if split.family.startswith("zs-cross"):
         hint = f"zse evaluate --split {text} --train-data sketchy --data tuberlin"
-        if train_data is None:
-            raise UsageError(f"--split {text} needs --train-data, the data set that the model was trained on", hint)
         if data is None and ranking is None:
             raise UsageError(f"--split {text} needs --data, the data set that is asked", hint)
-        if data == train_data.partition(":")[0]:
+        if train_data is not None and data == train_data.partition(":")[0]:
             raise UsageError(f"--train-data {train_data}: is the data set that is asked", hint)
     elif train_data is not None:
         raise UsageError(f"--train-data has no say in --split {text}", "it is for zs-cross and zs-cross-all")

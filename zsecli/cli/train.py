@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -213,6 +214,8 @@ def train(
         raise UsageError("--scratch and --backbone-weights both say how the backbone begins", "leave out one")
     if backbone_weights and not backbone_weights.is_file():
         raise UsageError(f"--backbone-weights {backbone_weights}: no such file", "a file of weights in timm's names")
+    first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes the one that talks
+    console.quiet |= not first
     ws = Workspace(workspace)
     data = read_dataset(pipeline.dataset_of(ws, dataset, dry_run))
     job = Job(data, partition, network, way, backbone_weights, not scratch)
@@ -231,7 +234,8 @@ def train(
     if not result.fresh:
         console.note(f"up to date: {target}")
     hint = f"zse evaluate --data {shlex.quote(data.name)} --model {shlex.quote(str(target))}"
-    finish(result.path, result.fresh, [], as_json, hint, validation=result.validation)
+    if first:
+        finish(result.path, result.fresh, [], as_json, hint, validation=result.validation)
 
 
 def _network(presets: Any, name: str, backbone: str | None, swap: str | None, tokenizer: str | None) -> Any:

@@ -85,6 +85,16 @@ def read_config(path: Path) -> ModelConfig:
     return from_json(metadata.get("config", ""), str(path))
 
 
+def read_training(path: Path) -> dict[str, Any]:
+    """What a safetensors checkpoint says of the run that made it; empty where it says nothing."""
+    try:
+        with safe_open(path, "pt") as file:
+            found = json.loads((file.metadata() or {}).get("training", "{}"))
+    except (SafetensorError, OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _published(path: Path) -> dict[str, torch.Tensor]:
     loaded = read_pickle(path)
     state = loaded.get("model") if isinstance(loaded, dict) else None

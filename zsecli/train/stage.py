@@ -91,9 +91,10 @@ def run(
     """
     files = loop.Files(output)
     there = state.where(files.state)
-    if there is not None and there[0] == job.key and there[1].ended and output.is_file():
+    ours = there is not None and there[0] == job.key
+    if there is not None and ours and there[1].ended and output.is_file():
         return Trained(output, False, {})
-    if output.is_file() and not (there is not None and there[0] == job.key) and not overwrite:
+    if not ours and (there is not None or output.is_file()) and not overwrite:
         raise UsageError(f"{output}: holds another training run", "--name keeps both, --overwrite replaces it")
     with _processes() as (rank, world):
         if job.config.batch_size % (world * job.config.accumulate):
@@ -108,7 +109,7 @@ def run(
         network, optimizer = loop.build(job.model, job.config, job.pretrained, job.weights, on)
         batches, held = _data(job, network, cache, on, workers, progress)
         batches.rank, batches.world = rank, world
-        if rank == 0 and there is not None and there[0] != job.key:
+        if rank == 0 and not ours:
             files.clear()
         found = loop.run(
             network,
