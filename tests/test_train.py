@@ -357,6 +357,8 @@ def test_train_then_evaluate(workspace: Path, zse: Zse) -> None:
         (("--ret-loss", "triplets"), 2, ["'triplets'", "did you mean 'triplet'?"]),
         (("--accumulate", "3"), 2, ["--batch-size 8 cannot be shared"]),
         (("-o", "net.pth"), 2, ["ends with .safetensors"]),
+        (("--freeze-blocks", "5"), 2, ["the network has 4 blocks"]),
+        (("--keep-rate", "0.9"), 2, ["block 7, which selects tokens, is not there, of 4"]),
     ],
 )
 @pytest.mark.usefixtures("workspace")

@@ -159,7 +159,7 @@ def create(name: str, pretrained: bool, weights: Path | None, **options: Any) ->
         ) from error
     except (RuntimeError, OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        hint = "weights from a hub need a network; NAME=FILE takes a local file"
+        hint = "weights from a hub need a network; a local file does not: frozen:NAME=FILE, --backbone-weights FILE"
         if "Unknown model" in first:
             hint = "timm.list_models() has the names"
         raise StoreError(f"timm cannot make {name}: {first}", hint) from error

@@ -109,6 +109,7 @@ PRESETS: dict[str, ModelConfig] = {
     "small": ModelConfig(
         preset="small",
         backbone=BackboneConfig(kind="hybrid", name="tf_efficientnet_lite0"),
+        selection=SelectionConfig(blocks=(2, 4)),
         cross_attention=CrossAttentionConfig(hidden=512),
         preprocess=Preprocess(sketch="crop"),
     ),

@@ -17,7 +17,7 @@ from torch.optim import AdamW
 
 from zsecli.console import SILENT, note
 from zsecli.console import Progress as Bar
-from zsecli.errors import ZseError
+from zsecli.errors import UsageError, ZseError
 from zsecli.model import checkpoint
 from zsecli.model.config import ModelConfig, SelectionConfig
 from zsecli.model.network import ZSENetwork
@@ -66,9 +66,22 @@ class Files:
 def build(
     model: ModelConfig, config: TrainConfig, pretrained: bool, weights: Path | None, device: torch.device
 ) -> tuple[ZSENetwork, AdamW]:
-    """A new network, its frozen part frozen, and its optimiser; the same for the same seed."""
+    """A new network, its frozen part frozen, and its optimiser; the same for the same seed.
+
+    Raises:
+        UsageError: there are not so many blocks to freeze, or a block that selects tokens is frozen or absent.
+    """
     torch.manual_seed(config.seed)
     network = ZSENetwork(model, pretrained, weights).to(device)
+    depth, frozen = len(network.backbone.vit.blocks), config.freeze_blocks or 0
+    if frozen > depth:
+        raise UsageError(f"--freeze-blocks {frozen}: the network has {depth} blocks", f"0 to {depth}")
+    wrong = [block for block in model.selection.blocks if not frozen < block <= depth]
+    if config.keep_rate < 1 and wrong:
+        why = "is frozen" if wrong[0] <= frozen else f"is not there, of {depth}"
+        raise UsageError(
+            f"--keep-rate {config.keep_rate}: block {wrong[0]}, which selects tokens, {why}", "--keep-rate 1"
+        )
     if config.freeze_blocks is not None:
         for part in frozen_parts(network, config.freeze_blocks):
             part.requires_grad_(False)
