@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny import SELECTING, TINY, build
 from torch.nn import functional as F
 
 from zsecli.errors import StoreError, UsageError
 from zsecli.model import checkpoint, config, selection
-from zsecli.model.backbone import Backbone
+from zsecli.model.backbone import Backbone, TrunkEmbed
 from zsecli.model.config import (
     BackboneConfig,
     CrossAttentionConfig,
@@ -85,6 +88,54 @@ def test_ret_attention_is_the_last_blocks() -> None:
     encoding = network.encode(pictures(2), "photo")
     torch.testing.assert_close(encoding.attention, seen[0][:, :, 0, 1:])
     assert (encoding.attention.sum(-1) < 1).all()  # the rest is [Ret]'s attention to itself
+
+
+@pytest.mark.parametrize(("trunk", "stride"), [("repvgg_a0", 8), ("resnet18", 2), ("resnet18", 16)])
+def test_trunks_of_other_makes_have_strides_too(trunk: str, stride: int) -> None:
+    """What is below a stride is used by its map; what is not, is not."""
+    embed = build(replace(TINY, backbone=replace(TINY.backbone, name=trunk))).backbone.vit.patch_embed
+    assert isinstance(embed, TrunkEmbed)
+    index = [info["reduction"] for info in embed.trunk.feature_info.info].index(stride)
+    import timm
+
+    maps = timm.create_model(trunk, features_only=True, out_indices=(index,)).eval()
+    maps(pictures(1))[0].sum().backward()
+    assert len(embed.below(stride)) == sum(p.grad is not None for p in maps.parameters())
+
+
+@pytest.mark.parametrize("ret", ["token", "mean"])
+def test_what_ret_begins_as(ret: Literal["token", "mean"]) -> None:
+    """Through blocks that add nothing, [Ret] leaves as it entered."""
+    network = build(replace(TINY, backbone=replace(TINY.backbone, ret=ret)))
+    vit = network.backbone.vit
+    vit.norm = torch.nn.Identity()
+    with torch.no_grad():
+        vit.cls_token.fill_(3.0)
+        for block in vit.blocks:
+            for last in (block.attn.proj, block.mlp.fc2):
+                last.weight.zero_(), last.bias.zero_()
+        tokens = network.encode(pictures(2), "photo").tokens
+    expected = 3.0 + vit.pos_embed[:, 0].expand(2, -1)
+    if ret == "mean":
+        expected = expected + tokens[:, 1:].mean(1)
+    torch.testing.assert_close(tokens[:, 0], expected.detach())
+
+
+def test_the_trunk_below_a_stride() -> None:
+    """Its parameters, and none else, get a gradient from the map of that stride; the trunk's own names say so."""
+    embed = build(TINY).backbone.vit.patch_embed
+    assert isinstance(embed, TrunkEmbed)
+    named = {id(p): name for name, p in embed.trunk.named_parameters()}
+    below = {named[id(p)] for p in embed.below(8)}
+    x = embed.trunk.bn1(embed.trunk.conv_stem(pictures(1)))
+    for stage in list(embed.trunk.blocks)[:3]:
+        x = stage(x)
+    assert x.shape[-1] == 64 // 8
+    x.sum().backward()
+    assert below == {name for name, p in embed.trunk.named_parameters() if p.grad is not None}
+    with pytest.raises(UsageError, match="no map of stride 5") as error:
+        embed.below(5)
+    assert "2, 4, 8, 16, 32" in error.value.hint
 
 
 @pytest.mark.parametrize("name", ["resnet18", "no_such_model"])
@@ -271,6 +322,29 @@ def test_kernel(side: int, selects: bool) -> None:
     np.testing.assert_allclose(kernel[0].numpy(), expected, atol=1e-6)
 
 
+def test_what_the_relation_hears_directly() -> None:
+    """With `direct` the logit gains 5 (cosine of [Ret] + mean cosine of equal cells - 1), and begins as that alone."""
+    plain, direct = (build(replace(TINY, relation=replace(TINY.relation, direct=on))) for on in (False, True))
+    sketch, photo = direct.encode(pictures(3), "sketch"), direct.encode(pictures(3).flip(0) + 1, "photo")
+    score = direct.score(sketch, photo)
+    added = 5 * (F.cosine_similarity(sketch.ret, photo.ret) + score.kernel.diagonal(dim1=1, dim2=2).mean(1) - 1)
+    torch.testing.assert_close(score.logit, added, rtol=0, atol=1e-5)
+    direct.load_state_dict(plain.state_dict(), strict=False)
+    score = direct.score(sketch, photo)
+    added = 5 * (F.cosine_similarity(sketch.ret, photo.ret) + score.kernel.diagonal(dim1=1, dim2=2).mean(1) - 1)
+    torch.testing.assert_close(score.logit, plain.score(sketch, photo).logit + added, rtol=0, atol=1e-5)
+
+
+def test_quiet_cross_attention_begins_with_what_it_is_given() -> None:
+    network = build(replace(TINY, cross_attention=replace(TINY.cross_attention, quiet=True)))
+    sketch, photo = network.encode(pictures(2), "sketch"), network.encode(pictures(2, seed=2), "photo")
+    streams = network.cross_attention(
+        network.prepare(sketch.tokens, sketch.index, "sketch"), network.prepare(photo.tokens, photo.index, "photo")
+    )
+    for stream, given in zip(streams, (sketch, photo), strict=True):
+        torch.testing.assert_close(stream, F.layer_norm(F.layer_norm(given.tokens, (32,)), (32,)))
+
+
 def test_projected_cells_are_places() -> None:
     """With `project`, changing a token changes the row of its own cell in the kernel and no other."""
     torch.manual_seed(0)
@@ -334,6 +408,7 @@ def rewrite(saved: Path, path: Path, **changes: object) -> Path:
         ({"backbone.vit.cls_token": torch.full((1, 1, 32), torch.nan)}, "not finite"),
         ({"version": "2.0"}, "version 2.0"),
         ({"config": "{}"}, "missing key"),
+        ({"config": replace(TINY, relation=replace(TINY.relation, direct=1)).to_json()}, "direct must be bool"),  # type: ignore[arg-type]
         ({"config": "nonsense"}, "configuration is wrong"),
         ({"config": TINY.to_json().replace('"depth": 4', '"depth": "4"')}, "depth must be int"),
         ({"config": TINY.to_json().replace('"swap": "q"', '"swap": "v"')}, "swap"),
@@ -354,6 +429,17 @@ class Evil:
 
     def __reduce__(self) -> tuple[object, ...]:
         return Path.touch, (self.mark,)
+
+
+def test_a_checkpoint_of_version_1_0(tmp_path: Path) -> None:
+    """It lacks what its configuration got later, and means the default."""
+    path = checkpoint.save(build(TINY), tmp_path / "old.safetensors")
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() | {"zse-schema-version": "1.0"}
+    settings = json.loads(metadata["config"])
+    del settings["backbone"]["ret"], settings["relation"]["direct"], settings["cross_attention"]["quiet"]
+    save_file(load_file(path), path, metadata | {"config": json.dumps(settings)})
+    assert checkpoint.load(path)[0].config == TINY
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])

@@ -62,7 +62,7 @@ class Backbone(nn.Module):
         self.grid: tuple[int, int] = tuple(self.vit.patch_embed.grid_size)
         self.places = self.grid[0] * self.grid[1]
         self.width: int = self.vit.embed_dim
-        self.selection = selection
+        self.selection, self.mean_ret = selection, config.ret == "mean"
         self.tokenizer = ConvTokenizer(tokenizer, self.width) if tokenizer.on != "off" else None
         beyond = [b for b in selection.blocks if not 1 <= b <= len(self.vit.blocks)]
         if selection.rate < 1 and beyond:
@@ -100,7 +100,10 @@ class Backbone(nn.Module):
 
     def _open(self, x: Tensor) -> Tensor:
         vit = self.vit
-        return vit.norm_pre(vit.patch_drop(vit._pos_embed(x)))
+        x = vit._pos_embed(x)
+        if self.mean_ret:
+            x = torch.cat([x[:, :1] + x[:, vit.num_prefix_tokens :].mean(1, keepdim=True), x[:, 1:]], 1)
+        return vit.norm_pre(vit.patch_drop(x))
 
     def finish(self, x: Tensor, blocks: int = 0, patches: bool = False) -> Encoding:
         """What `begin` made with the same `blocks` -> the Encoding. patches: x is the patch tokens (B, P, D)."""
@@ -157,7 +160,7 @@ def create(name: str, pretrained: bool, weights: Path | None, **options: Any) ->
         raise UsageError(
             f"{name} cannot be this backbone", "take a plain Vision Transformer of timm, or a hybrid"
         ) from error
-    except (RuntimeError, OSError, ValueError) as error:
+    except (RuntimeError, OSError, ValueError, IndexError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         hint = "weights from a hub need a network; a local file does not: frozen:NAME=FILE, --backbone-weights FILE"
         if "Unknown model" in first:
@@ -226,6 +229,20 @@ class TrunkEmbed(nn.Module):
         if self.trunk.feature_info.reduction() != [16, 32]:
             raise UsageError(f"{trunk} has no maps at strides 16 and 32", "take another trunk")
         self.proj = nn.Linear(sum(self.trunk.feature_info.channels()), embed_dim)
+
+    def below(self, stride: int) -> list[nn.Parameter]:
+        """The parameters that make the trunk's map of this stride; UsageError where it has none."""
+        modules = {info["reduction"]: info["module"] for info in self.trunk.feature_info.info}
+        wanted = modules.get(stride, "")
+        found: list[nn.Parameter] = []
+        inside = ""
+        for name, module in self.trunk.named_modules():
+            if inside and not name.startswith(inside + "."):
+                return found
+            if name and name in (wanted, wanted.replace(".", "_")):  # timm may flatten a trunk, but not these names
+                inside = name
+            found += module.parameters(recurse=False)
+        raise UsageError(f"the trunk has no map of stride {stride}", f"its strides: {', '.join(map(str, modules))}")
 
     def maps(self, picture: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, P, C), both maps' channels at every place."""

@@ -20,7 +20,7 @@ from zsecli.model.released import UNUSED, translate
 from zsecli.model.weights import check_fit, is_state, read_pickle, read_state
 
 SCHEMA = "checkpoint"
-VERSION = "1.0"
+VERSION = "1.1"
 
 
 def save(

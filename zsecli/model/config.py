@@ -15,6 +15,8 @@ from typing import Any, Literal
 from zsecli.data.preprocess import Preprocess
 from zsecli.errors import StoreError, UsageError, nearest
 
+LATER = {"later": True}  # a field that checkpoints of version 1.0 lack: its default is what they mean
+
 
 @dataclass(frozen=True)
 class BackboneConfig:
@@ -23,6 +25,8 @@ class BackboneConfig:
     `kind="vit"` takes the timm Vision Transformer `name` whole. `kind="hybrid"` takes the timm
     convolutional network `name` as the patch embedding (its stride-16 and upsampled stride-32 maps
     together) and puts `depth` fresh blocks of `width` above it.
+
+    ret: [Ret] enters the blocks as a learned token, or as that plus the mean of the patch tokens.
     """
 
     kind: Literal["vit", "hybrid"] = "vit"
@@ -31,6 +35,7 @@ class BackboneConfig:
     width: int = 256  # hybrid only, as are depth and heads: a timm ViT has its own
     depth: int = 6
     heads: int = 8
+    ret: Literal["token", "mean"] = field(default="token", metadata=LATER)
     norm_eps: float | None = None  # None: what timm gives this ViT
     dropout: float = 0.0
 
@@ -54,11 +59,15 @@ class SelectionConfig:
 
 @dataclass(frozen=True)
 class CrossAttentionConfig:
-    """One post-norm attention layer for each stream; `swap` is what comes from the other picture, its q or its k."""
+    """One post-norm attention layer for each stream; `swap` is what comes from the other picture, its q or its k.
+
+    quiet: attention and feed-forward begin at 0, so that at first a stream is what the backbone made.
+    """
 
     swap: Literal["q", "k"] = "q"
     heads: int = 8
     hidden: int = 1024
+    quiet: bool = field(default=False, metadata=LATER)
     norm: Literal["layer", "unbiased"] = "layer"
     dropout: float = 0.1
 
@@ -70,13 +79,15 @@ class RelationConfig:
     `layout="grid"` pools `cell` x `cell` neighbouring tokens; `layout="memory"` reads the token matrix
     as if it were stored channel first, as the authors' release does, so that its cells are no places.
     `project` > 0 learns the pooling as a convolution to that many channels; 0 takes the mean of the
-    tokens that were kept.
+    tokens that were kept. `direct` adds to the logit, each times a learned factor, the cosine of the two [Ret] before
+    cross-attention and the mean cosine of cells at the same place: the rest has to say only what these do not know.
     """
 
     layout: Literal["grid", "memory"] = "grid"
     cell: int = 2
     project: int = 0
     hidden: tuple[int, ...] = (343, 49)
+    direct: bool = field(default=False, metadata=LATER)
     dropout: float = 0.1
 
 
@@ -108,9 +119,10 @@ PRESETS: dict[str, ModelConfig] = {
     ),
     "small": ModelConfig(
         preset="small",
-        backbone=BackboneConfig(kind="hybrid", name="tf_efficientnet_lite0"),
-        selection=SelectionConfig(blocks=(2, 4)),
-        cross_attention=CrossAttentionConfig(hidden=512),
+        backbone=BackboneConfig(kind="hybrid", name="tf_efficientnet_lite0", depth=2, ret="mean"),
+        selection=SelectionConfig(blocks=(1,)),
+        cross_attention=CrossAttentionConfig(hidden=256, quiet=True),
+        relation=RelationConfig(direct=True),
         preprocess=Preprocess(sketch="crop"),
     ),
     "dinov2-small": ModelConfig(
@@ -154,6 +166,7 @@ def _build(cls: type, values: Any) -> Any:
     if not isinstance(values, dict):
         raise TypeError(f"{cls.__name__} must be a table of values")
     hints = typing.get_type_hints(cls)
+    values = {f.name: f.default for f in dataclasses.fields(cls) if f.metadata == LATER} | values
     for name in values.keys() ^ hints.keys():
         raise ValueError(f"{'unknown' if name in values else 'missing'} key {name!r} in {cls.__name__}")
     return cls(**{name: _value(hints[name], name, value) for name, value in values.items()})
@@ -171,6 +184,6 @@ def _value(hint: Any, name: str, value: Any) -> Any:
     if origin is types.UnionType:
         return None if value is None else _value(inner[0], name, value)
     plain = (int, float) if hint is float else hint
-    if origin is None and isinstance(value, plain) and not isinstance(value, bool):
+    if origin is None and isinstance(value, plain) and isinstance(value, bool) == (hint is bool):
         return value
     raise TypeError(f"{name} must be {getattr(hint, '__name__', hint) if origin is None else hint}, not {value!r}")

@@ -88,6 +88,9 @@ class StreamLayer(nn.Module):
         self.norm1, self.norm2 = norm(width), norm(width)
         self.dropout = nn.Dropout(config.dropout)
         self.attention_dropout = config.dropout
+        if config.quiet:
+            for parameter in (*self.out.parameters(), *self.feed_forward[-1].parameters()):
+                nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, asked: Tensor | None, kept: Tensor | None) -> Tensor:
         """A stream x (B, N, D) mixed by queries, keys and values (B, H, N, D/H).

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from zsecli.data.preprocess import Role
 from zsecli.model.backbone import Backbone, Encoding
@@ -72,6 +73,7 @@ class ZSENetwork(nn.Module):
             p[:, 1:],
             None if sketch.kept is None else sketch.kept[:, 1:],
             None if photo.kept is None else photo.kept[:, 1:],
+            F.cosine_similarity(sketch.tokens[:, 0].float(), photo.tokens[:, 0].float(), dim=-1),
         )
         return Score(logit, kernel, s[:, 0], p[:, 0])
 

@@ -25,6 +25,12 @@ class RelationNetwork(nn.Module):
         for ins, outs in pairwise(sizes):
             layers += [nn.Linear(ins, outs), nn.ReLU(), nn.Dropout(config.dropout)]
         self.mlp = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
+        self.direct = nn.Linear(2, 1) if config.direct else None
+        if self.direct is not None:  # begins as a score that rises from 0.01 to 0.99 between the mean cosines 0 and 1
+            nn.init.constant_(self.direct.weight, 5)
+            nn.init.constant_(self.direct.bias, -5)
+            for parameter in self.mlp[-1].parameters():
+                nn.init.zeros_(parameter)
 
     def cells(self, tokens: Tensor, kept: Tensor | None = None) -> Tensor:
         """Patch tokens (B, P, D), all places of the grid -> unit vectors (B, C, E), 0 where nothing is.
@@ -54,8 +60,22 @@ class RelationNetwork(nn.Module):
         return F.normalize(pooled.flatten(2).transpose(1, 2), dim=-1)
 
     def forward(
-        self, sketch: Tensor, photo: Tensor, sketch_kept: Tensor | None = None, photo_kept: Tensor | None = None
+        self,
+        sketch: Tensor,
+        photo: Tensor,
+        sketch_kept: Tensor | None = None,
+        photo_kept: Tensor | None = None,
+        ret: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Patch tokens (B, P, D) of B pairs -> logits (B,) and kernels (B, C, C), sketch cells in rows."""
+        """Patch tokens (B, P, D) of B pairs -> logits (B,) and kernels (B, C, C), sketch cells in rows.
+
+        Args:
+            ret: (B,) cosine of the pairs' [Ret] before cross-attention, for a network that asks for it.
+        """
         kernel = torch.bmm(self.cells(sketch, sketch_kept), self.cells(photo, photo_kept).transpose(1, 2))
-        return self.mlp(kernel.flatten(1)).squeeze(1), kernel
+        logit = self.mlp(kernel.flatten(1))
+        if self.direct is not None:
+            assert ret is not None
+            same = kernel.diagonal(dim1=1, dim2=2).mean(1)
+            logit = logit + self.direct(torch.stack([ret.to(same), same], 1))
+        return logit.squeeze(1), kernel
