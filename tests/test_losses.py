@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 import torch
 from test_released import GOLDEN, released_losses
+from tiny import TINY, build
 from torch import Tensor
 
+from zsecli.model.backbone import Encoding
 from zsecli.model.network import Score
+from zsecli.train.config import TrainConfig
+from zsecli.train.data import Batch
 from zsecli.train.losses import contrastive, hardest, matching, triplet
+from zsecli.train.step import encode, losses
 
 B, C, D = 5, 7, 4
 
@@ -185,3 +190,30 @@ def test_hardest() -> None:
     assert found.dtype == torch.int64
     assert found.tolist() == expected
     assert found[3] == -1 and not torch.equal(found, similarity.argmax(1))
+
+
+@pytest.mark.parametrize("candidates", [2, 99])
+def test_candidates_are_the_nearest_photos_matching_or_not(candidates: int) -> None:
+    """The relation loss of a step beside a loop over its pairs."""
+    network, many = build(TINY), 6
+    picture = torch.randint(256, (2 * many, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    positive, counts = torch.eye(many, dtype=torch.bool), torch.ones(many, many, dtype=torch.bool)
+    positive[0, 1], counts[2, 3:] = True, False
+    config = TrainConfig(ret_loss="contrastive", candidates=candidates)
+    with torch.no_grad():
+        found = losses(network, Batch(picture[:many], picture[many:], positive, counts), config).match
+        sketch, photo = (
+            encode(network, part, role, config)
+            for part, role in ((picture[:many], "sketch"), (picture[many:], "photo"))  # type: ignore[arg-type]
+        )
+        similarity = torch.nn.functional.normalize(sketch.ret) @ torch.nn.functional.normalize(photo.ret).T
+        expected = []
+        for row in range(many):
+            order = sorted((c for c in range(many) if counts[row, c]), key=lambda c: -similarity[row, c].item())
+            for column in order[:candidates]:
+                pair = (sketch, row), (photo, column)
+                one, other = (Encoding(x.tokens[[i]], x.index[[i]], x.attention) for x, i in pair)
+                wanted = config.high if positive[row, column] else config.low
+                expected.append((network.score(one, other).relation.item() - wanted) ** 2)
+    assert len(expected) == (12 if candidates == 2 else 33)
+    assert found.item() == pytest.approx(np.mean(expected), rel=1e-4)

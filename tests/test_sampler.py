@@ -118,6 +118,16 @@ def test_classes_are_uniform() -> None:
     even(items.label.codes[draws.other_photo[of_a]], 5)  # b to e, and the one without a sketch
 
 
+def test_classes_as_often_as_they_have_sketches() -> None:
+    items = world()
+    draws = drawn(items, class_draws="sketches")
+    check(items, draws)
+    fitting = (items.modality == SKETCH) & np.isin(items.label.codes, [items.label.names.index(c) for c in "abcde"])
+    even(draws.sketch, fitting.sum())  # every sketch alike, so a class by how many it has
+    of_objects = drawn(items, class_draws="sketches", instance_share=1.0)
+    even(items.instance.codes[of_objects.sketch], 2 + 3 + 4 + 5)  # draws of objects stay as they are
+
+
 def test_instances_are_uniform() -> None:
     items = world()
     draws = drawn(items, instance_share=1.0)

@@ -24,7 +24,7 @@ from tiny import TINY
 
 from zsecli.data.folder import read
 from zsecli.data.prepare import run as prepare
-from zsecli.errors import UsageError, ZseError
+from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.model import checkpoint
 from zsecli.model.config import CrossAttentionConfig, ModelConfig, RelationConfig, TokenizerConfig
 from zsecli.store.dataset import Dataset, read_dataset
@@ -180,6 +180,9 @@ def test_a_few_steps_learn(data: Dataset, tmp_path: Path) -> None:
         {"freeze_blocks": 0},
         {"freeze_blocks": 2, "keep_rate": 0.8, "selection_after": 1},
         {"freeze_blocks": 1, "augment": 0.5},
+        {"candidates": 3, "ignore_same": None},
+        {"candidates": 20, "freeze_blocks": 4, "ret_weight": 0.0},
+        {"match_weight": 0.0},
     ],
     ids=lambda change: " ".join(change),
 )
@@ -203,12 +206,34 @@ def test_what_is_frozen_stays(data: Dataset, tmp_path: Path) -> None:
     from zsecli.model.network import ZSENetwork
 
     fresh = ZSENetwork(STILL).state_dict()
+    trained(data, tmp_path / "stride", dataclasses.replace(SHORT, freeze_stride=8))
+    above = weights(tmp_path / "stride" / "net.run" / "last.safetensors")
+    trunk = [k for k in fresh if "trunk.blocks" in k and k.endswith("weight") and not torch.equal(fresh[k], above[k])]
+    assert {int(k.split("trunk.blocks.")[1][0]) for k in trunk} == {3, 4, 5, 6}  # stride 8 is made by the first three
     moved = [{k for k in fresh if not torch.equal(fresh[k], found[k])} for found in (first, *others)]
     assert any("patch_embed.trunk" in k for k in moved[0])
     assert not any("patch_embed.trunk" in k for k in moved[1] | moved[2])
     assert any("patch_embed.proj" in k for k in moved[1]) and not any("patch_embed.proj" in k for k in moved[2])
     assert any("blocks.1." in k for k in moved[1]) and not any("blocks.1." in k for k in moved[2])
     assert any("blocks.2." in k for k in moved[2])
+
+
+def test_the_heads_can_be_trained_alone(data: Dataset, tmp_path: Path) -> None:
+    """With all blocks frozen and another run's backbone, [Ret] stays; the best is chosen by the relation network."""
+    first = trained(data, tmp_path, dataclasses.replace(SHORT, match_weight=0.0))
+    config = dataclasses.replace(SHORT, freeze_blocks=4, ret_weight=0.0, candidates=4)
+    second = dataclasses.replace(job(data, config), begin=first.path)
+    result = run(second, tmp_path / "second.safetensors", tmp_path / "cache", device="cpu")
+    before, after = weights(first.path), weights(result.path)
+    moved = {k for k in before if not torch.equal(before[k], after[k])}
+    assert moved and not any(k.startswith("backbone.") for k in moved)
+    led = [v for k, v in result.validation.items() if "by relation" in k and ("mAP" in k or "rank" in k)]
+    assert len(led) == 2 and result.validation["score"] == pytest.approx(np.mean(led))
+    about = checkpoint.read_training(result.path)
+    assert about["backbone_from"]["run_key"] == checkpoint.read_training(first.path)["run_key"]
+    wrong = dataclasses.replace(second, model=dataclasses.replace(STILL, tokenizer=TokenizerConfig(on="both")))
+    with pytest.raises(StoreError, match="has another backbone"):
+        run(wrong, tmp_path / "third.safetensors", tmp_path / "cache", device="cpu")
 
 
 def test_frozen_tokens_from_the_cache_are_those_of_the_pictures(data: Dataset, tmp_path: Path) -> None:
@@ -259,7 +284,11 @@ def test_a_killed_run_ends_with_the_same_weights(store: Path, tmp_path: Path) ->
     assert timeless[0] == timeless[1]
 
 
-@pytest.mark.parametrize("changes", ["", "ret_loss='triplet', hard_negatives=False"], ids=["hard", "drawn"])
+@pytest.mark.parametrize(
+    "changes",
+    ["", "ret_loss='triplet', hard_negatives=False", "candidates=4, ignore_same=None"],
+    ids=["hard", "drawn", "nearest"],
+)
 def test_two_processes_train_as_one(store: Path, tmp_path: Path, changes: str) -> None:
     code = tmp_path / "train.py"
     code.write_text(script(store, f"epochs=1, epoch_draws=80, {changes}", "STILL"))
@@ -285,6 +314,53 @@ def test_a_loss_that_is_no_number_stops(data: Dataset, tmp_path: Path) -> None:
     assert good.path.read_bytes() == before
 
 
+def test_a_step_that_ruins_the_weights_is_not_saved(data: Dataset, tmp_path: Path) -> None:
+    """The loss before it was a number, and the validation behind it would still rank."""
+    ruin = dataclasses.replace(SHORT, epochs=1, epoch_draws=8, head_lr=1e30, lr=1e30)
+    with pytest.raises(ZseError, match="training diverged"):
+        trained(data, tmp_path, ruin)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_run_killed_before_its_first_state_begins_again(data: Dataset, tmp_path: Path) -> None:
+    first = trained(data, tmp_path)
+    before = weights(first.path)
+    (tmp_path / "net.run" / "state.safetensors").unlink()
+    again = trained(data, tmp_path)
+    assert again.fresh and len(records(tmp_path)) == 2
+    assert all(torch.equal(before[k], v) for k, v in weights(again.path).items())
+
+
+def test_a_finished_run_whose_best_is_gone_begins_again(data: Dataset, tmp_path: Path) -> None:
+    trained(data, tmp_path).path.unlink()
+    with pytest.raises(UsageError, match="holds another training run"):
+        trained(data, tmp_path / "x" / "..", dataclasses.replace(SHORT, seed=5))
+    again = trained(data, tmp_path)
+    assert again.fresh and again.path.is_file()
+
+
+def test_the_best_is_one_that_selects(data: Dataset, tmp_path: Path) -> None:
+    """Validations before token selection began do not compete with those after it."""
+    config = dataclasses.replace(SHORT, epochs=3, keep_rate=0.5, selection_after=2, lr=0.0, head_lr=0.0)
+    model = dataclasses.replace(STILL, selection=dataclasses.replace(STILL.selection, blocks=(3,)))
+    network, _ = checkpoint.load(trained(data, tmp_path, config, model).path)
+    assert network.config.selection.rate == 0.5
+    with pytest.raises(UsageError, match="all 3 epochs are without selection"):
+        trained(data, tmp_path / "never", dataclasses.replace(config, selection_after=3), model)
+
+
+def test_torchrun(data: Dataset, store: Path, tmp_path: Path) -> None:
+    """The documented line, as it is typed."""
+    call(tmp_path, "prepare", "folder", store.parent / "manifest.csv", "--name", "demo").ok()
+    launch = [Path(sys.executable).with_name("torchrun"), "--standalone", "--nproc-per-node=2", "-m", "zsecli", "train"]
+    words = "demo --preset small --scratch --epochs 1 --epoch-draws 4 --batch-size 4 --device cpu --precision fp32"
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "ZSE_WORKSPACE": "zse"}
+    done = subprocess.run([*launch, *words.split()], cwd=tmp_path, timeout=300, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "zse/models/demo-small.safetensors\n"  # one of the two says it
+    assert (tmp_path / "zse/models/demo-small.safetensors").is_file()
+
+
 def test_schedules() -> None:
     config = dataclasses.replace(SHORT, epochs=10, warmup=4, schedule="cosine")
     values = [factor(step, config) for step in range(config.steps)]
@@ -301,6 +377,14 @@ def test_a_plan(data: Dataset) -> None:
     frozen = plan(job(data, dataclasses.replace(SHORT, freeze_blocks=0)))
     assert frozen["trained parameters"] < found["trained parameters"]
     assert frozen["memory of a batch"] < found["memory of a batch"]
+    half = plan(job(data, dataclasses.replace(SHORT, precision="bf16")))
+    assert half["memory of a batch"] < 0.8 * found["memory of a batch"]
+    assert (
+        found["memory of pictures"]
+        == (found["sketches"] + found["photos"] + sum(map(sum, found["held out"].values()))) * 64 * 64 * 3
+    )
+    with pytest.raises(UsageError, match="cannot be shared"):
+        plan(job(data, dataclasses.replace(SHORT, accumulate=3)))
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
@@ -355,16 +439,31 @@ def test_train_then_evaluate(workspace: Path, zse: Zse) -> None:
         (("--backbone-weights", "gone.safetensors"), 2, ["gone.safetensors: no such file"]),
         (("--partition", "21"), 2, ["has no split '21'"]),
         (("--ret-loss", "triplets"), 2, ["'triplets'", "did you mean 'triplet'?"]),
+        (("--candidates", "4", "--ret-loss", "triplet"), 2, ["are no triplets"]),
+        (("--backbone-from", "gone.safetensors"), 2, ["both say how the backbone begins"]),
         (("--accumulate", "3"), 2, ["--batch-size 8 cannot be shared"]),
         (("-o", "net.pth"), 2, ["ends with .safetensors"]),
         (("--freeze-blocks", "5"), 2, ["the network has 4 blocks"]),
-        (("--keep-rate", "0.9"), 2, ["block 7, which selects tokens, is not there, of 4"]),
+        (("--freeze-stride", "5"), 2, ["no map of stride 5", "2, 4, 8, 16, 32"]),
+        (("--class-draws", "even"), 2, ["'even'", "uniform, sketches"]),
+        (("--keep-rate", "0.9"), 2, ["all 1 epochs are without selection"]),
+        (("--keep-rate", "0.9", "--selection-after", "0"), 2, ["block 7, which selects tokens, is not there, of 4"]),
     ],
 )
 @pytest.mark.usefixtures("workspace")
 def test_wrong_words(zse: Zse, words: tuple[str, ...], code: int, said: list[str]) -> None:
     line = [w for w in TINY_RUN if w != "--scratch"] if "--backbone-weights" in words else list(TINY_RUN)
     zse(*line, *words).refused(code, *said)
+
+
+def test_another_backbone_leaves_the_preset_as_it_is(zse: Zse, workspace: Path) -> None:
+    words = ("train", "demo", "--scratch", "--epochs", "1", "--epoch-draws", "1", "--batch-size", "1")
+    way = ("--preset", "released", "--backbone", "vit_tiny_patch16_224", "-o", "net.safetensors")
+    zse(*words, *way).ok()
+    found = checkpoint.read_config(workspace / "net.safetensors")
+    assert found.backbone.name == "vit_tiny_patch16_224"
+    assert found.cross_attention.swap == "k" and found.relation.layout == "memory" and found.tokenizer.on == "both"
+    zse(*words, "--backbone", "small").refused(2, "is a preset", "--preset small")
 
 
 def test_nothing_is_seen(zse: Zse, pictures: Path, workspace: Path) -> None:

@@ -37,6 +37,14 @@ def train(
             "--backbone-weights", metavar="FILE", help="Its weights in timm's names. Default: timm fetches them."
         ),
     ] = None,
+    backbone_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--backbone-from",
+            metavar="FILE.safetensors",
+            help="Begin with the backbone of this checkpoint, and new heads.",
+        ),
+    ] = None,
     scratch: Annotated[bool, typer.Option("--scratch", help="Begin with random weights in the backbone too.")] = False,
     partition: Annotated[
         str,
@@ -100,12 +108,31 @@ def train(
             help="Share of the draws that ask for the sketch's own photo among others of its class.",
         ),
     ] = None,
+    class_draws: Annotated[
+        str | None,
+        typer.Option(
+            "--class-draws",
+            metavar="uniform|sketches",
+            help="Draw every class as often, or as often as it has sketches.",
+            callback=opt.one_of("uniform", "sketches"),
+        ),
+    ] = None,
     hard_negatives: Annotated[
         bool | None,
         typer.Option(
             "--hard-negatives/--drawn-negatives",
             show_default=False,
             help="Pairs that do not match: the batch's most similar ones, or drawn ones.",
+        ),
+    ] = None,
+    candidates: Annotated[
+        int | None,
+        typer.Option(
+            "--candidates",
+            metavar="N",
+            min=0,
+            help="Pairs for the relation loss: each sketch with its N most similar photos of the batch, whether they "
+            "match or not; 0: with a matching photo and one that does not.",
         ),
     ] = None,
     ignore_same: opt.IgnoreSame = None,
@@ -137,6 +164,15 @@ def train(
         str | None,
         typer.Option(
             "--precision", metavar="fp32|bf16", help="Of the forward pass.", callback=opt.one_of("fp32", "bf16")
+        ),
+    ] = None,
+    freeze_stride: Annotated[
+        int | None,
+        typer.Option(
+            "--freeze-stride",
+            metavar="N",
+            min=0,
+            help="Keep a hybrid's trunk as it is up to its map of this stride (2, 4, 8, 16); 0: none of it.",
         ),
     ] = None,
     freeze_blocks: Annotated[
@@ -212,13 +248,18 @@ def train(
     network = _network(model_config, preset, backbone, swap, tokenizer)
     if scratch and backbone_weights:
         raise UsageError("--scratch and --backbone-weights both say how the backbone begins", "leave out one")
+    if backbone_from and (scratch or backbone_weights):
+        other = "--scratch" if scratch else "--backbone-weights"
+        raise UsageError(f"--backbone-from and {other} both say how the backbone begins", "leave out one")
+    if backbone_from and not backbone_from.is_file():
+        raise UsageError(f"--backbone-from {backbone_from}: no such checkpoint", "a file that zse train wrote")
     if backbone_weights and not backbone_weights.is_file():
         raise UsageError(f"--backbone-weights {backbone_weights}: no such file", "a file of weights in timm's names")
     first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes the one that talks
     console.quiet |= not first
     ws = Workspace(workspace)
     data = read_dataset(pipeline.dataset_of(ws, dataset, dry_run))
-    job = Job(data, partition, network, way, backbone_weights, not scratch)
+    job = Job(data, partition, network, way, backbone_weights, not scratch, backbone_from)
     label = name or "-".join(filter(None, (data.name, partition, preset)))
     target = output or ws.root / "models" / f"{label}.safetensors"
     if target.suffix != ".safetensors":
@@ -244,7 +285,14 @@ def _network(presets: Any, name: str, backbone: str | None, swap: str | None, to
     if backbone is not None and network.backbone.kind == "hybrid":
         network = dataclasses.replace(network, backbone=dataclasses.replace(network.backbone, name=backbone))
     elif backbone is not None:
-        network = dataclasses.replace(presets.preset(backbone), preset=name)
+        other = presets.preset(backbone)
+        if other.backbone.kind == "hybrid":
+            raise UsageError(f"--backbone {backbone}: is a preset, and no timm backbone", f"--preset {backbone}")
+        network = dataclasses.replace(
+            network,
+            backbone=dataclasses.replace(network.backbone, name=other.backbone.name),
+            preprocess=dataclasses.replace(network.preprocess, mean=other.preprocess.mean, std=other.preprocess.std),
+        )
     if swap is not None:
         network = dataclasses.replace(network, cross_attention=dataclasses.replace(network.cross_attention, swap=swap))
     if tokenizer is not None:

@@ -16,12 +16,18 @@ class TrainConfig:
     ret_loss: "triplet" with `margin` (L2, on [Ret] after cross-attention), or "contrastive" over the batch
         with `temperature` (cosine, on [Ret] before cross-attention, as retrieval uses it).
     instance_share: share of the draws that ask for the sketch's own photo among others of its class.
+    class_draws: "uniform" draws every class as often; "sketches" as often as it has sketches, which a data set of a few
+        large and many small classes wants.
     hard_negatives: the pairs that do not match are the batch's most similar ones, not drawn ones.
+    candidates: the relation loss takes for each sketch this many photos of the batch, the most similar ones, whether
+        they match or not, as a cascade meets them; 0: a matching pair and one that does not.
     ignore_same: a column in which a sketch and its positive photo must differ, as in `zse match`.
     batch_size: draws in one optimiser step over all processes, of `accumulate` parts after each other.
     lr, head_lr: learning rate of the backbone, and of everything that begins untrained.
     warmup: steps of linear increase; "cosine" then falls to 0 at the last step.
     clip: largest norm of the gradient; 0 does not clip.
+    freeze_stride: a hybrid's trunk stays as it is up to its map of that stride, which trains only what is above it; 0:
+        nothing of it does.
     freeze_blocks: the patch embedding (a hybrid's trunk) and that many blocks stay as they are; None: nothing does.
     keep_rate: share of tokens kept by each selection, from epoch `selection_after` on; 1 keeps all.
     augment: strength of the random changes of pictures, 0 for none, 1 as documented in `zsecli.train.augment`.
@@ -42,7 +48,9 @@ class TrainConfig:
     high: float = 0.99
     low: float = 0.01
     instance_share: float = 0.0
+    class_draws: Literal["uniform", "sketches"] = "uniform"
     hard_negatives: bool = False
+    candidates: int = 0
     ignore_same: str | None = None
     augment: float = 0.0
     lr: float = 1e-5
@@ -52,6 +60,7 @@ class TrainConfig:
     warmup: int = 0
     clip: float = 0.0
     precision: Literal["fp32", "bf16"] = "fp32"
+    freeze_stride: int = 0
     freeze_blocks: int | None = None
     keep_rate: float = 1.0
     selection_after: int = 5
@@ -72,21 +81,25 @@ PRESETS = {
     "paper": TrainConfig(),
     "released": TrainConfig(),
     "small": TrainConfig(
-        epochs=20,
-        epoch_draws=6_400,
+        epochs=5,
+        epoch_draws=2_048,
         batch_size=64,
         ret_loss="contrastive",
         ret_weight=1.0,
-        match_weight=1.0,
+        match_weight=4.0,
         instance_share=0.5,
+        class_draws="sketches",
         hard_negatives=True,
+        candidates=4,
         augment=1.0,
-        lr=1e-4,
+        lr=2e-4,
         head_lr=5e-4,
         weight_decay=0.05,
         schedule="cosine",
-        warmup=100,
+        warmup=20,
         clip=1.0,
+        precision="bf16",
+        freeze_stride=8,
     ),
 }
 

@@ -22,6 +22,8 @@ from zsecli.train.augment import augment
 from zsecli.train.config import TrainConfig
 from zsecli.train.sampler import Draws, Sampler
 
+HELD = 2 * 2**30  # bytes of prepared pictures kept for their next turn: to make one takes longer than to change it
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -47,6 +49,8 @@ class Pictures:
 
     def __init__(self, items: Items, root: Path, preprocess: Preprocess, cache: Path | None = None) -> None:
         self.items, self.root, self.preprocess, self.cache = items, root, preprocess, cache
+        self._held: dict[int, Pixels] = {}
+        self.hold = HELD  # bytes, of this process
         self._stack, self._features = ExitStack(), None
         if cache is not None:
             self._features = self._stack.enter_context(open_features(cache))
@@ -56,11 +60,16 @@ class Pictures:
     def pixels(self, row: int) -> tuple[Pixels, Role]:
         """(S, S, 3) uint8 as the network wants it, and its role."""
         file, role = self.root / self.items.id[row], MODALITIES[self.items.modality[row]]
+        if row in self._held:
+            return self._held[row], role
         try:
-            return prepare(decode(file.read_bytes()), role, self.preprocess), role
+            made = prepare(decode(file.read_bytes()), role, self.preprocess)
         except (OSError, PictureError) as error:
             why = getattr(error, "strerror", None) or error
             raise ZseError(f"{file}: {why}", "prepare the data set again (zse prepare)") from error
+        if (len(self._held) + 1) * made.nbytes <= self.hold:
+            self._held[row] = made
+        return made, role
 
     def stack(self, rows: Ints) -> Tensor:
         """The pictures `rows` (R,), unchanged: (R, S, S, 3) uint8, or their beginnings (R, 1 + P, C) float16."""

@@ -26,12 +26,13 @@ from zsecli.store.items import Items
 
 
 def frozen_parts(network: ZSENetwork, blocks: int) -> list[nn.Module | nn.Parameter]:
-    """What `Backbone.begin(picture, blocks)` uses."""
+    """What `Backbone.begin(picture, blocks)` uses; with all blocks the norm behind them too, so that [Ret] stays."""
     vit = network.backbone.vit
     if not blocks:
         return [vit.patch_embed.trunk if isinstance(vit.patch_embed, TrunkEmbed) else vit.patch_embed]
     tokens = [t for t in (vit.cls_token, vit.pos_embed, getattr(vit, "reg_token", None)) if t is not None]
-    return [vit.patch_embed, *tokens, vit.norm_pre, *vit.blocks[:blocks]]
+    last = [vit.norm] if blocks == len(vit.blocks) else []
+    return [vit.patch_embed, *tokens, vit.norm_pre, *vit.blocks[:blocks], *last]
 
 
 class _Beginning:
@@ -76,7 +77,7 @@ def cached(
     key = run_key(
         stage="frozen",
         weights=weights.hexdigest(),
-        backbone={name: backbone[name] for name in ("kind", "name", "image_size", "norm_eps")},
+        backbone={name: backbone[name] for name in ("kind", "name", "image_size", "norm_eps", "ret")},
         preprocess=dataclasses.asdict(network.config.preprocess),
         blocks=blocks,
         pictures=REVISION,

@@ -17,18 +17,20 @@ from torch.optim import AdamW
 
 from zsecli.console import SILENT, note
 from zsecli.console import Progress as Bar
-from zsecli.errors import UsageError, ZseError
+from zsecli.errors import UsageError
 from zsecli.model import checkpoint
+from zsecli.model.backbone import TrunkEmbed
 from zsecli.model.config import ModelConfig, SelectionConfig
 from zsecli.model.network import ZSENetwork
+from zsecli.model.weights import check_fit
 from zsecli.train import state
 from zsecli.train.config import TrainConfig
 from zsecli.train.curve import curve
 from zsecli.train.data import Batches, loader
 from zsecli.train.frozen import frozen_parts
 from zsecli.train.log import Log
-from zsecli.train.step import losses
-from zsecli.train.validate import HeldOut, validate
+from zsecli.train.step import autocast, losses
+from zsecli.train.validate import HeldOut, diverged, validate
 
 LOG_EVERY = 10  # steps
 SAVE_EVERY = 600  # seconds between two states within an epoch
@@ -64,19 +66,39 @@ class Files:
 
 
 def build(
-    model: ModelConfig, config: TrainConfig, pretrained: bool, weights: Path | None, device: torch.device
+    model: ModelConfig,
+    config: TrainConfig,
+    pretrained: bool,
+    weights: Path | None,
+    device: torch.device,
+    begin: Path | None = None,
 ) -> tuple[ZSENetwork, AdamW]:
     """A new network, its frozen part frozen, and its optimiser; the same for the same seed.
+
+    Args:
+        begin: a checkpoint whose backbone it begins with, instead of one that knows photos alone.
 
     Raises:
         UsageError: there are not so many blocks to freeze, or a block that selects tokens is frozen or absent.
     """
     torch.manual_seed(config.seed)
-    network = ZSENetwork(model, pretrained, weights).to(device)
+    network = ZSENetwork(model, pretrained and begin is None, weights)
+    if begin is not None:
+        other, _ = checkpoint.load(begin)
+        what = f"--backbone-from {begin}: has another backbone"
+        own = network.backbone.state_dict()
+        check_fit(other.backbone.state_dict(), own, what, "the same --preset, --backbone and --tokenizer as there")
+        network.backbone.load_state_dict(other.backbone.state_dict())
+    network = network.to(device)
     depth, frozen = len(network.backbone.vit.blocks), config.freeze_blocks or 0
     if frozen > depth:
         raise UsageError(f"--freeze-blocks {frozen}: the network has {depth} blocks", f"0 to {depth}")
     wrong = [block for block in model.selection.blocks if not frozen < block <= depth]
+    if config.keep_rate < 1 and config.selection_after >= config.epochs:
+        raise UsageError(
+            f"--keep-rate {config.keep_rate}: all {config.epochs} epochs are without selection",
+            f"--selection-after {config.epochs - 1}, or more epochs",
+        )
     if config.keep_rate < 1 and wrong:
         why = "is frozen" if wrong[0] <= frozen else f"is not there, of {depth}"
         raise UsageError(
@@ -86,7 +108,14 @@ def build(
         for part in frozen_parts(network, config.freeze_blocks):
             part.requires_grad_(False)
     embed = network.backbone.vit.patch_embed
-    begun = embed.trunk if model.backbone.kind == "hybrid" else network.backbone.vit
+    if config.candidates and config.ret_loss == "triplet":
+        raise UsageError("--candidates are no triplets", "--ret-loss contrastive, or --candidates 0")
+    if config.freeze_stride:
+        if not isinstance(embed, TrunkEmbed):
+            raise UsageError(f"--freeze-stride {config.freeze_stride}: the backbone has no trunk", "--freeze-blocks N")
+        for parameter in embed.below(config.freeze_stride):
+            parameter.requires_grad_(False)
+    begun = embed.trunk if isinstance(embed, TrunkEmbed) else network.backbone.vit
     known = {id(p) for p in begun.parameters()}
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for parameter in network.parameters():
@@ -157,15 +186,12 @@ def run(
             loss = _write(log, recent, done.step, optimizer, config, seconds)
             first = loss if math.isinf(first) else first
             if loss > DIVERGED * first:
-                raise ZseError(
-                    f"training diverges: the loss is {loss:.3g} at step {done.step}, and was {first:.3g}",
-                    "a smaller --lr and --head-lr, or --clip 1; the checkpoints before it are as they were",
-                )
+                raise diverged(done.step, f"the loss is {loss:.3g}, and was {first:.3g}")
         if done.step % config.epoch_steps == 0:
             _epoch(network, batches, held, config, done, files, log, about)
-            state_due = True
-        else:
-            state_due = time.perf_counter() - saved > SAVE_EVERY
+            state_due, began = True, time.perf_counter()
+        else:  # a record of the log is not cut in two
+            state_due = done.step % LOG_EVERY == 0 and time.perf_counter() - saved > SAVE_EVERY
         if state_due and _main():
             state.save(files.state, key, done, network, optimizer)
             saved = time.perf_counter()
@@ -184,7 +210,7 @@ def _step(
     sums = torch.zeros(3)
     for _ in range(config.accumulate):
         batch = next(parts)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        with autocast(device, config):
             found = losses(network, batch, config)
         (found.total / config.accumulate).backward()
         sums += torch.stack([found.total, found.ret, found.match]).detach().cpu() / config.accumulate
@@ -194,10 +220,7 @@ def _step(
     norm = nn.utils.clip_grad_norm_(parameters, config.clip or math.inf)
     if not torch.isfinite(sums).all() or not torch.isfinite(norm):
         values = f"loss {sums[0]:.3g} of ret {sums[1]:.3g} and match {sums[2]:.3g}, gradient {norm:.3g}"
-        raise ZseError(
-            f"training diverged at step {step + 1}: {values}",
-            "a smaller --lr and --head-lr, or --clip 1; the checkpoints before it are as they were",
-        )
+        raise diverged(step + 1, values)
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor(step, config)
     optimizer.step()
@@ -268,6 +291,10 @@ def _epoch(
     epoch = done.step // config.epoch_steps
     if _main():
         found = validate(network, held, batches.pictures, config)
+        if not all(torch.isfinite(p).all() for p in network.parameters()):
+            raise diverged(done.step, "a weight is no number")
+        if config.keep_rate < 1 and epoch == config.selection_after + 1:
+            done.best, done.stale = None, 0  # what was best without selection is another network
         score = found.get("score", float(epoch))
         log.append({"kind": "validation", "step": done.step, "epoch": epoch, **found})
         note(f"epoch {epoch} of {config.epochs}: " + ", ".join(f"{k} {v:.4f}" for k, v in found.items()))

@@ -32,8 +32,9 @@ class Draws:
 class Sampler:
     """Draws from the pictures of both modalities that training may use; the same for the same seed and step.
 
-    Classes are drawn uniformly, instances too (over all classes), then pictures within them. The two sketches are
-    different ones where there are two. Where `config.ignore_same` names a column, neither pair agrees in it.
+    Classes are drawn as `config.class_draws` says, instances uniformly (over all classes), then pictures within them.
+    The two sketches are different ones where there are two. Where `config.ignore_same` names a column, neither pair
+    agrees in it.
 
     Raises:
         ZseError: nothing can be drawn at a level that `config.instance_share` asks for.
@@ -52,6 +53,8 @@ class Sampler:
                     f"training needs at least two classes with a sketch and a photo{said}",
                     "a data set with more classes in its seen part, or only draws of instances (instance_share 1)",
                 )
+            if config.class_draws == "sketches":
+                classes.by_sketches()
             self._levels[False] = classes
         if config.instance_share > 0:
             known = np.where(self._label >= 0, self._instance, -1)
@@ -123,11 +126,16 @@ class _Level:
         others = sketches[negative]
         firsts = sketches[positive & np.isin(group[sketches], group[others])]
         self._firsts, self._others = (_Pool(s, group[s], np.full(len(s), -1)) for s in (firsts, others))
-        self.fitting = np.unique(group[firsts])
+        self.fitting = self._drawn = np.unique(group[firsts])
+        self._of_firsts = group[firsts]
+
+    def by_sketches(self) -> None:
+        """Draw a group as often as it has sketches, no longer all alike."""
+        self._drawn = self._of_firsts
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Ints, Ints, Ints, Ints]:
         """(count,) rows each: sketch, photo, other_sketch, other_photo."""
-        group, none = rng.choice(self.fitting, count), np.full(count, -1)
+        group, none = rng.choice(self._drawn, count), np.full(count, -1)
         sketch = self._firsts.draw(rng, group, none, none)
         photo = self._photos.draw(rng, group, self._mark[sketch], none)
         alone = self._others.count(group, none, sketch) == 0

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import distributed as dist
 from zsecli.console import SILENT, Progress
 from zsecli.data.hashing import changed_files
 from zsecli.errors import UsageError, ZseError
+from zsecli.model.checkpoint import read_training
 from zsecli.model.config import ModelConfig
 from zsecli.model.embedder import resolve_device
 from zsecli.model.network import ZSENetwork
@@ -27,10 +29,10 @@ from zsecli.store.header import run_key, versions
 from zsecli.store.items import SEEN, Ints
 from zsecli.train import loop, state
 from zsecli.train.config import TrainConfig
-from zsecli.train.data import Batch, Batches, Pictures
+from zsecli.train.data import HELD, Batch, Batches, Pictures
 from zsecli.train.frozen import cached
 from zsecli.train.sampler import Sampler
-from zsecli.train.step import losses
+from zsecli.train.step import autocast, losses
 from zsecli.train.validate import HeldOut, rows_of
 
 
@@ -39,6 +41,7 @@ class Job:
     """What to train: a data set's partition, the network, the way, and the backbone's weights.
 
     weights: a local file; None: those that timm knows for the backbone's name, where `pretrained`.
+    begin: a checkpoint whose backbone the network begins with instead.
     """
 
     dataset: Dataset
@@ -47,6 +50,7 @@ class Job:
     config: TrainConfig
     weights: Path | None = None
     pretrained: bool = True
+    begin: Path | None = None
 
     @property
     def key(self) -> str:
@@ -58,6 +62,7 @@ class Job:
             model=self.model.to_json(),
             config=dataclasses.asdict(self.config),
             weights=file_hash(self.weights) if self.weights is not None else self.pretrained,
+            begin=file_hash(self.begin) if self.begin is not None else None,
         )
 
 
@@ -94,20 +99,17 @@ def run(
     ours = there is not None and there[0] == job.key
     if there is not None and ours and there[1].ended and output.is_file():
         return Trained(output, False, {})
-    if not ours and (there is not None or output.is_file()) and not overwrite:
+    if there is not None and ours and there[1].best_epoch and not output.is_file():
+        there, ours = None, False  # its best network is lost: it begins again
+    begun = there is None and output.is_file() and read_training(output).get("run_key") == job.key  # killed early
+    if not ours and not begun and (there is not None or output.is_file()) and not overwrite:
         raise UsageError(f"{output}: holds another training run", "--name keeps both, --overwrite replaces it")
-    with _processes() as (rank, world):
-        if job.config.batch_size % (world * job.config.accumulate):
-            raise UsageError(
-                f"--batch-size {job.config.batch_size} cannot be shared by {world} processes, "
-                f"each in {job.config.accumulate} parts",
-                "take a multiple of their product",
-            )
-        on = resolve_device(device)
-        if on.type == "cuda" and world > 1:
-            on = torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank)))
-        network, optimizer = loop.build(job.model, job.config, job.pretrained, job.weights, on)
+    on = resolve_device(device)
+    with _processes(on) as (on, rank, world):
+        _check_parts(job.config, world)
+        network, optimizer = loop.build(job.model, job.config, job.pretrained, job.weights, on, job.begin)
         batches, held = _data(job, network, cache, on, workers, progress)
+        batches.pictures.hold //= max(1, workers) * world
         batches.rank, batches.world = rank, world
         if rank == 0 and not ours:
             files.clear()
@@ -128,6 +130,7 @@ def run(
 
 def plan(job: Job, batch: int = 2) -> dict[str, Any]:
     """What a run would do and need, without doing it: counts, steps, parameters, memory in bytes."""
+    _check_parts(job.config, 1)
     rows, held = rows_of(job.dataset, job.partition)
     items = job.dataset.items.take(rows)
     Sampler(items, job.config)
@@ -135,17 +138,23 @@ def plan(job: Job, batch: int = 2) -> dict[str, Any]:
     size = job.model.preprocess.size
     pictures = torch.zeros(batch, size, size, 3, dtype=torch.uint8)
     masks = torch.eye(batch, dtype=torch.bool)
-    kept = 0
+    parameters = list(network.parameters())
+    known = {p.untyped_storage().data_ptr() for p in parameters}
+    kept: dict[int, torch.UntypedStorage] = {}
 
     def count(tensor: torch.Tensor) -> torch.Tensor:
-        nonlocal kept
-        kept += tensor.nbytes
+        storage = tensor.untyped_storage()  # several views of it take its memory once
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+    with (
+        autocast(torch.device("cpu"), job.config),
+        torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
+    ):
         losses(network, Batch(pictures, pictures, masks, torch.ones_like(masks)), job.config)
-    parameters = list(network.parameters())
     trained = sum(p.nbytes for p in parameters if p.requires_grad)
+    held_rows = sum(len(x) for one in held for x in (one.sketches, one.photos))
     encoded = job.config.batch_size // job.config.accumulate * (1 if job.config.hard_negatives else 2)
     return {
         "sketches": int((items.modality == 0).sum()),
@@ -157,8 +166,18 @@ def plan(job: Job, batch: int = 2) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in parameters),
         "trained parameters": sum(p.numel() for p in parameters if p.requires_grad),
         "memory of weights and optimiser": sum(p.nbytes for p in parameters) + 3 * trained,
-        "memory of a batch": kept // batch * encoded,
+        "memory of a batch": sum(storage.nbytes() for storage in kept.values()) // batch * encoded,
+        "memory of pictures": min(HELD, (len(rows) + held_rows) * size * size * 3),
     }
+
+
+def _check_parts(config: TrainConfig, world: int) -> None:
+    if config.batch_size % (world * config.accumulate):
+        raise UsageError(
+            f"--batch-size {config.batch_size} cannot be shared by {world} processes, "
+            f"each in {config.accumulate} parts",
+            "take a multiple of their product",
+        )
 
 
 def _data(
@@ -204,27 +223,33 @@ def _check_seen(job: Job, used: Ints, held: list[HeldOut]) -> None:
 
 def _about(job: Job) -> dict[str, Any]:
     items = job.dataset.items
-    seen = sorted({items.label.names[c] for c in items.label.codes[job.dataset.parts(job.partition) == SEEN] if c >= 0})
+    seen = {items.label.names[c] for c in items.label.codes[job.dataset.parts(job.partition) == SEEN] if c >= 0}
+    before = read_training(job.begin) if job.begin is not None else {}
     return {
         "data": job.dataset.name,
         "source": job.dataset.key(),
         "partition": job.partition,
-        "seen_classes": seen,
+        "seen_classes": sorted(seen.union(before.get("seen_classes", ()))),
         "config": dataclasses.asdict(job.config),
+        **({"backbone_from": before} if before else {}),
         "versions": versions(),
         "run_key": job.key,
     }
 
 
 @contextmanager
-def _processes() -> Iterator[tuple[int, int]]:
-    """(rank, world) under torchrun, else (0, 1)."""
+def _processes(device: torch.device) -> Iterator[tuple[torch.device, int, int]]:
+    """(device, rank, world) under torchrun, each process with a GPU of its own; else (device, 0, 1)."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        yield 0, 1
+        yield device, 0, 1
         return
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    # the others wait while one validates, or fills the cache: longer than the usual limit
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=1))
     try:
-        yield dist.get_rank(), world
+        yield device, dist.get_rank(), world
     finally:
         dist.destroy_process_group()

@@ -31,21 +31,35 @@ class Losses:
 def losses(network: ZSENetwork, batch: Batch, config: TrainConfig) -> Losses:
     """The losses of a batch; with several processes each holds its share, and the mean over them is the whole."""
     sketch, photo = encode(network, batch.sketch, "sketch", config), encode(network, batch.photo, "photo", config)
-    if config.hard_negatives:
-        score, usable = _with_hardest(network, sketch, photo, batch)
+    if not config.match_weight and config.ret_loss == "contrastive":  # which needs no pair to be scored
+        ret = _contrastive(sketch, photo, batch, config)
+        return Losses(config.ret_weight * ret, ret, torch.zeros_like(ret))
+    if config.candidates:
+        score, match, counts = _with_nearest(network, sketch, photo, batch, config.candidates)
+    elif config.hard_negatives:
+        score, match, counts = _with_hardest(network, sketch, photo, batch)
     else:
         score = network.score(sketch, photo)
-        usable = torch.ones(len(score.logit) // 2, dtype=torch.bool, device=score.logit.device)
-    match = torch.arange(len(score.logit), device=usable.device) < len(usable)
-    counts = torch.cat([torch.ones_like(usable), usable])
+        match = torch.arange(len(score.logit), device=score.logit.device) < len(score.logit) // 2
+        counts = torch.ones_like(match)
     relation = matching(score.relation[counts], match[counts], config.high, config.low)
     if config.ret_loss == "contrastive":
-        positive, counted = batch.positive.to(usable.device), batch.counts.to(usable.device)
-        ret = contrastive(_gather(sketch.ret), _gather(photo.ret), positive, counted, config.temperature)
+        ret = _contrastive(sketch, photo, batch, config)
     else:
         near, far = score.ret_photo.chunk(2)
+        usable = counts.chunk(2)[1]
         ret = triplet(score.ret_sketch[: len(usable)][usable], near[usable], far[usable], config.margin)
     return Losses(config.ret_weight * ret + config.match_weight * relation, ret, relation)
+
+
+def _contrastive(sketch: Encoding, photo: Encoding, batch: Batch, config: TrainConfig) -> Tensor:
+    positive, counts = batch.positive.to(sketch.ret.device), batch.counts.to(sketch.ret.device)
+    return contrastive(_gather(sketch.ret), _gather(photo.ret), positive, counts, config.temperature)
+
+
+def autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
+    """The precision of the forward pass."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
 
 
 def encode(network: ZSENetwork, x: Tensor, role: Role, config: TrainConfig) -> Encoding:
@@ -57,25 +71,55 @@ def encode(network: ZSENetwork, x: Tensor, role: Role, config: TrainConfig) -> E
     return network.backbone.finish(x[:, 1:].to(device, torch.float32, non_blocking=True), blocks)
 
 
-def _with_hardest(network: ZSENetwork, sketch: Encoding, photo: Encoding, batch: Batch) -> tuple[Score, Tensor]:
+def _with_hardest(network: ZSENetwork, sketch: Encoding, photo: Encoding, batch: Batch) -> tuple[Score, Tensor, Tensor]:
     """R matching pairs and, for each sketch, the pair with the most similar photo of all processes that does not match.
 
     Returns:
-        The score of 2 R pairs, and (R,) bool: whether there was such a photo.
+        The score of 2 R pairs; (2 R,) bool: whether each matches, and whether there was such a photo.
     """
-    count = len(sketch.ret)
-    first = count * (dist.get_rank() if dist.is_initialized() else 0)
+    every, similarity, positive, counted = _all_pairs(sketch, photo, batch)
+    negative = hardest(similarity, counted & ~positive)
+    own = torch.arange(len(negative), device=negative.device)
+    photos = torch.cat([own + _first(len(own)), negative.clamp(min=0)])
+    match = torch.cat([torch.ones_like(own), torch.zeros_like(own)]).bool()
+    return score_pairs(network, sketch, own.repeat(2), every, photos), match, match | (negative >= 0).repeat(2)
+
+
+def _with_nearest(
+    network: ZSENetwork, sketch: Encoding, photo: Encoding, batch: Batch, count: int
+) -> tuple[Score, Tensor, Tensor]:
+    """For each of R sketches the pairs with the `count` most similar photos of all processes.
+
+    Returns:
+        The score of R * count pairs; (R * count,) bool: whether each matches, and whether it counts.
+    """
+    every, similarity, positive, counted = _all_pairs(sketch, photo, batch)
+    photos = similarity.masked_fill(~counted, -torch.inf).topk(min(count, similarity.shape[1])).indices
+    sketches = torch.arange(len(photos), device=photos.device).repeat_interleave(photos.shape[1])
+    score = score_pairs(network, sketch, sketches, every, photos.flatten())
+    return score, positive.gather(1, photos).flatten(), counted.gather(1, photos).flatten()
+
+
+def _all_pairs(sketch: Encoding, photo: Encoding, batch: Batch) -> tuple[Encoding, Tensor, Tensor, Tensor]:
+    """The photos of all processes; of R sketches with these C (R, C): cosine of [Ret], whether they match, count."""
     every = Encoding(_gather(photo.tokens), _gather(photo.index), photo.attention)
-    allowed = (batch.counts & ~batch.positive)[first : first + count].to(sketch.ret.device)
-    with torch.no_grad():
-        negative = hardest(F.normalize(sketch.ret, dim=-1) @ F.normalize(every.ret, dim=-1).T, allowed)
-    own = torch.arange(count, device=negative.device)
-    photos = torch.cat([own + first, negative.clamp(min=0)])
-    return network.score(_rows(sketch, own.repeat(2)), _rows(every, photos)), negative >= 0
+    own = slice(_first(len(sketch.ret)), _first(len(sketch.ret)) + len(sketch.ret))
+    similarity = F.normalize(sketch.ret.detach(), dim=-1) @ F.normalize(every.ret.detach(), dim=-1).T
+    return every, similarity, batch.positive[own].to(similarity.device), batch.counts[own].to(similarity.device)
 
 
-def _rows(encoding: Encoding, at: Tensor) -> Encoding:
-    return Encoding(encoding.tokens[at], encoding.index[at], encoding.attention)
+def _first(count: int) -> int:
+    """The first row of this process among those of all, of which each has `count`."""
+    return count * dist.get_rank() if dist.is_initialized() else 0
+
+
+def score_pairs(
+    network: ZSENetwork, sketch: Encoding, sketches: Tensor, photo: Encoding, photos: Tensor | None = None
+) -> Score:
+    """The pairs of rows `sketches` and `photos` (None: all in order); what a picture's pairs share is computed once."""
+    ours = network.prepare(sketch.tokens, sketch.index, "sketch").rows(sketches)
+    theirs = network.prepare(photo.tokens, photo.index, "photo")
+    return network.score_prepared(ours, theirs if photos is None else theirs.rows(photos))
 
 
 def _gather(x: Tensor) -> Tensor:
