@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -66,6 +66,27 @@ def evaluate(
             help="Write TREC run and qrels files of the (first) ranking there, for other tools.",
         ),
     ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            "--sheet",
+            metavar="FILE.png",
+            help="Draw a contact sheet of the (first) ranking there: queries with their first photos, hits and misses "
+            "marked.",
+        ),
+    ] = None,
+    sheet_queries: Annotated[
+        int, typer.Option("--sheet-queries", metavar="N", min=1, max=200, help="Queries on the sheet.")
+    ] = 12,
+    sheet_order: Annotated[
+        str,
+        typer.Option(
+            "--sheet-order",
+            metavar="spread|worst|best",
+            help="Which: spread over the classes, or those of each class that are found worst or best.",
+            callback=opt.one_of("spread", "worst", "best"),
+        ),
+    ] = "spread",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -95,12 +116,14 @@ def evaluate(
       zse evaluate --split zs-intra --by ret --ignore-same family
       zse evaluate ranking.h5 --json
       zse match --by ret --center | zse evaluate -
+      zse evaluate --sheet sheet.png --sheet-order worst
 
     Means are over queries, with a 95 % bootstrap interval. Only pictures of unseen classes count.
     The options from --data to --center choose the default ranking; a given one was made with its own.
     """
     from zsecli import pipeline
     from zsecli.evaluate import evaluate as stage
+    from zsecli.evaluate import sheet as sheets
     from zsecli.evaluate import trec as trec_files
     from zsecli.evaluate.compare import compare as compare_reports
     from zsecli.evaluate.published import published
@@ -111,6 +134,8 @@ def evaluate(
         raise UsageError("--json and --csv both say how to print", "leave out one; -o writes another format to a file")
     if output:
         check_suffix(output)
+    if sheet:
+        sheets.check_output(sheet, overwrite)
     ws = Workspace(workspace)
     compute = pipeline.Compute(device, batch_size, workers, dry_run)
     chosen: list[Path | ModelSpec] = [
@@ -167,6 +192,11 @@ def evaluate(
         print(text, end="")
     else:
         show(found, per_class)
+    if sheet:
+        how = sheets.SheetOptions(sheet_queries, order=cast("sheets.Order", sheet_order))
+        known = reports[0].settings.get("seen_in_training", ())
+        sheets.write(stores[0], reports[0].protocols[0], sheet, how, known)
+        console.note(f"contact sheet: {sheet}")
     end(skipped)
 
 

@@ -68,6 +68,7 @@ def run(
             "photos": str(photos),
             "model": gallery.header.provenance.get("model"),
             "origins": [_origin(queries), _origin(gallery)],
+            "roots": [f.header.provenance.get("root", "") for f in (queries, gallery)],
             "inputs": [queries.header.run_key, gallery.header.run_key],
             **vars(options),
         }

@@ -1,0 +1,169 @@
+"""A contact sheet of a ranking: queries with their first photos, hits and misses marked. It measures nothing.
+
+Blue frames with a tick are hits, orange ones with a cross misses: told apart by colour-blind readers, and in grey.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from zsecli.data.pictures import PictureError, decode
+from zsecli.errors import StoreError, UsageError
+from zsecli.evaluate.evaluate import ProtocolReport
+from zsecli.evaluate.protocols import Asked, ask
+from zsecli.files import replacing
+from zsecli.store.items import Items
+from zsecli.store.ranking import Ranking, open_ranking
+
+Order = Literal["spread", "worst", "best"]
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+ORDERS = ("spread", "worst", "best")
+HIT, MISS, INK, FAINT, PAPER = "#0072b2", "#d55e00", "#1a1a1a", "#767676", "#ffffff"
+CELL, GAP, FRAME, LINE, PAGE = 112, 10, 4, 16, 24  # pixels
+ROW, HEAD = CELL + 2 * LINE + GAP, PAGE + 2 * LINE + GAP
+METRIC = "AP (raw)"  # which every protocol has
+
+
+@dataclass(frozen=True)
+class SheetOptions:
+    """How many queries and photos, and which queries: `spread` over the classes, those with the `worst` or `best` AP.
+
+    Of one class `worst` and `best` take one query, until every class has had its turn.
+    """
+
+    queries: int = 12
+    photos: int = 8
+    order: Order = "spread"
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """UsageError where the sheet cannot be written under this name, or a file has it."""
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--sheet {path}: a sheet is a PNG picture", f"--sheet {path.with_suffix('.png')}")
+    if path.exists() and not overwrite:
+        raise UsageError(f"--sheet {path}: is there already", "pass --overwrite, or another name")
+
+
+def write(
+    ranking: Path, report: ProtocolReport, output: Path, options: SheetOptions, trained: Collection[str] = ()
+) -> None:
+    """Draw the contact sheet of `report`, made from `ranking`, into the picture `output`.
+
+    Args:
+        trained: as in `zsecli.evaluate.protocols.ask`.
+
+    Raises:
+        StoreError: the ranking does not say where its pictures lie. A picture that is gone leaves its cell empty.
+    """
+    quality = dict(zip(report.queries, report.per_query[_metric(report)], strict=True))
+    with open_ranking(ranking) as opened:
+        wanted, names = choose(report, options), opened.query.id
+        asked = {names[a.row]: a for a in ask(opened, report.protocol, trained) if names[a.row] in wanted}
+        sheet = _draw(opened, report, [asked[q] for q in wanted], [float(quality[q]) for q in wanted], options)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(output) as (partial,):
+        sheet.save(partial, "PNG")
+
+
+def choose(report: ProtocolReport, options: SheetOptions) -> list[str]:
+    """The queries to show: a class's turn comes again when every class had one, classes by their names."""
+    values: NDArray[np.float64] = report.per_query[_metric(report)]
+    order = np.arange(len(values))
+    if options.order != "spread":
+        order = np.argsort(values if options.order == "worst" else -values, kind="stable")
+    turns: dict[str, list[int]] = defaultdict(list)
+    for row in order:
+        turns[report.classes[row]].append(int(row))
+    if options.order == "spread":  # the middle of each class first, which no name and no score chose
+        turns = {name: rows[len(rows) // 2 :] + rows[: len(rows) // 2] for name, rows in sorted(turns.items())}
+    rounds = [row for turn in zip_longest(*turns.values()) for row in turn if row is not None]
+    return [report.queries[row] for row in rounds[: options.queries]]
+
+
+def _draw(
+    ranking: Ranking, report: ProtocolReport, chosen: list[Asked], values: list[float], options: SheetOptions
+) -> Image.Image:
+    roots = ranking.header.provenance.get("roots")
+    if roots is None:
+        raise StoreError(f"{ranking.path}: does not say where its pictures lie", "delete it and rank again")
+    column = ranking.query.label if report.protocol.relevant == "label" else ranking.query.instance
+    width = 2 * PAGE + (options.photos + 1) * (CELL + GAP) + GAP
+    sheet = Image.new("RGB", (width, HEAD + ROW * len(chosen) + PAGE), PAPER)
+    draw, bold, plain = ImageDraw.Draw(sheet), ImageFont.load_default(16), ImageFont.load_default(12)
+    draw.text((PAGE, PAGE), f"{report.protocol.title}: sketches and their first {options.photos} photos", INK, bold)
+    which = {"spread": "spread over the classes", "worst": "the worst of each class", "best": "the best of each class"}
+    about = ranking.header.provenance
+    text = f"ranked by {about.get('by')} of {Path(str(about.get('model', ''))).name}; "
+    text += f"{len(chosen)} of {len(report.queries)} queries, {which[options.order]}"
+    _legend(draw, plain, text)
+    for i, (one, value) in enumerate(zip(chosen, values, strict=True)):
+        top = HEAD + i * ROW
+        _cell(sheet, Path(roots[0]), ranking.query.id[one.row], PAGE, top, None)
+        _text(draw, PAGE, top + CELL, column.names[column.codes[one.row]], INK, plain)
+        _text(draw, PAGE, top + CELL + LINE, f"{_metric(report)} {value:.2f}", INK, plain)
+        for rank, photo in enumerate(one.order[: options.photos]):
+            left = PAGE + 2 * GAP + (rank + 1) * (CELL + GAP)
+            _cell(sheet, Path(roots[1]), ranking.gallery.id[photo], left, top, bool(np.isin(photo, one.relevant)))
+            _text(draw, left, top + CELL, _class(ranking.gallery, int(photo)), FAINT, plain)
+    return sheet
+
+
+def _metric(report: ProtocolReport) -> str:
+    """What tells a good query from a bad one; a ranking that was cut short may lack the usual one."""
+    return METRIC if METRIC in report.per_query else next(iter(report.per_query))
+
+
+def _legend(draw: ImageDraw.ImageDraw, font: Font, text: str) -> None:
+    x, y = PAGE, PAGE + LINE + 6
+    for colour, mark, word in ((HIT, True, "hit"), (MISS, False, "miss")):
+        _mark(draw, x, y, colour, mark)
+        draw.text((x + 20, y), word, INK, font)
+        x += 62
+    draw.text((x + 10, y), text, FAINT, font)
+
+
+def _cell(sheet: Image.Image, root: Path, name: str, left: int, top: int, right: bool | None) -> None:
+    """One picture in its square; `right` frames and marks it, None is a query."""
+    draw = ImageDraw.Draw(sheet)
+    colour = FAINT if right is None else HIT if right else MISS
+    frame = 1 if right is None else FRAME
+    draw.rectangle((left, top, left + CELL - 1, top + CELL - 1), PAPER, colour, frame)
+    side = CELL - 2 * FRAME - 2
+    try:
+        picture = ImageOps.pad(decode((root / name).read_bytes()).convert("RGB"), (side, side), color=PAPER)
+        sheet.paste(picture, (left + FRAME + 1, top + FRAME + 1))
+    except (OSError, PictureError):
+        draw.text((left + 8, top + CELL // 2 - 8), "not found", FAINT, ImageFont.load_default(12))
+    if right is not None:
+        _mark(draw, left, top, colour, right)
+
+
+def _mark(draw: ImageDraw.ImageDraw, left: int, top: int, colour: str, right: bool) -> None:
+    """A tick or a cross on a square of 16 pixels."""
+    draw.rectangle((left, top, left + 15, top + 15), colour)
+    if right:
+        draw.line([(left + 3, top + 8), (left + 6, top + 11), (left + 12, top + 4)], PAPER, 2, joint="curve")
+    else:
+        draw.line([(left + 4, top + 4), (left + 11, top + 11)], PAPER, 2)
+        draw.line([(left + 4, top + 11), (left + 11, top + 4)], PAPER, 2)
+
+
+def _class(items: Items, row: int) -> str:
+    code = items.label.codes[row]
+    return items.label.names[code] if code >= 0 else ""
+
+
+def _text(draw: ImageDraw.ImageDraw, left: int, top: int, text: str, colour: str, font: Font) -> None:
+    """One line, cut with an ellipsis where it is wider than a cell."""
+    while draw.textlength(text, font) > CELL:
+        text = text.rstrip("…")[:-1] + "…"
+    draw.text((left, top + 1), text, colour, font)
