@@ -28,12 +28,23 @@ lint: .venv/done ## check style and types
 bench: .venv/done ## make docs/performance.md: what prepare, embed and match take
 	$(BIN)/python benchmarks/memory.py > docs/performance.md.new
 	$(BIN)/python benchmarks/prepare.py >> docs/performance.md.new
+	$(BIN)/python benchmarks/speed.py >> docs/performance.md.new
 	mv docs/performance.md.new docs/performance.md
 
 .PHONY: results
 results: .venv/done ## make docs/results.md from the pictures of PICTURES and the backbone in WEIGHTS
-	$(BIN)/python benchmarks/results.py $(PICTURES) $(WEIGHTS) > docs/results.md.new
+	$(BIN)/python benchmarks/results.py $(PICTURES) $(WEIGHTS) zse/results > docs/results.md.new
 	mv docs/results.md.new docs/results.md
+
+.PHONY: weights
+weights: .venv/done ## train the shipped network on PICTURES from the backbone in WEIGHTS (about an hour on two cores)
+	MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \
+	$(BIN)/python benchmarks/shipped.py $(PICTURES) $(WEIGHTS) zse
+
+.PHONY: ablations
+ablations: .venv/done ## make docs/ablations.md: short trainings with one thing changed (about 40 minutes on two cores)
+	$(BIN)/python benchmarks/ablations.py $(PICTURES) $(WEIGHTS) zse/ablations > docs/ablations.md.new
+	mv docs/ablations.md.new docs/ablations.md
 
 .PHONY: help
 help: ## show this list

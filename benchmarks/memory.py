@@ -93,7 +93,7 @@ def row(name: str, count: int, sizes: list[float]) -> None:
 
 TEXT = """# Performance
 
-Made by `make bench`, which runs `benchmarks/memory.py` and `benchmarks/prepare.py`.
+Made by `make bench`, which runs `benchmarks/memory.py`, `benchmarks/prepare.py` and `benchmarks/speed.py`.
 
 ## Memory
 

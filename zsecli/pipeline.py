@@ -16,8 +16,8 @@ from zsecli.data.hashing import changed_files
 from zsecli.data.listing import items_of
 from zsecli.data.sources import SOURCES, Options, find_root, lists
 from zsecli.data.splits import Split, select
-from zsecli.errors import StoreError, ZseError
-from zsecli.model.spec import HELP, ModelSpec
+from zsecli.errors import ZseError
+from zsecli.model.spec import ModelSpec
 from zsecli.retrieval import embed, match
 from zsecli.retrieval.rank import By, MatchOptions
 from zsecli.store.dataset import read_dataset
@@ -88,20 +88,12 @@ def prepare(how: SourceOptions, name: str, target: Path, overwrite: bool) -> pre
 
 
 def model_of(workspace: Workspace, text: str | None) -> ModelSpec:
-    """The model that was asked for, or the workspace's newest trained checkpoint.
-
-    Raises:
-        StoreError: none was asked for and none is there.
-    """
+    """The model that was asked for, else the workspace's newest trained checkpoint, else the shipped one."""
     if text is not None:
         return ModelSpec.parse(text)
     newest = workspace.newest_checkpoint()
-    if newest is None:
-        raise StoreError(
-            "no model: none is trained in the workspace, and this version ships none", f"--model takes {HELP}"
-        )
-    console.note(f"model: {newest}")
-    return ModelSpec.parse(str(newest))
+    console.note(f"model: {newest or 'small, the shipped one'}")
+    return ModelSpec.parse("small" if newest is None else str(newest))
 
 
 def dataset_of(workspace: Workspace, name: str | None, dry_run: bool = False) -> Path:

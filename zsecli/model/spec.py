@@ -10,7 +10,11 @@ from typing import Literal
 
 from zsecli.errors import StoreError, UsageError
 
-HELP = "a checkpoint (.safetensors, or the authors' .pth), frozen:NAME[=WEIGHTS] for a timm backbone, pixels, or hog"
+SHIPPED = Path(__file__).parents[1] / "weights" / "small.safetensors"  # see docs/model-card.md
+HELP = (
+    "small (the shipped network), a checkpoint (.safetensors, or the authors' .pth), frozen:NAME[=WEIGHTS] for a timm "
+    "backbone, pixels, or hog"
+)
 
 
 @lru_cache
@@ -46,6 +50,8 @@ class ModelSpec:
                     "frozen: needs the name of a timm backbone", "for example frozen:tf_efficientnet_lite0"
                 )
             spec = cls("frozen", name, Path(file) if file else None)
+        elif text == "small":
+            spec = cls("checkpoint", text, SHIPPED)
         else:
             spec = cls("checkpoint", Path(text).stem, Path(text))
         if spec.file is not None and not spec.file.is_file():
@@ -55,6 +61,8 @@ class ModelSpec:
     @property
     def text(self) -> str:
         """The form that `parse` reads, with an absolute path."""
+        if self.file == SHIPPED:
+            return self.name
         file = "" if self.file is None else str(self.file.resolve())
         if self.kind == "frozen":
             return f"frozen:{self.name}" + (f"={file}" if file else "")
