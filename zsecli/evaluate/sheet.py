@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from zsecli.store.ranking import Ranking, open_ranking
 
 Order = Literal["spread", "worst", "best"]
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
-ORDERS = ("spread", "worst", "best")
+ORDERS: tuple[Order, ...] = get_args(Order)
 HIT, MISS, INK, FAINT, PAPER = "#0072b2", "#d55e00", "#1a1a1a", "#767676", "#ffffff"
 CELL, GAP, FRAME, LINE, PAGE = 112, 10, 4, 16, 24  # pixels
 ROW, HEAD = CELL + 2 * LINE + GAP, PAGE + 2 * LINE + GAP
