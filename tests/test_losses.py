@@ -88,7 +88,7 @@ def test_matching() -> None:
 def test_the_loss_of_the_released_network() -> None:
     """What test_released.py holds against the authors' three steps is what these functions give."""
     rng = torch.Generator().manual_seed(0)
-    score = Score(*(torch.randn(*shape, generator=rng) for shape in ((4,), (4, 1, 1), (4, D), (4, D))))
+    score = Score(*(torch.randn(*shape, generator=rng) for shape in ((4,), (4, 1, 1), (4, 1, D), (4, 1, D))))
     network: Any = SimpleNamespace(encode=lambda *_: None, score=lambda *_: score)
     made: Any = SimpleNamespace(make_images=lambda *_: np.zeros(1))
     ret, relation = released_losses(network, made, {"seed": 0})

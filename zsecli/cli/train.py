@@ -135,6 +135,19 @@ def train(
             "match or not; 0: with a matching photo and one that does not.",
         ),
     ] = None,
+    outlines: Annotated[
+        int | None,
+        typer.Option(
+            "--outlines",
+            metavar="N",
+            min=0,
+            help="Photos of a step that are moved at random and asked where the strokes of their own outline are.",
+        ),
+    ] = None,
+    outline_weight: Annotated[
+        float | None,
+        typer.Option("--outline-weight", metavar="W", min=0, help="Weight of the loss on what --outlines asks."),
+    ] = None,
     ignore_same: opt.IgnoreSame = None,
     augment: Annotated[
         float | None,

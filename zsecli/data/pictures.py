@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from zsecli.data.geometry import Frame
 from zsecli.data.preprocess import Preprocess, Role
 
 Pixels = NDArray[np.uint8]
@@ -78,37 +79,53 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def prepare(image: Image.Image, role: Role, preprocess: Preprocess) -> Pixels:
     """A decoded picture of one role -> the network's input as uint8 (size, size, 3)."""
+    return framed(image, role, preprocess)[0]
+
+
+def framed(image: Image.Image, role: Role, preprocess: Preprocess) -> tuple[Pixels, Frame]:
+    """As `prepare`, and which part of the picture that input shows."""
     rule = preprocess.sketch if role == "sketch" else preprocess.photo
     return _RULES[rule, role](image, preprocess)
 
 
-def _resize(image: Image.Image, preprocess: Preprocess) -> Pixels:
+def paper(picture: Pixels) -> NDArray[np.float64]:
+    """The border's median, a value for each channel (C,) of a picture (H, W, C)."""
+    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    return np.median(border, axis=0)
+
+
+def _whole(image: Image.Image, preprocess: Preprocess) -> Frame:
+    return Frame(0, 0, image.width / preprocess.size, image.height / preprocess.size)
+
+
+def _resize(image: Image.Image, preprocess: Preprocess) -> tuple[Pixels, Frame]:
     side = (preprocess.size, preprocess.size)
-    return np.asarray(image.convert("RGB").resize(side, _RESAMPLING[preprocess.interpolation]))
+    resized = image.convert("RGB").resize(side, _RESAMPLING[preprocess.interpolation])
+    return np.asarray(resized), _whole(image, preprocess)
 
 
-def _crop(image: Image.Image, preprocess: Preprocess) -> Pixels:
+def _crop(image: Image.Image, preprocess: Preprocess) -> tuple[Pixels, Frame]:
     """Cut to the strokes with a margin of 4 %, keep the aspect, pad with the paper's colour."""
     image = image.convert("RGB")
     grey = np.asarray(image.convert("L"))
-    paper, ink = np.percentile(grey, 95), grey.min()
-    if paper - ink >= 16:  # else nothing stands out: the whole picture is the sketch
-        rows, columns = np.nonzero(grey < (paper + float(ink)) / 2)
+    bright, ink = np.percentile(grey, 95), grey.min()
+    left = top = 0
+    if bright - ink >= 16:  # else nothing stands out: the whole picture is the sketch
+        rows, columns = np.nonzero(grey < (bright + float(ink)) / 2)
         margin = round(0.04 * max(np.ptp(rows), np.ptp(columns)))
-        image = image.crop(
-            (
-                max(0, columns.min() - margin),
-                max(0, rows.min() - margin),
-                min(image.width, columns.max() + 1 + margin),
-                min(image.height, rows.max() + 1 + margin),
-            )
-        )
+        left, top = max(0, int(columns.min()) - margin), max(0, int(rows.min()) - margin)
+        right, bottom = int(columns.max()) + 1 + margin, int(rows.max()) + 1 + margin
+        image = image.crop((left, top, min(image.width, right), min(image.height, bottom)))
     size = preprocess.size
-    fill = (int(paper),) * 3
-    return np.asarray(ImageOps.pad(image, (size, size), _RESAMPLING[preprocess.interpolation], color=fill))
+    resized = ImageOps.contain(image, (size, size), _RESAMPLING[preprocess.interpolation])
+    square = Image.new("RGB", (size, size), (int(bright),) * 3)
+    across, down = image.width / max(1, resized.width), image.height / max(1, resized.height)
+    x, y = round((size - resized.width) / 2), round((size - resized.height) / 2)
+    square.paste(resized, (x, y))
+    return np.asarray(square), Frame(left - x * across, top - y * down, across, down)
 
 
-def _released_sketch(image: Image.Image, preprocess: Preprocess) -> Pixels:
+def _released_sketch(image: Image.Image, preprocess: Preprocess) -> tuple[Pixels, Frame]:
     """The authors' sketch input: dark pixels (R + G + B <= 300), 10 px around them, long side to `size`.
 
     OpenCV's INTER_LINEAR there is PyTorch's bilinear without antialias here, to one grey level. Two
@@ -119,11 +136,11 @@ def _released_sketch(image: Image.Image, preprocess: Preprocess) -> Pixels:
 
     pixels = np.asarray(image.convert("RGB"))
     rows, columns = np.nonzero(pixels.sum(2, dtype=np.int32) <= 300)
+    up = over = 0
     if len(rows):
         # the far side stops one short of symmetry, as theirs does
-        pixels = pixels[
-            max(0, rows.min() - MARGIN) : rows.max() + MARGIN, max(0, columns.min() - MARGIN) : columns.max() + MARGIN
-        ]
+        up, over = max(0, int(rows.min()) - MARGIN), max(0, int(columns.min()) - MARGIN)
+        pixels = pixels[up : rows.max() + MARGIN, over : columns.max() + MARGIN]
     height, width = pixels.shape[:2]
     size, longest = preprocess.size, max(height, width)
     shape = max(1, height * size // longest), max(1, width * size // longest)
@@ -133,15 +150,17 @@ def _released_sketch(image: Image.Image, preprocess: Preprocess) -> Pixels:
     square = np.full((size, size, 3), resized.max(), np.uint8)
     top, left = (size - shape[0]) // 2, (size - shape[1]) // 2
     square[top : top + shape[0], left : left + shape[1]] = resized
-    return square
+    across, down = width / shape[1], height / shape[0]
+    return square, Frame(over - left * across, up - top * down, across, down)
 
 
-def _released_photo(image: Image.Image, preprocess: Preprocess) -> Pixels:
+def _released_photo(image: Image.Image, preprocess: Preprocess) -> tuple[Pixels, Frame]:
     """The authors' photo input: resized in the file's own mode, then made RGB."""
-    return np.asarray(image.resize((preprocess.size, preprocess.size)).convert("RGB"))
+    resized = image.resize((preprocess.size, preprocess.size)).convert("RGB")
+    return np.asarray(resized), _whole(image, preprocess)
 
 
-_RULES: dict[tuple[str, str], Callable[[Image.Image, Preprocess], Pixels]] = {
+_RULES: dict[tuple[str, str], Callable[[Image.Image, Preprocess], tuple[Pixels, Frame]]] = {
     ("resize", "sketch"): _resize,
     ("resize", "photo"): _resize,
     ("crop", "sketch"): _crop,

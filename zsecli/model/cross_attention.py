@@ -61,6 +61,12 @@ class Prepared(NamedTuple):
             torch.cat(kept) if kept else None,
         )
 
+    def without(self, kept: Tensor) -> Prepared:
+        """One picture as B, of which each keeps those of its tokens that `kept` (B, N) bool says."""
+        kept = kept if self.kept is None else kept & self.kept
+        tokens, q, k, v = (x.expand(len(kept), *x.shape[1:]) for x in self[:4])
+        return Prepared(tokens, q, k, v * kept[:, None, :, None], kept)
+
     @property
     def nbytes(self) -> int:
         return sum(x.nbytes for x in self if x is not None)

@@ -23,18 +23,38 @@ class Score:
 
     logit: (B,) the relation score before the sigmoid.
     kernel: (B, C, C) cosine of sketch cell (row) and photo cell (column).
-    ret_sketch, ret_photo: (B, D) the retrieval tokens after cross-attention.
+    sketch, photo: (B, 1 + P, D) tokens after cross-attention, on the whole grid behind [Ret].
     """
 
     logit: Tensor
     kernel: Tensor
-    ret_sketch: Tensor
-    ret_photo: Tensor
+    sketch: Tensor
+    photo: Tensor
 
     @property
     def relation(self) -> Tensor:
         """(B,) relation score in (0, 1)."""
         return self.logit.sigmoid()
+
+    @property
+    def ret_sketch(self) -> Tensor:
+        """(B, D) the sketches' retrieval tokens after cross-attention."""
+        return self.sketch[:, 0]
+
+    @property
+    def ret_photo(self) -> Tensor:
+        """(B, D) the photos'."""
+        return self.photo[:, 0]
+
+
+def centred_cosine(sketch: Tensor, photo: Tensor) -> Tensor:
+    """Patch tokens (B, P, D) and (B, C, D), each less its picture's mean -> cosines (B, P, C), float32.
+
+    The mean says what the whole picture shows, the same at every place; what is left tells places apart.
+    """
+    with torch.autocast(sketch.device.type, enabled=False):
+        s, p = (F.normalize(x.float() - x.float().mean(1, keepdim=True), dim=-1) for x in (sketch, photo))
+        return s @ p.transpose(1, 2)
 
 
 class ZSENetwork(nn.Module):
@@ -75,7 +95,7 @@ class ZSENetwork(nn.Module):
             None if photo.kept is None else photo.kept[:, 1:],
             F.cosine_similarity(sketch.tokens[:, 0].float(), photo.tokens[:, 0].float(), dim=-1),
         )
-        return Score(logit, kernel, s[:, 0], p[:, 0])
+        return Score(logit, kernel, s, p)
 
     def score(self, sketch: Encoding, photo: Encoding) -> Score:
         """B pairs of encoded pictures, row by row."""

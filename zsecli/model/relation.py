@@ -38,6 +38,19 @@ class RelationNetwork(nn.Module):
         Args:
             kept: (B, P) bool; a dropped token counts for nothing.
         """
+        return F.normalize(self._pooled(tokens, kept), dim=-1)
+
+    def shares(self, tokens: Tensor, kept: Tensor) -> Tensor:
+        """What each patch token (P, D) of a picture adds to each of its cells -> (P, C, E).
+
+        They add up to `cells`, but for the bias of a learned pooling, which is no token's.
+        """
+        length = self._pooled(tokens[None], kept[None]).norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        each = torch.diag_embed(tokens.T).permute(1, 2, 0)  # of P pictures the one token of each
+        none = self._pooled(torch.zeros_like(tokens)[None], kept[None])
+        return (self._pooled(each, kept.expand(len(each), -1)) - none) / length
+
+    def _pooled(self, tokens: Tensor, kept: Tensor | None) -> Tensor:
         if self.config.layout == "memory":
             if kept is not None:  # a reinterpreted cell holds no place: all that can be done is to silence the token
                 tokens, kept = tokens * kept.unsqueeze(-1), None
@@ -57,7 +70,7 @@ class RelationNetwork(nn.Module):
             pooled = self.pool(grid) * (share > 0)
         else:
             pooled = F.avg_pool2d(grid, size) / share.clamp(min=1e-6)
-        return F.normalize(pooled.flatten(2).transpose(1, 2), dim=-1)
+        return pooled.flatten(2).transpose(1, 2)
 
     def forward(
         self,
@@ -73,9 +86,13 @@ class RelationNetwork(nn.Module):
             ret: (B,) cosine of the pairs' [Ret] before cross-attention, for a network that asks for it.
         """
         kernel = torch.bmm(self.cells(sketch, sketch_kept), self.cells(photo, photo_kept).transpose(1, 2))
+        return self.logit(kernel, ret), kernel
+
+    def logit(self, kernel: Tensor, ret: Tensor | None = None) -> Tensor:
+        """Kernels (B, C, C), and (B,) cosines of [Ret] for a network that asks for it -> (B,) relation logits."""
         logit = self.mlp(kernel.flatten(1))
         if self.direct is not None:
             assert ret is not None
             same = kernel.diagonal(dim1=1, dim2=2).mean(1)
             logit = logit + self.direct(torch.stack([ret.to(same), same], 1))
-        return logit.squeeze(1), kernel
+        return logit.squeeze(1)

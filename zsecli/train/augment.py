@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps
 
+from zsecli.data.geometry import similarity, warp
 from zsecli.data.pictures import Pixels
+from zsecli.data.pictures import paper as border
 from zsecli.data.preprocess import Role
 
 TURN, SCALE, SHIFT = 10.0, 0.15, 0.06  # degrees, share of the size, share of the side
@@ -36,31 +36,26 @@ def augment(picture: Pixels, role: Role, flip: bool, rng: np.random.Generator, s
         return np.asarray(image)
     if role == "sketch" and (picture == picture[..., :1]).all():
         image = image.convert("L")  # three equal channels: a third of the work
-    paper = _paper(image)
+    paper = paper_of(image)
     image = _move(image, paper, rng, strength)
-    image = _ink(image, paper, rng, strength) if role == "sketch" else _colours(image, rng, strength)
+    image = ink(image, paper, rng, strength) if role == "sketch" else colours(image, rng, strength)
     return np.asarray(image.convert("RGB"))
 
 
-def _paper(image: Image.Image) -> tuple[int, ...]:
+def paper_of(image: Image.Image) -> tuple[int, ...]:
     """The border's median, a value a channel."""
-    pixels = np.atleast_3d(np.asarray(image))
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    return tuple(int(value) for value in np.median(border, axis=0))
+    return tuple(int(value) for value in border(np.atleast_3d(np.asarray(image))))
 
 
 def _move(image: Image.Image, paper: tuple[int, ...], rng: np.random.Generator, strength: float) -> Image.Image:
-    side = image.width
-    angle = math.radians(TURN * strength * rng.uniform(-1, 1))
+    degrees = TURN * strength * rng.uniform(-1, 1)
     scale = 1 + SCALE * strength * rng.uniform(-1, 1)
-    right, down = SHIFT * strength * side * rng.uniform(-1, 1, 2)
-    cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
-    x, y = side / 2 + right, side / 2 + down  # where the middle goes
-    back = (cos, sin, side / 2 - cos * x - sin * y, -sin, cos, side / 2 + sin * x - cos * y)
-    return image.transform(image.size, Image.Transform.AFFINE, back, Image.Resampling.BILINEAR, fillcolor=paper)
+    right, down = SHIFT * strength * rng.uniform(-1, 1, 2)
+    return warp(image, similarity(image.size, degrees, scale, (right, down)), paper)
 
 
-def _ink(image: Image.Image, paper: tuple[int, ...], rng: np.random.Generator, strength: float) -> Image.Image:
+def ink(image: Image.Image, paper: tuple[int, ...], rng: np.random.Generator, strength: float) -> Image.Image:
+    """A sketch with thicker, thinner or paler strokes, as `augment` says."""
     chance, share = rng.random(), INK * strength * rng.random()
     light = sum(paper) > 127 * len(paper)
     if chance < STROKE * strength:
@@ -77,7 +72,8 @@ def _thinner(image: Image.Image) -> Image.Image:
     return ImageChops.subtract(thin, vanished)
 
 
-def _colours(image: Image.Image, rng: np.random.Generator, strength: float) -> Image.Image:
+def colours(image: Image.Image, rng: np.random.Generator, strength: float) -> Image.Image:
+    """A photo in other colours, as `augment` says."""
     for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = change(image).enhance(1 + COLOUR * strength * rng.uniform(-1, 1))
     return image.convert("L") if rng.random() < GREY * strength else image

@@ -11,7 +11,7 @@ class TrainConfig:
     """A whole training run; the defaults are the authors' (see docs/training.md).
 
     Loss of a step: `ret_weight` * loss on [Ret] + `match_weight` * mean squared error of the relation score from
-    `high` for matching pairs and `low` for others.
+    `high` for matching pairs and `low` for others + `outline_weight` * cross entropy of where strokes are found.
 
     ret_loss: "triplet" with `margin` (L2, on [Ret] after cross-attention), or "contrastive" over the batch
         with `temperature` (cosine, on [Ret] before cross-attention, as retrieval uses it).
@@ -21,6 +21,8 @@ class TrainConfig:
     hard_negatives: the pairs that do not match are the batch's most similar ones, not drawn ones.
     candidates: the relation loss takes for each sketch this many photos of the batch, the most similar ones, whether
         they match or not, as a cascade meets them; 0: a matching pair and one that does not.
+    outlines: photos of a step, over all processes, that are moved at random and asked where the strokes of their own
+        outline are (see `zsecli.train.outlines`); 0: none.
     ignore_same: a column in which a sketch and its positive photo must differ, as in `zse match`.
     batch_size: draws in one optimiser step over all processes, of `accumulate` parts after each other.
     lr, head_lr: learning rate of the backbone, and of everything that begins untrained.
@@ -51,6 +53,8 @@ class TrainConfig:
     class_draws: Literal["uniform", "sketches"] = "uniform"
     hard_negatives: bool = False
     candidates: int = 0
+    outlines: int = 0
+    outline_weight: float = 1.0
     ignore_same: str | None = None
     augment: float = 0.0
     lr: float = 1e-5
@@ -91,6 +95,7 @@ PRESETS = {
         class_draws="sketches",
         hard_negatives=True,
         candidates=4,
+        outlines=16,
         augment=1.0,
         lr=2e-4,
         head_lr=5e-4,

@@ -13,7 +13,7 @@ from zsecli.files import replacing
 
 # Okabe and Ito: safe for colour-blind eyes; their yellow is too pale on white
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-LOSSES = {"loss": "total, weighted", "ret": "[Ret]", "match": "match"}
+LOSSES = {"loss": "total, weighted", "ret": "[Ret]", "match": "match", "outline": "outline"}
 LEFT, PLOT, TOP, PANEL, GAP, ENTRY = 76, 620, 96, 250, 86, 40  # pixels
 POINTS = 1000  # of a line, about
 Point = tuple[float, float]  # step, value

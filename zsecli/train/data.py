@@ -20,9 +20,11 @@ from zsecli.store.features import open_features
 from zsecli.store.items import MODALITIES, Ints, Items
 from zsecli.train.augment import augment
 from zsecli.train.config import TrainConfig
+from zsecli.train.outlines import outlined
 from zsecli.train.sampler import Draws, Sampler
 
 HELD = 2 * 2**30  # bytes of prepared pictures kept for their next turn: to make one takes longer than to change it
+OUTLINE = 2  # what is random in them is drawn apart from what is in rows 0 and 1 of a draw
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,15 @@ class Batch:
     sketch, photo: (R, S, S, 3) uint8, or (R, 1 + P, C) float16 as `zsecli.train.frozen.cached` stores them. Row i of
         both is a matching pair; without hard negatives the second half of the rows are pairs that do not match.
     positive, counts: (W * R, W * R) bool over the rows of all W processes, see `Sampler.positives`.
+    outlines: V outlines, (V, S, S, 3) uint8, their photos, the same, and the strokes' places (V, P, 2) float32, see
+        `zsecli.train.outlines.Outlined`; None where there are none.
     """
 
     sketch: Tensor
     photo: Tensor
     positive: Tensor
     counts: Tensor
+    outlines: tuple[Tensor, Tensor, Tensor] | None = None
 
 
 class Pictures:
@@ -82,11 +87,13 @@ class Pictures:
 class Batches(Dataset[Batch]):
     """Part `p` of step `s`, for process `rank` of `world`, as item s * accumulate + p.
 
-    `at` (N,) int64 says which picture each of the sampler's N rows is.
+    `at` (N,) int64 says which picture each of the sampler's N rows is; `grid` is the network's, rows and columns.
     """
 
-    def __init__(self, pictures: Pictures, sampler: Sampler, at: Ints, config: TrainConfig) -> None:
-        self.pictures, self.sampler, self.at, self.config = pictures, sampler, at, config
+    def __init__(
+        self, pictures: Pictures, sampler: Sampler, at: Ints, config: TrainConfig, grid: tuple[int, int]
+    ) -> None:
+        self.pictures, self.sampler, self.at, self.config, self.grid = pictures, sampler, at, config, grid
         self.rank, self.world = 0, 1
 
     def __getitem__(self, index: int) -> Batch:
@@ -99,7 +106,8 @@ class Batches(Dataset[Batch]):
         positive, counts = self.sampler.positives(sketches, photos, instance)
         own = rows[self.rank]
         sketch, photo = self._stack(step, slots[self.rank], self.at[own[0]], self.at[own[1]])
-        return Batch(sketch, photo, torch.from_numpy(positive), torch.from_numpy(counts))
+        outlines = self._outlines(step, slots[self.rank], self.at[own[1]])
+        return Batch(sketch, photo, torch.from_numpy(positive), torch.from_numpy(counts), outlines)
 
     def _rows(self, draws: Draws, at: Ints) -> tuple[Ints, Ints]:
         """Sketches and photos of the draws `at`."""
@@ -125,6 +133,24 @@ class Batches(Dataset[Batch]):
                 pixels, role = self.pictures.pixels(int(row))
                 into.append(augment(pixels, role, flip, rng, self.config.augment))
         return torch.from_numpy(np.stack(made[0])), torch.from_numpy(np.stack(made[1]))
+
+    def _outlines(self, step: int, slots: Ints, photos: Ints) -> tuple[Tensor, Tensor, Tensor] | None:
+        """The outlines of this process's first photos (R,), in this part of a step."""
+        count = self.config.outlines // (self.config.accumulate * self.world)
+        if not count:
+            return None
+        made = [
+            outlined(
+                self.pictures.pixels(int(row))[0],
+                self.pictures.preprocess,
+                self.grid,
+                np.random.default_rng([self.config.seed, step, int(slot), OUTLINE]),
+                self.config.augment,
+            )
+            for slot, row in zip(slots[:count], photos[:count], strict=True)
+        ]
+        sketch, photo, places = (torch.from_numpy(np.stack(values)) for values in zip(*made, strict=True))
+        return sketch, photo, places
 
 
 def loader(batches: Batches, start: int, stop: int, workers: int) -> DataLoader[Batch]:

@@ -32,6 +32,7 @@ from zsecli.train.log import Log
 from zsecli.train.step import autocast, losses
 from zsecli.train.validate import HeldOut, diverged, validate
 
+LOSSES = ("loss", "ret", "match", "outline")  # as the log calls them; the first is the weighted sum
 LOG_EVERY = 10  # steps
 SAVE_EVERY = 600  # seconds between two states within an epoch
 DIVERGED = 10  # times the loss of the beginning
@@ -173,7 +174,7 @@ def run(
             note(f"goes on after step {done.step} of {config.steps}")
     progress.start(config.steps)
     progress(done.step)
-    recent: deque[tuple[float, float, float]] = deque(maxlen=LOG_EVERY)
+    recent: deque[list[float]] = deque(maxlen=LOG_EVERY)
     first = next((float(r["loss"]) for r in log.records() if r["kind"] == "train"), math.inf)
     parts = iter(loader(batches, done.step, config.steps, workers))
     saved = began = time.perf_counter()
@@ -199,33 +200,31 @@ def run(
     return {k: v for k, v in found[done.best_epoch - 1].items() if isinstance(v, float)} if found else {}
 
 
-def _step(
-    network: ZSENetwork, optimizer: AdamW, parts: Any, step: int, config: TrainConfig
-) -> tuple[float, float, float]:
-    """One optimiser step; returns the losses: total, ret, match."""
+def _step(network: ZSENetwork, optimizer: AdamW, parts: Any, step: int, config: TrainConfig) -> list[float]:
+    """One optimiser step; returns the losses, in the order of LOSSES."""
     device = next(network.parameters()).device
     _train_mode(network, step // config.epoch_steps, config)
     torch.manual_seed(config.seed + (step << 16) + (dist.get_rank() if dist.is_initialized() else 0))
     optimizer.zero_grad(set_to_none=True)
-    sums = torch.zeros(3)
+    sums = torch.zeros(len(LOSSES))
     for _ in range(config.accumulate):
         batch = next(parts)
         with autocast(device, config):
             found = losses(network, batch, config)
         (found.total / config.accumulate).backward()
-        sums += torch.stack([found.total, found.ret, found.match]).detach().cpu() / config.accumulate
+        values = [found.total, found.ret, found.match, found.outline]
+        sums += torch.stack(values).detach().float().cpu() / config.accumulate
     if dist.is_initialized():
         _average([*(p.grad for p in network.parameters() if p.grad is not None)], sums)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = nn.utils.clip_grad_norm_(parameters, config.clip or math.inf)
     if not torch.isfinite(sums).all() or not torch.isfinite(norm):
-        values = f"loss {sums[0]:.3g} of ret {sums[1]:.3g} and match {sums[2]:.3g}, gradient {norm:.3g}"
-        raise diverged(step + 1, values)
+        said = ", ".join(f"{name} {value:.3g}" for name, value in zip(LOSSES, sums, strict=True))
+        raise diverged(step + 1, f"{said}, gradient {norm:.3g}")
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor(step, config)
     optimizer.step()
-    total, ret, match = sums.tolist()
-    return total, ret, match
+    return list(sums.tolist())
 
 
 def _train_mode(network: ZSENetwork, epoch: int, config: TrainConfig) -> None:
@@ -260,21 +259,20 @@ def _average(gradients: list[torch.Tensor], sums: torch.Tensor) -> None:
 
 def _write(
     log: Log,
-    recent: deque[tuple[float, float, float]],
+    recent: deque[list[float]],
     step: int,
     optimizer: AdamW,
     config: TrainConfig,
     seconds: float,
 ) -> float:
     """Log the mean of the last steps; returns its loss."""
-    total, ret, match = (sum(values) / len(recent) for values in zip(*recent, strict=True))
-    pictures = config.batch_size * (2 if config.hard_negatives else 4) * LOG_EVERY
+    means = {name: sum(v) / len(recent) for name, v in zip(LOSSES, zip(*recent, strict=True), strict=True)}
+    if not config.outlines:
+        del means["outline"]
+    pictures = (config.batch_size * (2 if config.hard_negatives else 4) + 2 * config.outlines) * LOG_EVERY
     lr = optimizer.param_groups[-1]["lr"]
-    log.append(
-        {"kind": "train", "step": step, "loss": total, "ret": ret, "match": match, "lr": lr,
-         "pictures_per_second": pictures / seconds}
-    )  # fmt: skip
-    return total
+    log.append({"kind": "train", "step": step, **means, "lr": lr, "pictures_per_second": pictures / seconds})
+    return means["loss"]
 
 
 def _epoch(

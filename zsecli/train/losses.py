@@ -47,6 +47,20 @@ def contrastive(sketch: Tensor, photo: Tensor, positive: Tensor, counts: Tensor,
         return (_supervised(logit, positive, counts) + _supervised(logit.T, positive.T, counts.T)) / 2
 
 
+def correspondence(similarity: Tensor, target: Tensor, temperature: float) -> Tensor:
+    """How far each stroke is from finding its place: cross entropy of a softmax over the places of a photo.
+
+    The mean over V pairs of the mean over a pair's strokes; a pair without one counts as 0.
+
+    Args:
+        similarity: (V, P, C) cosines of sketch patches and photo patches; -inf where a photo patch was dropped.
+        target: (V, P, C) shares that add up to 1 over the photo patches; all 0 for a patch that is not asked.
+    """
+    log_share = (_precise(similarity) / temperature).log_softmax(2).masked_fill(target == 0, 0)
+    asked = target.sum((1, 2))
+    return (-(target * log_share).sum((1, 2)) / asked.clamp(min=1)).mean()
+
+
 def hardest(similarity: Tensor, allowed: Tensor) -> Tensor:
     """(B,) int64, the column of the highest `similarity` (B, C) that is `allowed` (B, C) bool; -1 in a row without."""
     best = similarity.masked_fill(~allowed, -torch.inf).argmax(1)

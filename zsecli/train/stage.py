@@ -178,6 +178,12 @@ def _check_parts(config: TrainConfig, world: int) -> None:
             f"each in {config.accumulate} parts",
             "take a multiple of their product",
         )
+    if config.outlines % (world * config.accumulate) or config.outlines > config.batch_size:
+        raise UsageError(
+            f"--outlines {config.outlines} cannot be shared by {world} processes, each in {config.accumulate} parts, "
+            f"of a batch of {config.batch_size}",
+            "take a multiple of their product, and no more than --batch-size",
+        )
 
 
 def _data(
@@ -206,7 +212,7 @@ def _data(
             path = told[0]
     pictures = Pictures(items, dataset.root, job.model.preprocess, path)
     sampler = Sampler(dataset.items.take(used), job.config)
-    return Batches(pictures, sampler, np.searchsorted(rows, used), job.config), held
+    return Batches(pictures, sampler, np.searchsorted(rows, used), job.config, network.backbone.grid), held
 
 
 def _check_seen(job: Job, used: Ints, held: list[HeldOut]) -> None:

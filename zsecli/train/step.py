@@ -13,10 +13,11 @@ from torch.nn import functional as F
 from zsecli.data.preprocess import Role
 from zsecli.model.backbone import Encoding
 from zsecli.model.embedder import normalise
-from zsecli.model.network import Score, ZSENetwork
+from zsecli.model.network import Score, ZSENetwork, centred_cosine
+from zsecli.model.selection import kept
 from zsecli.train.config import TrainConfig
 from zsecli.train.data import Batch
-from zsecli.train.losses import contrastive, hardest, matching, triplet
+from zsecli.train.losses import contrastive, correspondence, hardest, matching, triplet
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,23 @@ class Losses:
     total: Tensor
     ret: Tensor
     match: Tensor
+    outline: Tensor
 
 
 def losses(network: ZSENetwork, batch: Batch, config: TrainConfig) -> Losses:
     """The losses of a batch; with several processes each holds its share, and the mean over them is the whole."""
+    ret, match = _retrieval(network, batch, config)
+    outline = torch.zeros_like(ret) if batch.outlines is None else _outlines(network, *batch.outlines, config)
+    total = config.ret_weight * ret + config.match_weight * match + config.outline_weight * outline
+    return Losses(total, ret, match, outline)
+
+
+def _retrieval(network: ZSENetwork, batch: Batch, config: TrainConfig) -> tuple[Tensor, Tensor]:
+    """The losses on [Ret] and on the relation score."""
     sketch, photo = encode(network, batch.sketch, "sketch", config), encode(network, batch.photo, "photo", config)
     if not config.match_weight and config.ret_loss == "contrastive":  # which needs no pair to be scored
         ret = _contrastive(sketch, photo, batch, config)
-        return Losses(config.ret_weight * ret, ret, torch.zeros_like(ret))
+        return ret, torch.zeros_like(ret)
     if config.candidates:
         score, match, counts = _with_nearest(network, sketch, photo, batch, config.candidates)
     elif config.hard_negatives:
@@ -49,7 +59,32 @@ def losses(network: ZSENetwork, batch: Batch, config: TrainConfig) -> Losses:
         near, far = score.ret_photo.chunk(2)
         usable = counts.chunk(2)[1]
         ret = triplet(score.ret_sketch[: len(usable)][usable], near[usable], far[usable], config.margin)
-    return Losses(config.ret_weight * ret + config.match_weight * relation, ret, relation)
+    return ret, relation
+
+
+def _outlines(network: ZSENetwork, sketch: Tensor, photo: Tensor, places: Tensor, config: TrainConfig) -> Tensor:
+    """The loss on where strokes are found, by the tokens after cross-attention, less their picture's mean."""
+    ours, theirs = encode(network, sketch, "sketch", config), encode(network, photo, "photo", config)
+    score = network.score(ours, theirs)
+    similarity = centred_cosine(score.sketch[:, 1:], score.photo[:, 1:])
+    target = spread(places.to(similarity.device), network.backbone.grid)
+    if theirs.index.shape[1] < network.backbone.places:  # what selection dropped can neither ask nor be found
+        seen, found = (kept(one.index, network.backbone.places) for one in (ours, theirs))
+        similarity = similarity.masked_fill(~found[:, None], -torch.inf)
+        target = target * seen[:, :, None] * found[:, None]
+        target = target / target.sum(2, keepdim=True).clamp(min=1e-6)
+    return correspondence(similarity, target, config.temperature)
+
+
+def spread(places: Tensor, grid: tuple[int, int], width: float = 0.5) -> Tensor:
+    """Points (V, P, 2), x and y in patches from the corner -> (V, P, C) shares of each patch of the grid.
+
+    They fall with the distance to a patch's middle as a Gaussian of standard deviation `width` patches, and add up to
+    1; to 0 for a point that is NaN.
+    """
+    y, x = torch.meshgrid(*(torch.arange(side, device=places.device) + 0.5 for side in grid), indexing="ij")
+    distance = (places.nan_to_num(0)[:, :, None] - torch.stack([x, y], 2).flatten(0, 1)).square().sum(-1)
+    return (-distance / (2 * width**2)).softmax(2) * places.isfinite().all(2, keepdim=True)
 
 
 def _contrastive(sketch: Encoding, photo: Encoding, batch: Batch, config: TrainConfig) -> Tensor:

@@ -1,0 +1,71 @@
+"""Pairs whose correspondence is known: a photo, moved at random, and its own outline as the sketch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops, ImageFilter
+
+from zsecli.data.geometry import move, similarity, warp
+from zsecli.data.pictures import Pixels, framed
+from zsecli.data.preprocess import Preprocess
+from zsecli.data.strokes import strokes
+from zsecli.train.augment import colours, ink, paper_of
+
+FAINT, CLEAR = 20, 80  # grey levels of a colour step that leaves no line, and of one that leaves a black line
+TURN, ANY_TURN = 45.0, 0.2  # degrees; share of photos turned by any angle
+SCALE, SHIFT = (0.6, 1.4), 0.15  # of the photo's size; share of its side
+
+
+class Outlined(NamedTuple):
+    """A photo and its outline as the network wants them, (S, S, 3) uint8 each.
+
+    places: (P, 2) float32, where the middle of each patch of the outline lies in the photo, x and y in patches from
+    the corner; NaN for a patch without strokes, or one whose place lies outside.
+    """
+
+    sketch: Pixels
+    photo: Pixels
+    places: NDArray[np.float32]
+
+
+def outline(photo: Pixels) -> Image.Image:
+    """Black lines on white where neighbouring colours of a photo (H, W, 3) uint8 differ (morphological gradient)."""
+    image = Image.fromarray(photo).filter(ImageFilter.GaussianBlur(1))
+    step = ImageChops.subtract(image.filter(ImageFilter.MaxFilter(3)), image.filter(ImageFilter.MinFilter(3)))
+    ink = (np.asarray(step, np.float32).max(2) - FAINT) / (CLEAR - FAINT)
+    return Image.fromarray(np.uint8(255 * (1 - ink.clip(0, 1))))
+
+
+def outlined(
+    photo: Pixels, preprocess: Preprocess, grid: tuple[int, int], rng: np.random.Generator, strength: float
+) -> Outlined:
+    """A prepared photo (S, S, 3) uint8, turned, scaled, shifted and often mirrored, and the outline of what it was.
+
+    Strokes and colours change as in `zsecli.train.augment` at this `strength`. Most photos turn by up to 45 degrees, a
+    fifth by any angle; the scale is 0.6 to 1.4, the shift up to 15 % of the side along each axis.
+
+    Args:
+        grid: rows and columns of the P patches. rng: all that is random; the same state makes the same pair.
+    """
+    size = (photo.shape[1], photo.shape[0])
+    turn = 180.0 if rng.random() < ANY_TURN else TURN
+    matrix = similarity(
+        size,
+        turn * rng.uniform(-1, 1),
+        rng.uniform(*SCALE),
+        (SHIFT * rng.uniform(-1, 1), SHIFT * rng.uniform(-1, 1)),
+        bool(rng.random() < 0.5),
+    )
+    drawn, frame = framed(outline(photo), "sketch", preprocess)
+    patch = np.array([preprocess.size / grid[1], preprocess.size / grid[0]])
+    columns, rows = np.meshgrid(np.arange(grid[1]), np.arange(grid[0]))
+    middles = (np.stack([columns, rows], 2).reshape(-1, 2) + 0.5) * patch
+    places = move(matrix, frame.to_picture(middles)) / patch
+    shown = strokes(drawn, grid) & ((places >= 0) & (places < (grid[1], grid[0]))).all(1)
+    image, lines = Image.fromarray(photo), Image.fromarray(drawn).convert("L")
+    changed = ink(lines, paper_of(lines), rng, strength), colours(warp(image, matrix, paper_of(image)), rng, strength)
+    sketch, moved = (np.asarray(one.convert("RGB")) for one in changed)
+    return Outlined(sketch, moved, np.where(shown[:, None], places, np.nan).astype(np.float32))
