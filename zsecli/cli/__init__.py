@@ -12,11 +12,13 @@ import typer
 from zsecli import __version__, console
 from zsecli.cli.embed import embed
 from zsecli.cli.evaluate import evaluate
-from zsecli.cli.failures import explain
+from zsecli.cli.explain import explain
+from zsecli.cli.failures import in_words
 from zsecli.cli.help import Command
 from zsecli.cli.inspect import inspect
 from zsecli.cli.match import match
 from zsecli.cli.prepare import prepare
+from zsecli.cli.synthesize import synthesize
 from zsecli.cli.train import train
 from zsecli.errors import DONE, FAILED, INTERRUPTED, USAGE
 
@@ -26,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (prepare, train, embed, match, evaluate, inspect):
+for command in (prepare, train, embed, match, evaluate, explain, synthesize, inspect):
     app.command(cls=Command)(command)
 
 
@@ -54,6 +56,7 @@ def root(
     \b
       zse embed photos/ --modality photo -o photos.h5
       zse embed sketch.png | zse match - photos.h5 --top 5 --format tsv
+      zse explain sketch.png photo.jpg
 
     Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage,
     3 a store or checkpoint that cannot be used, 4 done but some inputs were skipped, 130 interrupted.
@@ -102,7 +105,7 @@ def _drop_output() -> None:
 def _report(error: Exception) -> int:
     if console.debug:
         traceback.print_exception(error)
-    explained = explain(error)
+    explained = in_words(error)
     print(f"error: {explained.message}", file=sys.stderr)
     if explained.hint:
         print(f"hint: {explained.hint}", file=sys.stderr)

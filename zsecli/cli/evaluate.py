@@ -87,6 +87,42 @@ def evaluate(
             callback=opt.one_of("spread", "worst", "best"),
         ),
     ] = "spread",
+    explanations: Annotated[
+        bool,
+        typer.Option(
+            "--explanations",
+            help="Test the explanations of the (first) ranking too: deletion and insertion curves, and how well "
+            "strokes are found where the truth is known (PCK), beside controls.",
+        ),
+    ] = False,
+    explanation_pairs: Annotated[
+        int, typer.Option("--explanation-pairs", metavar="N", min=1, help="Pairs to test, evenly spread.")
+    ] = 100,
+    aligned: Annotated[
+        str | None,
+        typer.Option(
+            "--aligned",
+            metavar="FAMILY",
+            help="Of --explanations: sketches and photos of one object in this family are the same drawing, pixel on "
+            "pixel, so the truth is known there. Default: of photos and their own outlines.",
+        ),
+    ] = None,
+    keypoints: Annotated[
+        Path | None,
+        typer.Option(
+            "--keypoints",
+            metavar="FILE.csv",
+            help="Of --explanations: marked pairs too, with the columns photo, sketch, XA, YA, XB, YB (PSC6K).",
+        ),
+    ] = None,
+    backbone_weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--backbone-weights",
+            metavar="FILE",
+            help="Of --explanations: the backbone's weights before training, for a control.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -117,6 +153,7 @@ def evaluate(
       zse evaluate ranking.h5 --json
       zse match --by ret --center | zse evaluate -
       zse evaluate --sheet sheet.png --sheet-order worst
+      zse evaluate --explanations
 
     Means are over queries, with a 95 % bootstrap interval. Only pictures of unseen classes count.
     The options from --data to --center choose the default ranking; a given one was made with its own.
@@ -136,6 +173,12 @@ def evaluate(
         check_suffix(output)
     if sheet:
         sheets.check_output(sheet, overwrite)
+    if not explanations:
+        only = ("explanation_pairs", "aligned", "keypoints", "backbone_weights")
+        opt.refuse(context, only, "is for --explanations", "add --explanations")
+    for name, file in (("--keypoints", keypoints), ("--backbone-weights", backbone_weights)):
+        if file is not None and not file.is_file():
+            raise UsageError(f"{name} {file}: no such file", "look at its path")
     ws = Workspace(workspace)
     compute = pipeline.Compute(device, batch_size, workers, dry_run)
     chosen: list[Path | ModelSpec] = [
@@ -180,7 +223,22 @@ def evaluate(
     figures = published(benchmark) if compare and asked.family == "zs-inter" and benchmark else None
     if compare and figures is None:
         console.warn("no published figures are known for this data set and split")
-    found = Evaluation(reports, compare_reports(reports, seed) if len(reports) > 1 else [], figures)
+    tested = None
+    if explanations:
+        from zsecli.explain import check
+
+        with console.progress("explanations") as progress:
+            tested = check.run(
+                stores[0],
+                pairs=explanation_pairs,
+                aligned=aligned,
+                marked=keypoints,
+                backbone_weights=backbone_weights,
+                device=device,
+                seed=seed,
+                progress=progress,
+            )
+    found = Evaluation(reports, compare_reports(reports, seed) if len(reports) > 1 else [], figures, tested)
     if output:
         write(found, output, per_class, overwrite)
     if trec:

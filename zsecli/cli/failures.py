@@ -7,7 +7,7 @@ from typing import Any
 from zsecli.errors import USAGE, ZseError, nearest
 
 
-def explain(error: Exception) -> ZseError:
+def in_words(error: Exception) -> ZseError:
     """`error` in a user's words: a wrong command line, a file the system refuses, or a fault of zse."""
     if isinstance(error, ZseError):
         return error

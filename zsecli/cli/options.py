@@ -144,6 +144,15 @@ Center = Annotated[
     bool, typer.Option("--center/--no-center", show_default=False, help="Take each modality's mean [Ret] away first.")
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of everything drawn at random.")]
+SketchFile = Annotated[Path | None, typer.Argument(metavar="SKETCH", help="The sketch, a picture.")]
+RankingOf = Annotated[
+    Path | None,
+    typer.Option("--ranking", metavar="FILE.h5", help="Take the pictures from a ranking instead, by --query."),
+]
+Query = Annotated[
+    str | None, typer.Option("--query", metavar="ID", help="The sketch of --ranking, by its id or the end of it.")
+]
+Rank = Annotated[str, typer.Option("--rank", metavar="1..5", help="The photos of --ranking: 3, or 1,4, or 1..5.")]
 
 DEFAULT_WORKSPACE = _Workspace().root
 
@@ -177,3 +186,42 @@ def store_path(text: str) -> Path:
             "- reads the path of a store from stdin, and none came", "zse embed sketch.png | zse match - photos.h5"
         )
     return Path(line)
+
+
+def pairs(
+    sketch: Path | None, photos: list[Path], ranking: Path | None, query: str | None, rank: str
+) -> list[tuple[int, Path, Path]]:
+    """(rank, sketch, photo) of the pairs that are asked: given as files, or as a row of a ranking.
+
+    Raises:
+        UsageError: neither is given whole, both are, or a file is missing.
+    """
+    if ranking is not None:
+        from zsecli.explain.stage import of_ranking
+
+        if sketch is not None:
+            raise UsageError(f"{sketch}: --ranking names the pictures", "leave out the pictures, or --ranking")
+        if query is None:
+            raise UsageError("--ranking needs --query, the sketch", "--query sketch/cat/1.png")
+        drawn, found = of_ranking(ranking, query, rank)
+        return [(place, _there(drawn), _there(photo)) for place, photo in found]
+    if query is not None:
+        raise UsageError("--query is a row of --ranking", "add --ranking FILE.h5")
+    if sketch is None or not photos:
+        raise UsageError(
+            "a sketch and a photo are needed", "zse explain sketch.png photo.jpg, or --ranking and --query"
+        )
+    return [(place, _there(sketch), _there(photo)) for place, photo in enumerate(photos, 1)]
+
+
+def _there(picture: Path) -> Path:
+    if not picture.is_file():
+        raise UsageError(f"{picture}: no such picture", "look at its path")
+    return picture
+
+
+def base(output: Path | None, suffixes: tuple[str, ...], folder: Path, name: str) -> Path:
+    """What the names of several outputs begin with: `-o` without a suffix of theirs, or `name` in the workspace."""
+    if output is None:
+        return folder / name
+    return output.with_suffix("") if output.suffix in suffixes else output

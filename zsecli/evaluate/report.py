@@ -8,12 +8,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zsecli.errors import UsageError
 from zsecli.evaluate.compare import Comparison
 from zsecli.evaluate.evaluate import ProtocolReport, Report
 from zsecli.evaluate.published import Published
 from zsecli.files import replacing
+
+if TYPE_CHECKING:
+    from zsecli.explain.check import Checked
 
 SUFFIXES = (".json", ".csv", ".md")
 PAIRED = "differences from the first by paired bootstrap over queries, p not corrected for their number"
@@ -22,11 +26,12 @@ Table = tuple[str, list[str], list[list[str]]]  # caption, columns, rows
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The reports of all models, the first compared with each further one, and what papers report."""
+    """The reports of all models, the first compared with each further one, what papers report, and its explanations."""
 
     reports: list[Report]
     comparisons: list[Comparison] = field(default_factory=list)
     published: Published | None = None
+    explanations: Checked | None = None
 
     def titles(self) -> list[str]:
         """A name for each report: its model and how it ranked; its file where that does not tell them apart."""
@@ -45,6 +50,8 @@ def settings(evaluation: Evaluation) -> list[str]:
         )
         lines.append(f"{about}; {report.tied} of {report.entries} compared entries tie with a neighbour")
         lines += report.notes
+    if evaluation.explanations:
+        lines += [f"explanations by {line}" for line in evaluation.explanations.verdicts()]
     return lines
 
 
@@ -65,6 +72,8 @@ def tables(evaluation: Evaluation, per_class: bool) -> Iterator[Table]:
             yield _by_class(parts, titles)
     if evaluation.published:
         yield _published(evaluation.published, first.protocols[0])
+    if evaluation.explanations:
+        yield from evaluation.explanations.tables()
 
 
 def _caption(parts: list[ProtocolReport]) -> str:
@@ -182,6 +191,8 @@ def json_text(evaluation: Evaluation, queries: bool) -> str:
         ]
     if evaluation.published:
         said["published"] = asdict(evaluation.published)
+    if evaluation.explanations:
+        said["explanations"] = evaluation.explanations.to_dict()
     return json.dumps(said, ensure_ascii=False, indent=1 if queries else None) + "\n"
 
 

@@ -1,0 +1,112 @@
+"""`zse synthesize`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zsecli import console
+from zsecli.cli import options as opt
+from zsecli.errors import UsageError
+from zsecli.workspace import Workspace
+
+
+def synthesize(
+    sketch: opt.SketchFile = None,
+    photos: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="PHOTO", help="The photo that gives the patches; of several the best one for each patch."
+        ),
+    ] = None,
+    ranking: opt.RankingOf = None,
+    query: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--query", metavar="ID", help="A sketch of --ranking, by its id or the end of it. May be given again."
+        ),
+    ] = None,
+    rank: opt.Rank = "1",
+    strokes_only: Annotated[
+        bool, typer.Option("--strokes-only", help="Leave blank patches of the sketch as paper.")
+    ] = False,
+    mutual: Annotated[
+        bool, typer.Option("--mutual", help="Take a photo patch only where it would choose the same sketch patch.")
+    ] = False,
+    threshold: Annotated[
+        float,
+        typer.Option("--threshold", metavar="C", min=-1, max=1, help="Leave patches with a lower cosine as paper."),
+    ] = -1.0,
+    blend: Annotated[
+        bool, typer.Option("--blend", help="Average four pictures, moved by half a patch: no seams.")
+    ] = False,
+    size: Annotated[int, typer.Option("--size", metavar="N", min=16, max=4096, help="Side in pixels.")] = 448,
+    sheet: Annotated[
+        Path | None,
+        typer.Option("--sheet", metavar="FILE.png", help="Draw a contact sheet of all of them there."),
+    ] = None,
+    model: opt.Model = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="NAME.png",
+            help="Write here, with NAME.map.png and NAME.json beside it, instead of into the workspace.",
+        ),
+    ] = None,
+    overwrite: opt.Overwrite = False,
+    device: opt.Device = "auto",
+    as_json: opt.Json = False,
+    workspace: opt.WorkspaceDir = opt.DEFAULT_WORKSPACE,
+    quiet: opt.Quiet = False,
+    debug: opt.Debug = False,
+    config: opt.Config = None,
+) -> None:
+    """Put a photo together from its patches in the sketch's shape.
+
+    \b
+      zse synthesize sketch.png photo.jpg --blend
+      zse synthesize sketch.png one.jpg two.jpg three.jpg
+      zse synthesize --ranking R.h5 --query cat/1.png --query cup/3.png --rank 1..3 --sheet sheet.png
+
+    Each patch of the sketch, blank or not, becomes the photo patch that answers it best (the paper's figure 1c).
+    Beside the picture lie a map of where each patch comes from, and numbers: coverage, different patches, mean cosine.
+    """
+    from zsecli import pipeline
+    from zsecli.explain import stage
+    from zsecli.explain import synthesis_sheet as sheets
+    from zsecli.explain.synthesize import SynthesisOptions
+    from zsecli.explain.synthesize import synthesize as put_together
+
+    queries: list[str | None] = [*query] if query else [None]
+    asked = [opt.pairs(sketch, photos or [], ranking, one, rank) for one in queries]
+    for name, file in (("-o", output), ("--sheet", sheet)):
+        if file is not None and file.suffix.lower() != ".png":
+            raise UsageError(f"{name} {file}: is a PNG picture", f"{name} {file.with_suffix('.png')}")
+    if sheet and sheet.exists() and not overwrite:
+        raise UsageError(f"--sheet {sheet}: is there already", "pass --overwrite, or another name")
+    ws = Workspace(workspace)
+    spec = pipeline.model_of(ws, model)
+    how = SynthesisOptions(strokes_only, mutual, threshold, blend, size)
+    loaded, about = stage.network(spec, device), {"name": spec.name, "weights": spec.weights_hash()}
+    made = []
+    for number, found in enumerate(asked, 1):
+        drawn, sources = found[0][1], [photo for _, _, photo in found]
+        label = f"{drawn.stem}--{sources[0].stem}" + (f"+{len(sources) - 1}" if sources[1:] else "")
+        target = output or ws.root / "syntheses" / f"{label}.png"
+        target = target.with_stem(f"{target.stem}-{number}") if output and len(asked) > 1 else target
+        if output and not overwrite and (old := [path for path in sheets.outputs(target) if path.exists()]):
+            raise UsageError(f"{old[0]}: is there already", "pass --overwrite, or another name with -o")
+        made.append(put_together(loaded, drawn, sources, how))
+        paths = sheets.write(made[-1], target, about)
+        said = sheets.describe(made[-1], about)
+        numbers = {name: said[name] for name in ("coverage", "distinct", "mean_score")}
+        print(json.dumps({"path": str(target), "paths": [str(p) for p in paths], **numbers}) if as_json else target)
+        console.note(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in numbers.items()))
+    if sheet:
+        sheets.contact_sheet(made, sheet)
+        console.note(f"contact sheet: {sheet}")

@@ -1,0 +1,294 @@
+"""Explanations measured over a ranking: are they the reason, and do they find the right places?"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from zsecli.console import SILENT, Progress
+from zsecli.errors import StoreError, ZseError, nearest
+from zsecli.evaluate.bootstrap import confidence_interval, paired
+from zsecli.explain import faithful, keypoints, places
+from zsecli.explain.correspond import SOURCES, Match, best, scores
+from zsecli.explain.pair import Pair, read, relate, see
+from zsecli.explain.places import CHOSEN, FROZEN, RANDOM, SAME, Controls
+from zsecli.model.embedder import NetworkEmbedder
+from zsecli.model.load import load
+from zsecli.model.network import ZSENetwork
+from zsecli.model.spec import ModelSpec
+from zsecli.retrieval.match import no_relation
+from zsecli.store.items import Ints
+from zsecli.store.ranking import Ranking, open_ranking
+from zsecli.train.outlines import outline
+
+Mean = tuple[float, float, float]  # a mean with its 95 % bootstrap interval
+CONTROLS = (SAME, FROZEN, CHOSEN, RANDOM)
+PCK5, PCK10, CYCLE = places.Found._fields
+
+
+@dataclass
+class Checked:
+    """What `run` found; every mean is over pairs of pictures.
+
+    areas: way -> "deletion" and "insertion", see `faithful.Areas`, and the mean number of matches.
+    places: (way, move) -> PCK and cycle consistency; `known` says of which pairs. marked: the same of keypoints, by
+    (way, direction). against: (source, move) -> what PCK@10 is above that of the best control, paired over pairs.
+    """
+
+    pairs: int
+    known: str
+    areas: dict[str, dict[str, Any]] = field(default_factory=dict)
+    places: dict[tuple[str, str], dict[str, Mean]] = field(default_factory=dict)
+    marked: dict[tuple[str, str], dict[str, Mean]] = field(default_factory=dict)
+    against: dict[tuple[str, str], tuple[str, Mean]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; a mean has a value and an interval, null where nothing has a value."""
+        return {
+            "pairs": self.pairs,
+            "known": self.known,
+            "areas": {way: {k: _plain(v) for k, v in found.items()} for way, found in self.areas.items()},
+            "places": [{"way": w, "move": m} | _plains(values) for (w, m), values in self.places.items()],
+            "keypoints": [{"way": w, "direction": d} | _plains(values) for (w, d), values in self.marked.items()],
+            "against_controls": [
+                {"source": s, "move": m, "control": c, "difference": _plain(v)}
+                for (s, m), (c, v) in self.against.items()
+            ],
+            "verdicts": self.verdicts(),
+        }
+
+    def verdicts(self) -> list[str]:
+        """A sentence for each source: where it beats its controls, and where it does not."""
+        lines = []
+        for source in SOURCES:
+            low = {name: self.areas[source][name][1] for name in ("deletion", "insertion")} if self.areas else {}
+            failed = [f"{name} no better than random orders" for name, value in low.items() if value <= 0]
+            failed += [f"{m}: not above {c}" for (s, m), (c, v) in self.against.items() if s == source and v[1] <= 0]
+            lines.append(f"{source}: " + (f"fails: {'; '.join(failed)}" if failed else "beats every control"))
+        return lines
+
+    def tables(self) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+        """Caption, columns and rows of each table."""
+        if self.areas:
+            rows = [
+                [way, *(_show(a[name], "+.4f") for name in ("deletion", "insertion")), f"{a['matches']:.0f}"]
+                for way, a in self.areas.items()
+            ]
+            caption = f"areas between the curves of an explanation and of random orders, {self.pairs} pairs"
+            yield caption, ["way", "deletion", "insertion", "matches"], rows
+        for caption, found in ((f"PCK@5 / PCK@10, {self.known}", self.places), ("keypoints", self.marked)):
+            if found:
+                columns = list(dict.fromkeys(column for _, column in found))
+                yield (
+                    caption,
+                    ["way", *columns],
+                    [
+                        [way, *(f"{found[way, c][PCK5][0]:.3f} / {_show(found[way, c][PCK10])}" for c in columns)]
+                        for way in dict.fromkeys(way for way, _ in found)
+                    ],
+                )
+        if self.against:
+            rows = [[s, m, c, _show(v, "+.3f")] for (s, m), (c, v) in self.against.items()]
+            yield "PCK@10 less the best control's", ["source", "move", "best control", "difference"], rows
+
+
+def run(
+    ranking: Path,
+    *,
+    pairs: int = 100,
+    aligned: str | None = None,
+    marked: Path | None = None,
+    backbone_weights: Path | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Checked:
+    """Test the explanations of a ranking's first photos, and how well strokes are found where the truth is known.
+
+    Args:
+        pairs: queries, and pairs with known places, at most; evenly spread.
+        aligned: value of the column `family` whose sketches and photos of one object are the same drawing, pixel on
+            pixel; None: the truth is known of photos and their own outlines.
+        marked: a CSV of keypoints, see `zsecli.explain.keypoints`.
+        backbone_weights: the backbone before training, as `zse train --backbone-weights`, for a control.
+
+    Raises:
+        StoreError: the ranking's model has no relation network. ZseError: nothing is aligned so.
+    """
+    with open_ranking(ranking) as opened:
+        about = opened.header.provenance
+        spec = ModelSpec.parse(str(about.get("model")))
+        if not spec.has_relation:
+            raise no_relation(spec.text)
+        roots = about.get("roots")
+        if roots is None:
+            raise StoreError(f"{ranking}: does not say where its pictures lie", "delete it and rank again")
+        sketches, photos = (
+            [Path(root) / name for name in items.id]
+            for root, items in zip(roots, (opened.query, opened.gallery), strict=True)
+        )
+        first = opened.indices[:, 0]
+        asked = _some(np.flatnonzero(first >= 0), pairs)
+        matched = [(sketches[row], photos[first[row]]) for row in asked]
+        known = [(sketches[i], photos[j]) for i, j in _aligned(opened, aligned, pairs)] if aligned else []
+        outlined = [] if aligned else [photos[i] for i in _some(np.arange(len(photos)), pairs)]
+    model = load(spec, device)
+    assert isinstance(model, NetworkEmbedder)
+    frozen = None
+    if backbone_weights is not None:
+        frozen = places.before_training(model, ZSENetwork(model.network.config, weights=backbone_weights))
+    controls = Controls(model, frozen, seed)
+    points = keypoints.read(marked) if marked is not None else []
+    progress.start(len(matched) + len(known) + len(outlined) + len(points))
+    text = f"{len(known)} aligned pairs of {aligned}" if aligned else f"{len(outlined)} photos and their own outlines"
+    report = Checked(len(matched), text)
+    _test_areas(report, model, controls, matched, seed, progress)
+    truths = [(read(sketch), read(photo)) for sketch, photo in known]
+    _test_places(report, model, controls, truths or [_outlined(photo) for photo in outlined], progress)
+    _test_keypoints(report, model, controls, points, progress)
+    return report
+
+
+def ways(pair: Pair, controls: Controls) -> dict[str, list[Match]]:
+    """The matches of every source and of every control, best first; the same place as good everywhere."""
+    ours, theirs = pair.sketch.asked, pair.photo.asked
+    found = {str(source): best(scores(pair, source), ours, theirs) for source in SOURCES}
+    found[SAME] = [Match(int(i), int(i), 1.0) for i in np.flatnonzero(ours & theirs)]
+    return found | {name: best(values, ours, theirs) for name, values in controls.scores(pair.sketch, pair.photo)}
+
+
+def _test_areas(
+    report: Checked,
+    model: NetworkEmbedder,
+    controls: Controls,
+    files: Sequence[tuple[Path, Path]],
+    seed: int,
+    progress: Progress,
+) -> None:
+    areas: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
+    for sketch, photo in files:
+        pair = relate(model, see(model, read(sketch), "sketch"), see(model, read(photo), "photo"))
+        for way, matches in ways(pair, controls).items():
+            if matches:
+                areas[way].append((*faithful.measure(pair, matches, seed).areas(), len(matches)))
+        progress(1)
+    for way, rows in areas.items():
+        deletion, insertion, count = np.array(rows).T
+        report.areas[way] = {
+            "deletion": _mean(deletion, seed),
+            "insertion": _mean(insertion, seed),
+            "matches": float(count.mean()),
+            "pairs": len(rows),
+        }
+
+
+def _test_places(
+    report: Checked,
+    model: NetworkEmbedder,
+    controls: Controls,
+    known: Sequence[tuple[Image.Image, Image.Image]],
+    progress: Progress,
+) -> None:
+    every = []
+    for sketch, photo in known:
+        every.append(places.measure(model, controls, sketch, photo))
+        progress(1)
+    report.places = _means(every)
+    for source in SOURCES:
+        for name in places.MOVES:
+            known_ones = [c for c in CONTROLS if (c, name) in report.places]
+            if name == next(iter(places.MOVES)):
+                known_ones.remove(SAME)  # where nothing moves, that is the truth
+            control = max(known_ones, key=lambda c: report.places[c, name][PCK10][0])
+            values = np.array([[found[way, name].pck10 for way in (control, source)] for found in every])
+            one, other = values[np.isfinite(values).all(1)].T
+            difference, low, high, _ = paired(one, other)
+            report.against[source, name] = control, (difference, low, high)
+
+
+def _test_keypoints(
+    report: Checked,
+    model: NetworkEmbedder,
+    controls: Controls,
+    marked: Sequence[keypoints.Marked],
+    progress: Progress,
+) -> None:
+    every = []
+    for one in marked:
+        pair = relate(model, see(model, read(one.sketch), "sketch"), see(model, read(one.photo), "photo"))
+        every.append(places.measure_points(pair, controls, one.on_sketch, one.on_photo))
+        progress(1)
+    report.marked = _means(every)
+
+
+def _outlined(photo: Path) -> tuple[Image.Image, Image.Image]:
+    image = read(photo)
+    return outline(np.asarray(image)).convert("RGB"), image
+
+
+def _aligned(ranking: Ranking, family: str, most: int) -> list[tuple[int, int]]:
+    """(query, photo) rows of one object in this family, the first of each, evenly spread."""
+    names = ranking.query.family.names
+    if family not in names:
+        raise ZseError(
+            f"--aligned {family}: no sketch is of that family{nearest(family, names)}",
+            f"families: {', '.join(names) or 'the data set names none'}",
+        )
+    sides = []
+    for items in (ranking.query, ranking.gallery):
+        of = items.family.under([family]) == 0
+        codes = items.instance.under(ranking.query.instance.names)
+        sides.append({int(c): row for row, c in reversed([*enumerate(codes)]) if of[row] and c >= 0})
+    shared = sorted(sides[0].keys() & sides[1].keys())
+    if not shared:
+        raise ZseError(
+            f"--aligned {family}: no object has a sketch and a photo of that family", "zse inspect lists the pictures"
+        )
+    return [(sides[0][c], sides[1][c]) for c in _some(np.array(shared), most)]
+
+
+def _some(rows: Ints, most: int) -> Ints:
+    """At most so many of the rows, evenly spread."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int)] if len(rows) else rows
+
+
+def _means(every: Sequence[dict[tuple[str, str], places.Found]]) -> dict[tuple[str, str], dict[str, Mean]]:
+    keys = dict.fromkeys(key for found in every for key in found)
+    return {
+        key: {
+            name: _mean(np.array([getattr(found[key], name) for found in every if key in found]))
+            for name in places.Found._fields
+        }
+        for key in keys
+    }
+
+
+def _mean(values: Any, seed: int = 0) -> Mean:
+    """Over the pairs that have a value; NaN where none has."""
+    values = np.asarray(values, np.float64)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return float("nan"), float("nan"), float("nan")
+    return (float(values.mean()), *confidence_interval(values, seed=seed))
+
+
+def _plains(means: dict[str, Mean]) -> dict[str, Any]:
+    return {name: _plain(mean) for name, mean in means.items()}
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, tuple):
+        return value
+    mean, low, high = value
+    return None if np.isnan(mean) else {"value": mean, "interval": [low, high]}
+
+
+def _show(mean: Mean, form: str = ".3f") -> str:
+    value, low, high = mean
+    return f"{value:{form}} ({low:{form}} to {high:{form}})"

@@ -1,0 +1,110 @@
+"""Which part of the photo answers which part of the sketch, by three sources.
+
+Scores are (P, C) float32, sketch places in rows and photo places in columns, higher is better.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zsecli.explain.pair import Mask, Pair
+from zsecli.model.network import centred_cosine
+
+Source = Literal["cosine", "attention", "contribution"]
+SOURCES: tuple[Source, ...] = get_args(Source)
+Scores = NDArray[np.float32]
+TEMPERATURE = 0.07  # of the softmax over cosines, as in training
+PATH = 32  # points between an empty kernel and the pair's own
+
+
+class Match(NamedTuple):
+    """A sketch place and a photo place that are each other's best, and the score of the two."""
+
+    sketch: int
+    photo: int
+    score: float
+
+
+def scores(pair: Pair, source: Source) -> Scores:
+    """The scores of all places; those that selection dropped are 0.
+
+    cosine: of the tokens after cross-attention, as the probability that both choose each other (`choose`).
+    attention: of the cross-attention, mean over heads, the geometric mean of both directions.
+    contribution: what a pair of tokens adds to the relation score, in logits (`contribution`).
+    """
+    found = {"cosine": _cosine, "attention": _attention, "contribution": contribution}[source](pair)
+    return np.where(pair.sketch.kept[:, None] & pair.photo.kept[None], found, np.float32(0))
+
+
+def choose(cosines: Scores, ours: Mask, theirs: Mask, temperature: float = TEMPERATURE) -> Scores:
+    """Softmax over photo places times softmax over sketch places of cosines (P, C) -> (P, C) in [0, 1].
+
+    The dual-softmax of LoFTR (Sun et al. 2021, eq. 2), over the places `ours` (P,) and `theirs` (C,); 0 elsewhere.
+    """
+    counts = ours[:, None] & theirs[None]
+    logits = np.where(counts, cosines / temperature, -np.inf)
+    high = np.max(logits, initial=-1 / temperature)
+    power = np.where(counts, np.exp(logits - high), 0)
+    rows, columns = (power.sum(axis, keepdims=True) for axis in (1, 0))
+    return (power / np.maximum(rows, 1e-30) * power / np.maximum(columns, 1e-30)).astype(np.float32)
+
+
+def best(scores: Scores, ours: Mask, theirs: Mask) -> list[Match]:
+    """The mutual best matches with a score above 0 between the places `ours` and `theirs`, best first."""
+    rows, columns = np.flatnonzero(ours), np.flatnonzero(theirs)
+    inside = scores[np.ix_(rows, columns)]
+    if not inside.size:
+        return []
+    there, back = inside.argmax(1), inside.argmax(0)
+    pairs = [(i, int(j)) for i, j in enumerate(there) if back[j] == i and inside[i, j] > 0]
+    pairs.sort(key=lambda at: -inside[at])
+    return [Match(int(rows[i]), int(columns[j]), float(inside[i, j])) for i, j in pairs]
+
+
+def _cosine(pair: Pair) -> Scores:
+    cosines = centred_cosine(pair.score.sketch[:, 1:], pair.score.photo[:, 1:])[0].cpu().numpy()
+    return choose(cosines, pair.sketch.asked, pair.photo.asked)
+
+
+def _attention(pair: Pair) -> Scores:
+    """Sketch places look at photo places in one stream, photo places at sketch places in the other."""
+    there, back = (
+        _looks(pair.ours.q, pair.theirs.k, pair.photo.kept),
+        _looks(pair.theirs.q, pair.ours.k, pair.sketch.kept),
+    )
+    return np.sqrt(there * back.T)
+
+
+def _looks(q: torch.Tensor, k: torch.Tensor, kept: Mask) -> Scores:
+    """(N, M) attention of patches to patches, mean over heads; a row's sum is below 1 by what [Ret] gets."""
+    logits = (q[0] @ k[0].transpose(1, 2) / q.shape[-1] ** 0.5).float().cpu()
+    gone = torch.from_numpy(np.concatenate([[False], ~kept]))
+    share = logits.masked_fill(gone, -torch.inf).softmax(-1).mean(0)
+    return share[1:, 1:].numpy()
+
+
+def contribution(pair: Pair) -> Scores:
+    """What each pair of tokens adds to the relation score, in logits.
+
+    The logit less that of an empty kernel, shared out.
+    A cell of the kernel is a sum over pairs of tokens, divided by the lengths of the two cells; what it adds to the
+    logit is its value times the mean slope on the straight way from an empty kernel (integrated gradients,
+    Sundararajan et al. 2017, eq. 1). So all pairs, and the bias of a learned pooling, add up to the logit; what
+    [Ret] adds directly is left out.
+    """
+    relation, kernel = pair.network.relation, pair.score.kernel.float()
+    with torch.enable_grad():
+        steps = (torch.arange(PATH, device=kernel.device) + 0.5).view(-1, 1, 1) / PATH
+        way = (steps * kernel.clone()).requires_grad_()
+        (slopes,) = torch.autograd.grad(relation.logit(way, way.new_zeros(PATH)).sum(), way)
+    with torch.inference_mode():
+        ours, theirs = (
+            relation.shares(tokens[0, 1:].float(), torch.from_numpy(side.kept).to(tokens.device))
+            for tokens, side in ((pair.score.sketch, pair.sketch), (pair.score.photo, pair.photo))
+        )
+        turned = torch.einsum("cd,jde->jce", slopes.mean(0), theirs)
+        return (ours.flatten(1) @ turned.flatten(1).T).cpu().numpy()

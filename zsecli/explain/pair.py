@@ -1,0 +1,125 @@
+"""A sketch and a photo as the network sees them, with the way back to the pictures' own pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from zsecli.data.geometry import Frame, Points
+from zsecli.data.pictures import PictureError, Pixels, decode, framed
+from zsecli.data.preprocess import Role
+from zsecli.data.strokes import strokes
+from zsecli.errors import ZseError
+from zsecli.model import selection
+from zsecli.model.backbone import Encoding
+from zsecli.model.cross_attention import Prepared
+from zsecli.model.embedder import NetworkEmbedder, normalise
+from zsecli.model.network import Score, ZSENetwork
+
+Mask = NDArray[np.bool_]
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the picture
+
+
+@dataclass(frozen=True)
+class Side:
+    """One picture of a pair: P places on a grid of patches.
+
+    image: as decoded, turned as its EXIF says and laid on white, RGB. pixels: (S, S, 3) uint8, the network's input.
+    frame: the part of `image` that the input shows. grid: rows and columns.
+    strokes: (P,) where a sketch is drawn; everywhere on a photo. kept: (P,) False where selection dropped the token.
+    attention: (H, P) [Ret]'s attention in the last block, 0 where dropped; a head's sum is below 1 by what it gives to
+        [Ret] itself.
+    """
+
+    name: str
+    role: Role
+    image: Image.Image
+    pixels: Pixels
+    frame: Frame
+    grid: tuple[int, int]
+    strokes: Mask
+    kept: Mask
+    attention: NDArray[np.float32]
+
+    @property
+    def asked(self) -> Mask:
+        """(P,) the places that take part in correspondences."""
+        return self.strokes & self.kept
+
+    @property
+    def patch(self) -> tuple[float, float]:
+        """Width and height of a patch, in pixels of the input."""
+        return self.pixels.shape[1] / self.grid[1], self.pixels.shape[0] / self.grid[0]
+
+    def middles(self) -> Points:
+        """(P, 2) the middles of all patches, in pixels of the input."""
+        columns, rows = np.meshgrid(np.arange(self.grid[1]), np.arange(self.grid[0]))
+        return np.asarray((np.stack([columns, rows], 2).reshape(-1, 2) + 0.5) * self.patch, np.float64)
+
+    def box(self, place: int) -> Box:
+        """A patch in the picture's own pixels, cut at its borders: of no size where it is padding alone."""
+        half = np.array(self.patch) / 2
+        corners = self.frame.to_picture(self.middles()[place] + np.array([-half, half]))
+        left, top, right, bottom = np.clip(corners, 0, self.image.size).ravel().tolist()
+        return left, top, right, bottom
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A sketch, a photo, and what the network says of the two: one row in each tensor."""
+
+    network: ZSENetwork
+    sketch: Side
+    photo: Side
+    ours: Prepared
+    theirs: Prepared
+    score: Score
+
+    @property
+    def relation(self) -> float:
+        """The relation score, in (0, 1)."""
+        return float(self.score.relation)
+
+    @property
+    def cosine(self) -> float:
+        """Cosine of the two [Ret] before cross-attention, by which photos are shortlisted."""
+        return float(torch.cosine_similarity(self.ours.tokens[:, 0].float(), self.theirs.tokens[:, 0].float()))
+
+
+def read(file: Path) -> Image.Image:
+    """The picture as RGB; ZseError where it cannot be read."""
+    try:
+        return decode(file.read_bytes()).convert("RGB")
+    except PictureError as error:
+        raise ZseError(f"{file}: {error}", "give a picture that other programs open") from error
+
+
+@torch.inference_mode()
+def see(model: NetworkEmbedder, image: Image.Image, role: Role, name: str = "") -> tuple[Side, Encoding]:
+    """A decoded picture, and its encoding (one row)."""
+    pixels, frame = framed(image, role, model.preprocess)
+    out = model.network.encode(normalise(np.stack([pixels]), model.preprocess, model.device), role)
+    grid, places = model.network.backbone.grid, model.network.backbone.places
+    drawn = strokes(pixels, grid) if role == "sketch" else np.ones(places, bool)
+    kept = selection.kept(out.index, places)[0].cpu().numpy()
+    attention = out.attention[0].float().cpu().numpy()
+    return Side(name, role, image, pixels, frame, grid, drawn, kept, attention), out
+
+
+@torch.inference_mode()
+def relate(model: NetworkEmbedder, sketch: tuple[Side, Encoding], photo: tuple[Side, Encoding]) -> Pair:
+    """What the network says of two pictures that it has seen."""
+    network = model.network
+    ours = network.prepare(sketch[1].tokens, sketch[1].index, "sketch")
+    theirs = network.prepare(photo[1].tokens, photo[1].index, "photo")
+    return Pair(network, sketch[0], photo[0], ours, theirs, network.score_prepared(ours, theirs))
+
+
+def pair(model: NetworkEmbedder, sketch: Path, photo: Path) -> Pair:
+    """A sketch and a photo from their files."""
+    return relate(model, see(model, read(sketch), "sketch", sketch.name), see(model, read(photo), "photo", photo.name))

@@ -1,0 +1,141 @@
+"""The stage `explain`: a sketch and a photo -> a figure, a page and the same as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zsecli.console import warn
+from zsecli.errors import StoreError, UsageError, nearest
+from zsecli.explain import document, faithful, figure, page
+from zsecli.explain.correspond import SOURCES, Source, best, scores
+from zsecli.explain.pair import Pair, read, relate, see
+from zsecli.files import replacing
+from zsecli.model.embedder import NetworkEmbedder
+from zsecli.model.load import load
+from zsecli.model.spec import ModelSpec
+from zsecli.retrieval.match import no_relation
+from zsecli.store.ranking import open_ranking
+
+SUFFIXES = (".html", ".png", ".svg", ".json")
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What was written (the page first), the relation score, and what a test of the sources said, if one was asked."""
+
+    paths: list[Path]
+    relation: float
+    check: dict[str, Any] = field(default_factory=dict)
+
+
+def network(spec: ModelSpec, device: str) -> NetworkEmbedder:
+    """The model, which must have a relation network: only that can say why."""
+    if not spec.has_relation:
+        raise no_relation(spec.text)
+    model = load(spec, device)
+    assert isinstance(model, NetworkEmbedder)
+    return model
+
+
+def run(
+    model: NetworkEmbedder,
+    spec: ModelSpec,
+    sketch: Path,
+    photo: Path,
+    base: Path,
+    *,
+    source: Source = "cosine",
+    contrast: Path | None = None,
+    check: bool = False,
+    seed: int = 0,
+) -> Explained:
+    """Explain why `photo` matches `sketch`: base.html, base.png, base.svg and base.json, all or none.
+
+    Args:
+        source: of the correspondences that are shown first.
+        contrast: another photo, to say why this one rather than that one.
+        check: test the sources too, with random orders drawn by `seed`.
+
+    Raises:
+        ZseError: a file is no picture.
+    """
+    drawn = see(model, read(sketch), "sketch", sketch.name)
+    pair = relate(model, drawn, see(model, read(photo), "photo", photo.name))
+    other = None if contrast is None else relate(model, drawn, see(model, read(contrast), "photo", contrast.name))
+    if pair.sketch.strokes.all():
+        warn(f"{sketch}: no patch of it is blank, so every one is asked")
+    tested: dict[str, faithful.Faithfulness | None] = (
+        {name: _test(pair, name, seed) for name in SOURCES} if check else {}
+    )
+    said = {name: _summary(result) for name, result in tested.items() if result is not None}
+    about = {"name": spec.text if spec.text == spec.name else spec.name, "weights": spec.weights_hash()}
+    described = document.describe(pair, source, about, other)
+    if check:
+        described["check"] = said
+    pictures = {"sketch": pair.sketch.image, "photo": pair.photo.image}
+    if other is not None:
+        pictures["contrast"] = other.photo.image
+    paths = [base.with_name(base.name + suffix) for suffix in SUFFIXES]
+    base.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(*paths) as (html, png, svg, plain):
+        page.write(described, pictures, html)
+        figure.write(pair, source, svg, png, other, tested.get(source))
+        document.write(described, plain)
+    return Explained(paths, pair.relation, said)
+
+
+def _test(pair: Pair, source: Source, seed: int) -> faithful.Faithfulness | None:
+    matches = best(scores(pair, source), pair.sketch.asked, pair.photo.asked)
+    return faithful.measure(pair, matches, seed) if matches else None
+
+
+def _summary(tested: faithful.Faithfulness) -> dict[str, Any]:
+    """Areas with the interval over random orders, and the curves."""
+    found: dict[str, Any] = {}
+    for name, areas in zip(faithful.Areas._fields, tested.each(), strict=True):
+        low, high = np.quantile(areas, [0.025, 0.975])
+        found[name] = {"area": float(areas.mean()), "interval": [float(low), float(high)]}
+    curves = {name: np.round(getattr(tested, name).astype(float), 4).tolist() for name in faithful.Areas._fields}
+    chance = {
+        name: np.round(getattr(tested, f"random_{name}").mean(0, dtype=float), 4).tolist()
+        for name in faithful.Areas._fields
+    }
+    return found | {"curves": curves, "random_curves": chance}
+
+
+def of_ranking(ranking: Path, query: str, ranks: str) -> tuple[Path, list[tuple[int, Path]]]:
+    """The sketch of a ranking called `query`, and (rank, photo) of the ranks `ranks`: 3, 1,4 or 1..5.
+
+    Raises:
+        UsageError: no such query, or no such rank. StoreError: the ranking does not say where its pictures lie.
+    """
+    with open_ranking(ranking) as opened:
+        roots = opened.header.provenance.get("roots")
+        if roots is None:
+            raise StoreError(f"{ranking}: does not say where its pictures lie", "delete it and rank again")
+        ids = opened.query.id
+        rows = [i for i, name in enumerate(ids) if name == query or name.endswith("/" + query)]
+        if len(rows) != 1:
+            what = "is no sketch of it" if not rows else f"names {len(rows)} sketches of it"
+            raise UsageError(f"--query {query}: {what}{nearest(query, ids)}", f"for example {ids[0]}")
+        order = opened.indices[rows[0]]
+        found = []
+        for rank in _ranks(ranks):
+            if not 1 <= rank <= len(order) or order[rank - 1] < 0:
+                last = int((order >= 0).sum())
+                raise UsageError(f"--rank {rank}: the ranking keeps {last} photos for this sketch", f"1..{last}")
+            found.append((rank, Path(roots[1]) / opened.gallery.id[order[rank - 1]]))
+        return Path(roots[0]) / ids[rows[0]], found
+
+
+def _ranks(text: str) -> Iterator[int]:
+    for part in text.split(","):
+        first, dots, last = part.strip().partition("..")
+        if not (first.isdecimal() and (last.isdecimal() if dots else not last)):
+            raise UsageError(f"--rank {text}: is no rank", "3, or 1,4, or 1..5")
+        yield from range(int(first), int(last or first) + 1)
