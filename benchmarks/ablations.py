@@ -38,6 +38,7 @@ ROWS = (
     Row("as it is", "base", seeds=(1, 2)),
     Row("relation loss on a match and the hardest other", "hardest", "--candidates 0"),
     Row("no relation loss", "no-relation", "--match-weight 0"),
+    Row("no outlines", "no-outlines", "--outlines 0"),
     Row("draws of classes alone", "classes", "--instance-share 0"),
     Row("trunk trained above stride 8", "trunk", "--freeze-stride 8"),
     Row("K swapped instead of Q", "swap-k", "--swap k"),
