@@ -36,6 +36,11 @@ results: .venv/done ## make docs/results.md from the pictures of PICTURES and th
 	$(BIN)/python benchmarks/results.py $(PICTURES) $(WEIGHTS) zse/results > docs/results.md.new
 	mv docs/results.md.new docs/results.md
 
+.PHONY: explanations
+explanations: .venv/done ## make docs/explanations.md and its figures: are explanations true? (about 20 minutes on two cores)
+	$(BIN)/python benchmarks/explanations.py $(PICTURES) $(WEIGHTS) zse/results docs/figures > docs/explanations.md.new
+	mv docs/explanations.md.new docs/explanations.md
+
 .PHONY: weights
 weights: .venv/done ## train the shipped network on PICTURES from the backbone in WEIGHTS (about an hour on two cores)
 	MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \

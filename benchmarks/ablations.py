@@ -36,7 +36,6 @@ class Row:
 
 ROWS = (
     Row("as it is", "base", seeds=(1, 2)),
-    Row("relation loss on a match and the hardest other", "hardest", "--candidates 0"),
     Row("no relation loss", "no-relation", "--match-weight 0"),
     Row("no outlines", "no-outlines", "--outlines 0"),
     Row("draws of classes alone", "classes", "--instance-share 0"),

@@ -13,7 +13,7 @@ from zsecli.explain.correspond import Match
 from zsecli.explain.pair import Mask, Pair
 
 STEPS = 10  # of a curve, each an equal share of the matches
-ORDERS = 20  # random ones
+ORDERS = 10  # random ones
 AT_ONCE = 64  # pairs scored at once
 Curve = NDArray[np.float32]
 

@@ -39,7 +39,7 @@ class SynthesisOptions:
 
     strokes_only: bool = False
     mutual: bool = False
-    threshold: float = 0.0
+    threshold: float = -1.0
     blend: bool = False
     size: int = 448
 

@@ -22,7 +22,7 @@ class TrainConfig:
     candidates: the relation loss takes for each sketch this many photos of the batch, the most similar ones, whether
         they match or not, as a cascade meets them; 0: a matching pair and one that does not.
     outlines: photos of a step, over all processes, that are moved at random and asked where the strokes of their own
-        outline are (see `zsecli.train.outlines`); 0: none.
+        outline are (see `zsecli.train.outlines`), at most one a draw; 0: none.
     ignore_same: a column in which a sketch and its positive photo must differ, as in `zse match`.
     batch_size: draws in one optimiser step over all processes, of `accumulate` parts after each other.
     lr, head_lr: learning rate of the backbone, and of everything that begins untrained.
@@ -69,6 +69,11 @@ class TrainConfig:
     keep_rate: float = 1.0
     selection_after: int = 5
     patience: int = 0
+
+    @property
+    def outlined(self) -> int:
+        """Outlines of a step, of which there is at most one a draw."""
+        return min(self.outlines, self.batch_size)
 
     @property
     def epoch_steps(self) -> int:

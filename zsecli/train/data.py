@@ -106,7 +106,7 @@ class Batches(Dataset[Batch]):
         positive, counts = self.sampler.positives(sketches, photos, instance)
         own = rows[self.rank]
         sketch, photo = self._stack(step, slots[self.rank], self.at[own[0]], self.at[own[1]])
-        outlines = self._outlines(step, slots[self.rank], self.at[own[1]])
+        outlines = self._outlines(step, part, draws)
         return Batch(sketch, photo, torch.from_numpy(positive), torch.from_numpy(counts), outlines)
 
     def _rows(self, draws: Draws, at: Ints) -> tuple[Ints, Ints]:
@@ -134,11 +134,11 @@ class Batches(Dataset[Batch]):
                 into.append(augment(pixels, role, flip, rng, self.config.augment))
         return torch.from_numpy(np.stack(made[0])), torch.from_numpy(np.stack(made[1]))
 
-    def _outlines(self, step: int, slots: Ints, photos: Ints) -> tuple[Tensor, Tensor, Tensor] | None:
-        """The outlines of this process's first photos (R,), in this part of a step."""
-        count = self.config.outlines // (self.config.accumulate * self.world)
-        if not count:
+    def _outlines(self, step: int, part: int, draws: Draws) -> tuple[Tensor, Tensor, Tensor] | None:
+        """This process's share, in this part of a step, of the outlines of the step's first photos."""
+        if not self.config.outlined:
             return None
+        slots = np.arange(self.config.outlined).reshape(self.config.accumulate, self.world, -1)[part, self.rank]
         made = [
             outlined(
                 self.pictures.pixels(int(row))[0],
@@ -147,7 +147,7 @@ class Batches(Dataset[Batch]):
                 np.random.default_rng([self.config.seed, step, int(slot), OUTLINE]),
                 self.config.augment,
             )
-            for slot, row in zip(slots[:count], photos[:count], strict=True)
+            for slot, row in zip(slots, self.at[draws.photo[slots]], strict=True)
         ]
         sketch, photo, places = (torch.from_numpy(np.stack(values)) for values in zip(*made, strict=True))
         return sketch, photo, places

@@ -269,7 +269,7 @@ def _write(
     means = {name: sum(v) / len(recent) for name, v in zip(LOSSES, zip(*recent, strict=True), strict=True)}
     if not config.outlines:
         del means["outline"]
-    pictures = (config.batch_size * (2 if config.hard_negatives else 4) + 2 * config.outlines) * LOG_EVERY
+    pictures = (config.batch_size * (2 if config.hard_negatives else 4) + 2 * config.outlined) * LOG_EVERY
     lr = optimizer.param_groups[-1]["lr"]
     log.append({"kind": "train", "step": step, **means, "lr": lr, "pictures_per_second": pictures / seconds})
     return means["loss"]

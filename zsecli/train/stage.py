@@ -178,11 +178,10 @@ def _check_parts(config: TrainConfig, world: int) -> None:
             f"each in {config.accumulate} parts",
             "take a multiple of their product",
         )
-    if config.outlines % (world * config.accumulate) or config.outlines > config.batch_size:
+    if config.outlined % (world * config.accumulate):
         raise UsageError(
-            f"--outlines {config.outlines} cannot be shared by {world} processes, each in {config.accumulate} parts, "
-            f"of a batch of {config.batch_size}",
-            "take a multiple of their product, and no more than --batch-size",
+            f"--outlines {config.outlines} cannot be shared by {world} processes, each in {config.accumulate} parts",
+            "take a multiple of their product",
         )
 
 
