@@ -19,7 +19,7 @@ import torch
 from zsecli.model.checkpoint import read_training
 
 ZSE = str(Path(sys.executable).with_name("zse"))
-STEPS, BATCH = 30, 32
+STEPS, BATCH = 20, 32
 SHORT = (
     "--preset small --ignore-same family --freeze-blocks 0 --epochs 1 --warmup 10 "
     f"--batch-size {BATCH} --epoch-draws {STEPS * BATCH}"

@@ -19,7 +19,7 @@ import torch
 
 ZSE = str(Path(sys.executable).with_name("zse"))
 DEMO = Path(__file__).parents[1] / "fixtures" / "demo"
-PAIRS = 100
+PAIRS = 60
 GOOD = ("animal-bird/1F413__fluent-hc.png", "animal-bird/1F413__noto.webp", "animal-bird/1F427__noto.webp")
 BAD = ("animal-bug/1F41D__emojione-mono.png", "animal-bug/1F41C__noto.webp", "animal-bug/1F41D__noto.webp")
 SYNTHESES = (

@@ -295,12 +295,15 @@ def test_the_data_say_what_the_network_says(explained: tuple[Path, dict[str, Any
 def test_explain_takes_rows_of_a_ranking(prepared: Path, zse: Zse, tmp_path: Path) -> None:
     ranking = next((prepared / "zse/rankings").glob("*.h5"))
     query = "animal-bird/1F413__fluent-hc.png"
-    done = zse("explain", "--ranking", ranking, "--query", query, "--rank", "1..2", "-o", "r", ZSE_MODEL="small")
+    words = ("--ranking", ranking, "--query", query, "--model", "small")
+    done = zse("explain", *words, "--rank", "1..2", "-o", "r")
     assert done.out.split() == ["r-1.html", "r-2.html"] and done.code == 0
     zse("explain", "--ranking", ranking, "--query", "none.png").refused(2, "none.png")
-    zse("explain", "--ranking", ranking, "--query", query, "--rank", "99", ZSE_MODEL="small").refused(2, "keeps")
-    zse("explain", "--ranking", ranking, "--query", query, "--rank", "x", ZSE_MODEL="small").refused(2, "--rank x")
+    for wrong, said in (("99", "keeps"), ("x", "--rank x"), ("3..1", "ends before")):
+        zse("explain", *words, "--rank", wrong).refused(2, said)
     zse("explain", "--ranking", ranking).refused(2, "--query")
+    # the ranking's own model explains it, whatever the environment says
+    zse("explain", "--ranking", ranking, "--query", query, ZSE_MODEL="small").refused(3, "pixels has no relation")
 
 
 def test_what_cannot_be_explained_is_told(zse: Zse, tmp_path: Path) -> None:
@@ -312,6 +315,13 @@ def test_what_cannot_be_explained_is_told(zse: Zse, tmp_path: Path) -> None:
     zse("explain", SKETCH, "no.png", ZSE_MODEL="small").refused(1, "no.png", "not a picture")
     zse("explain", SKETCH, PHOTO, "-o", "e", ZSE_MODEL="small").refused(2, "e.png", "--overwrite")
     zse("explain", SKETCH, PHOTO, "--source", "cosin").refused(2, "did you mean 'cosine'")
+    zse("explain", SKETCH, PHOTO, "-o", "..", ZSE_MODEL="small").refused(2, "no name of a file")
+    zse("explain", SKETCH, PHOTO, "--contrast", "gone.jpg", ZSE_MODEL="small").refused(2, "gone.jpg")
+    zse("explain", SKETCH, PHOTO, "--rank", "2").refused(2, "--rank")
+    words = ("e.png", PHOTO, "-o", "e.png", "--overwrite")
+    for command in ("explain", "synthesize"):  # an input is never replaced
+        zse(command, *words, ZSE_MODEL="small").refused(2, "is an input")
+    zse("synthesize", SKETCH, PHOTO, "-o", "a.png", "--sheet", "a.png", ZSE_MODEL="small").refused(2, "a.png")
     assert (tmp_path / "e.png").read_bytes() == b"mine"
 
 
@@ -327,13 +337,15 @@ def test_explanations_of_a_ranking_are_tested(prepared: Path, zse: Zse, tmp_path
     done = zse("evaluate", "--model", "small", "--by", "ret", *words, "--json")
     found = json.loads(done.ok())["explanations"]
     assert found["known"] == "1 photos and their own outlines"
-    assert set(found["areas"]) >= {"cosine", "contribution", "same place", "random weights"}
+    assert set(found["areas"]) >= {"cosine", "contribution", "random weights"}
     ways = {(one["way"], one["move"]): one for one in found["places"]}
     assert ways["same place", "as it is"]["pck10"]["value"] == 1 and ways["same place", "mirrored"]["cycle"] is None
     assert 0 <= ways["cosine", "turned by 90°"]["pck5"]["value"] <= ways["cosine", "turned by 90°"]["pck10"]["value"]
     assert {one["direction"] for one in found["keypoints"]} == {"sketch to photo", "photo to sketch"}
     assert len(found["verdicts"]) == 3
     zse("evaluate", "--aligned", "x").refused(2, "--explanations")
-    zse("evaluate", "--explanations", ZSE_MODEL="pixels").refused(3, "no relation network")
+    zse("evaluate", "--explanations", ZSE_MODEL="pixels").refused(2, "no relation network")
     gone = zse("evaluate", "--model", "small", "--by", "ret", "--explanations", "--aligned", "notto")
-    gone.refused(1, "notto", "families")
+    gone.refused(2, "notto", "families")
+    (tmp_path / "bad.csv").write_text("photo;sketch;XA;YA;XB;YB\na.jpg;b.png;1,2;3;4;5\n")
+    zse("evaluate", "--explanations", "--keypoints", "bad.csv").refused(1, "bad.csv: line 2")

@@ -31,6 +31,13 @@ class Workspace:
             name += f".{hashlib.sha256(os.fsencode(places)).hexdigest()[:8]}"
         return self.root / "rankings" / f"{name}.{_plain(how)}.h5"
 
+    def made_of(self, kind: str, model: str, *pictures: Path) -> Path:
+        """What the names of files made of these pictures by a model begin with; others of the same names get others."""
+        told = "\0".join([model, *(str(picture.resolve()) for picture in pictures)])
+        more = f"+{len(pictures) - 2}" if len(pictures) > 2 else ""
+        name = f"{_plain(pictures[0].stem)}--{_plain(pictures[1].stem)}{more}"
+        return self.root / kind / f"{name}.{hashlib.sha256(os.fsencode(told)).hexdigest()[:8]}"
+
     def find_dataset(self, name: str | None) -> Path:
         """The dataset store called `name`, or the one prepared last.
 

@@ -179,6 +179,10 @@ def evaluate(
     for name, file in (("--keypoints", keypoints), ("--backbone-weights", backbone_weights)):
         if file is not None and not file.is_file():
             raise UsageError(f"{name} {file}: no such file", "look at its path")
+    if keypoints:
+        from zsecli.explain.keypoints import read
+
+        read(keypoints)  # a fault in it is told before anything is computed
     ws = Workspace(workspace)
     compute = pipeline.Compute(device, batch_size, workers, dry_run)
     chosen: list[Path | ModelSpec] = [
@@ -196,6 +200,8 @@ def evaluate(
         chosen.insert(0, _known(opt.store_path(ranking)))
     else:
         chosen.insert(0, pipeline.model_of(ws, model))
+        if explanations and isinstance(chosen[0], ModelSpec) and not chosen[0].has_relation:
+            raise UsageError(f"--explanations: {chosen[0].text} has no relation network", "--model small")
     trained = None
     if train_data:
         trained = pipeline.trained_classes(ws, train_data, dry_run)

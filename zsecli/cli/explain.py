@@ -10,7 +10,6 @@ import typer
 
 from zsecli import console
 from zsecli.cli import options as opt
-from zsecli.errors import UsageError
 from zsecli.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ SOURCES = ("cosine", "attention", "contribution")
 
 
 def explain(
+    context: typer.Context,
     sketch: opt.SketchFile = None,
     photo: Annotated[Path | None, typer.Argument(metavar="PHOTO", help="The photo that it is matched with.")] = None,
     ranking: opt.RankingOf = None,
@@ -75,20 +75,24 @@ def explain(
     Any two pictures will do; nothing needs to be prepared. The path of the page is printed. Open it in a browser: it
     holds its pictures and asks nothing of a network.
     """
-    from zsecli import pipeline
     from zsecli.explain import stage
 
-    pairs = opt.pairs(sketch, [photo] if photo else [], ranking, query, rank)
+    pairs = opt.pairs(context, sketch, [photo] if photo else [], ranking, query, rank)
+    if contrast:
+        opt.there(contrast)
+    if not check:
+        opt.refuse(context, ("seed",), "is of --check", "add --check")
     ws = Workspace(workspace)
-    spec = pipeline.model_of(ws, model)
-    loaded = stage.network(spec, device)
-    printed = []
+    spec = opt.explainer(ws, context, model, ranking)
+    targets = []
     for place, drawn, matched in pairs:
-        base = opt.base(output, stage.SUFFIXES, ws.root / "explanations", f"{drawn.stem}--{matched.stem}")
-        base = base.with_name(f"{base.name}-{place}") if len(pairs) > 1 else base
-        there = [base.with_name(base.name + suffix) for suffix in stage.SUFFIXES]
-        if output and not overwrite and (old := [path for path in there if path.exists()]):
-            raise UsageError(f"{old[0]}: is there already", "pass --overwrite, or another name with -o")
+        files = [matched, *([contrast] if contrast else [])]
+        base = ws.made_of("explanations", spec.tag(), drawn, *files) if output is None else stage.base_of(output)
+        base = base.with_name(f"{base.name}-{place}") if output and len(pairs) > 1 else base
+        targets.append(base)
+        opt.free(stage.outputs(base), overwrite or output is None, drawn, *files)
+    loaded = stage.network(spec, device)
+    for base, (_, drawn, matched) in zip(targets, pairs, strict=True):
         done = stage.run(
             loaded, spec, drawn, matched, base, source=cast("Source", source), contrast=contrast, check=check, seed=seed
         )
@@ -98,10 +102,7 @@ def explain(
                 f"{found[part]['interval'][1]:+.4f})"
                 for part in ("deletion", "insertion")
             )
-            console.plan(f"{name}: {said}; above 0 is better than random orders")
-        printed.append(
-            {"path": str(done.paths[0]), "paths": [str(p) for p in done.paths], "relation": done.relation,
-             "check": done.check}
-        )  # fmt: skip
-    for one in printed:
-        print(json.dumps(one) if as_json else one["path"])
+            console.plan(f"{name}: {said} against {stage.ORDERS} random orders; above 0 is better")
+        paths = [str(path) for path in done.paths]
+        more = {"paths": paths, "relation": done.relation, "check": done.check}
+        print(json.dumps({"path": paths[0], **more}) if as_json else paths[0])

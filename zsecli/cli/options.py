@@ -13,7 +13,7 @@ import typer
 from zsecli import console
 from zsecli.cli.config import defaults
 from zsecli.errors import UsageError, nearest
-from zsecli.model.spec import HELP
+from zsecli.model.spec import HELP, ModelSpec
 from zsecli.workspace import Workspace as _Workspace
 
 BY = ("ret", "rn", "cascade")
@@ -189,7 +189,7 @@ def store_path(text: str) -> Path:
 
 
 def pairs(
-    sketch: Path | None, photos: list[Path], ranking: Path | None, query: str | None, rank: str
+    context: typer.Context, sketch: Path | None, photos: list[Path], ranking: Path | None, query: str | None, rank: str
 ) -> list[tuple[int, Path, Path]]:
     """(rank, sketch, photo) of the pairs that are asked: given as files, or as a row of a ranking.
 
@@ -204,24 +204,38 @@ def pairs(
         if query is None:
             raise UsageError("--ranking needs --query, the sketch", "--query sketch/cat/1.png")
         drawn, found = of_ranking(ranking, query, rank)
-        return [(place, _there(drawn), _there(photo)) for place, photo in found]
-    if query is not None:
-        raise UsageError("--query is a row of --ranking", "add --ranking FILE.h5")
+        return [(place, there(drawn), there(photo)) for place, photo in found]
+    refuse(context, ("query", "rank"), "is of --ranking", "add --ranking FILE.h5")
     if sketch is None or not photos:
         raise UsageError(
             "a sketch and a photo are needed", "zse explain sketch.png photo.jpg, or --ranking and --query"
         )
-    return [(place, _there(sketch), _there(photo)) for place, photo in enumerate(photos, 1)]
+    return [(place, there(sketch), there(photo)) for place, photo in enumerate(photos, 1)]
 
 
-def _there(picture: Path) -> Path:
+def there(picture: Path) -> Path:
     if not picture.is_file():
         raise UsageError(f"{picture}: no such picture", "look at its path")
     return picture
 
 
-def base(output: Path | None, suffixes: tuple[str, ...], folder: Path, name: str) -> Path:
-    """What the names of several outputs begin with: `-o` without a suffix of theirs, or `name` in the workspace."""
-    if output is None:
-        return folder / name
-    return output.with_suffix("") if output.suffix in suffixes else output
+def explainer(workspace: _Workspace, context: typer.Context, model: str | None, ranking: Path | None) -> ModelSpec:
+    """The model that explains: that of the ranking, unless another is typed or asked for elsewhere."""
+    from zsecli.explain.stage import model_of
+    from zsecli.pipeline import model_of as chosen
+    from zsecli.store.ranking import open_ranking
+
+    if ranking is None or (model and typed(context, "model")):
+        return chosen(workspace, model)
+    with open_ranking(ranking) as opened:
+        return model_of(opened)
+
+
+def free(outputs: list[Path], overwrite: bool, *inputs: Path) -> None:
+    """UsageError where an output has the name of an input, of another output, or of a file that is there."""
+    for number, path in enumerate(outputs):
+        apart(path, *inputs)
+        if path in outputs[:number]:
+            raise UsageError(f"{path}: would be written twice", "give different names")
+        if path.is_dir() or (path.exists() and not overwrite):
+            raise UsageError(f"{path}: is there already", "pass --overwrite, or another name with -o")

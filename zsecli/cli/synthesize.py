@@ -15,6 +15,7 @@ from zsecli.workspace import Workspace
 
 
 def synthesize(
+    context: typer.Context,
     sketch: opt.SketchFile = None,
     photos: Annotated[
         list[Path] | None,
@@ -76,36 +77,36 @@ def synthesize(
     Each patch of the sketch, blank or not, becomes the photo patch that answers it best (the paper's figure 1c).
     Beside the picture lie a map of where each patch comes from, and numbers: coverage, different patches, mean cosine.
     """
-    from zsecli import pipeline
     from zsecli.explain import stage
     from zsecli.explain import synthesis_sheet as sheets
     from zsecli.explain.synthesize import SynthesisOptions
     from zsecli.explain.synthesize import synthesize as put_together
 
     queries: list[str | None] = [*query] if query else [None]
-    asked = [opt.pairs(sketch, photos or [], ranking, one, rank) for one in queries]
+    asked = [opt.pairs(context, sketch, photos or [], ranking, one, rank) for one in queries]
     for name, file in (("-o", output), ("--sheet", sheet)):
         if file is not None and file.suffix.lower() != ".png":
-            raise UsageError(f"{name} {file}: is a PNG picture", f"{name} {file.with_suffix('.png')}")
-    if sheet and sheet.exists() and not overwrite:
-        raise UsageError(f"--sheet {sheet}: is there already", "pass --overwrite, or another name")
+            raise UsageError(f"{name} {file}: is no name of a PNG picture", f"{name} picture.png")
     ws = Workspace(workspace)
-    spec = pipeline.model_of(ws, model)
+    spec = opt.explainer(ws, context, model, ranking)
     how = SynthesisOptions(strokes_only, mutual, threshold, blend, size)
+    rows = [(found[0][1], [photo for _, _, photo in found]) for found in asked]
+    targets = []
+    for number, (drawn, sources) in enumerate(rows, 1):
+        target = output or ws.made_of("syntheses", f"{spec.tag()} {how}", drawn, *sources).with_suffix(".png")
+        targets.append(target.with_stem(f"{target.stem}-{number}") if output and len(rows) > 1 else target)
+    inputs = [picture for drawn, sources in rows for picture in (drawn, *sources)]
+    written = [path for target in targets for path in sheets.outputs(target)]
+    opt.free(written, overwrite or output is None, *inputs)
+    opt.free([sheet] if sheet else [], overwrite, *inputs, *written)
     loaded, about = stage.network(spec, device), {"name": spec.name, "weights": spec.weights_hash()}
     made = []
-    for number, found in enumerate(asked, 1):
-        drawn, sources = found[0][1], [photo for _, _, photo in found]
-        label = f"{drawn.stem}--{sources[0].stem}" + (f"+{len(sources) - 1}" if sources[1:] else "")
-        target = output or ws.root / "syntheses" / f"{label}.png"
-        target = target.with_stem(f"{target.stem}-{number}") if output and len(asked) > 1 else target
-        if output and not overwrite and (old := [path for path in sheets.outputs(target) if path.exists()]):
-            raise UsageError(f"{old[0]}: is there already", "pass --overwrite, or another name with -o")
+    for target, (drawn, sources) in zip(targets, rows, strict=True):
         made.append(put_together(loaded, drawn, sources, how))
-        paths = sheets.write(made[-1], target, about)
+        paths = [str(path) for path in sheets.write(made[-1], target, about)]
         said = sheets.describe(made[-1], about)
         numbers = {name: said[name] for name in ("coverage", "distinct", "mean_score")}
-        print(json.dumps({"path": str(target), "paths": [str(p) for p in paths], **numbers}) if as_json else target)
+        print(json.dumps({"path": paths[0], "paths": paths, **numbers}) if as_json else paths[0])
         console.note(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in numbers.items()))
     if sheet:
         sheets.contact_sheet(made, sheet)

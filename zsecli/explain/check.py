@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,14 @@ import numpy as np
 from PIL import Image
 
 from zsecli.console import SILENT, Progress
-from zsecli.errors import StoreError, ZseError, nearest
+from zsecli.errors import UsageError, nearest
 from zsecli.evaluate.bootstrap import confidence_interval, paired
 from zsecli.explain import faithful, keypoints, places
 from zsecli.explain.correspond import SOURCES, Match, best, scores
 from zsecli.explain.pair import Pair, read, relate, see
 from zsecli.explain.places import CHOSEN, FROZEN, RANDOM, SAME, Controls
+from zsecli.explain.stage import model_of, network, pictures_of
 from zsecli.model.embedder import NetworkEmbedder
-from zsecli.model.load import load
-from zsecli.model.network import ZSENetwork
-from zsecli.model.spec import ModelSpec
-from zsecli.retrieval.match import no_relation
 from zsecli.store.items import Ints
 from zsecli.store.ranking import Ranking, open_ranking
 from zsecli.train.outlines import outline
@@ -30,6 +27,7 @@ from zsecli.train.outlines import outline
 Mean = tuple[float, float, float]  # a mean with its 95 % bootstrap interval
 CONTROLS = (SAME, FROZEN, CHOSEN, RANDOM)
 PCK5, PCK10, CYCLE = places.Found._fields
+OUTLINED = 256  # pixels of the long side of a photo whose outline is drawn
 
 
 @dataclass
@@ -64,13 +62,21 @@ class Checked:
         }
 
     def verdicts(self) -> list[str]:
-        """A sentence for each source: where it beats its controls, and where it does not."""
+        """A sentence for each source: what it is better than, and what not; by intervals that exclude 0."""
         lines = []
         for source in SOURCES:
-            low = {name: self.areas[source][name][1] for name in ("deletion", "insertion")} if self.areas else {}
-            failed = [f"{name} no better than random orders" for name, value in low.items() if value <= 0]
-            failed += [f"{m}: not above {c}" for (s, m), (c, v) in self.against.items() if s == source and v[1] <= 0]
-            lines.append(f"{source}: " + (f"fails: {'; '.join(failed)}" if failed else "beats every control"))
+            better: list[str] = []
+            failed: list[str] = []
+            if areas := self.areas.get(source):
+                for name in faithful.Areas._fields:
+                    (better if areas[name][1] > 0 else failed).append(f"random orders by {name}")
+            for (s, m), (c, v) in self.against.items():
+                if s == source:
+                    (better if v[1] > 0 else failed).append(f"{c} where photos are {m}")
+            lines.append(
+                f"{source}: better than {', '.join(better) or 'nothing'}"
+                + (f"; NOT better than {', '.join(failed)}" if failed else "")
+            )
         return lines
 
     def tables(self) -> Iterator[tuple[str, list[str], list[list[str]]]]:
@@ -119,47 +125,36 @@ def run(
         backbone_weights: the backbone before training, as `zse train --backbone-weights`, for a control.
 
     Raises:
-        StoreError: the ranking's model has no relation network. ZseError: nothing is aligned so.
+        StoreError: the ranking's model has no relation network. UsageError: nothing is aligned so.
     """
+    points = keypoints.read(marked) if marked is not None else []
     with open_ranking(ranking) as opened:
-        about = opened.header.provenance
-        spec = ModelSpec.parse(str(about.get("model")))
-        if not spec.has_relation:
-            raise no_relation(spec.text)
-        roots = about.get("roots")
-        if roots is None:
-            raise StoreError(f"{ranking}: does not say where its pictures lie", "delete it and rank again")
-        sketches, photos = (
-            [Path(root) / name for name in items.id]
-            for root, items in zip(roots, (opened.query, opened.gallery), strict=True)
-        )
+        spec = model_of(opened)
+        sketches, photos = pictures_of(opened)
         first = opened.indices[:, 0]
         asked = _some(np.flatnonzero(first >= 0), pairs)
         matched = [(sketches[row], photos[first[row]]) for row in asked]
         known = [(sketches[i], photos[j]) for i, j in _aligned(opened, aligned, pairs)] if aligned else []
         outlined = [] if aligned else [photos[i] for i in _some(np.arange(len(photos)), pairs)]
-    model = load(spec, device)
-    assert isinstance(model, NetworkEmbedder)
+    model = network(spec, device)
     frozen = None
     if backbone_weights is not None:
-        frozen = places.before_training(model, ZSENetwork(model.network.config, weights=backbone_weights))
+        frozen = places.before_training(model, backbone_weights)
     controls = Controls(model, frozen, seed)
-    points = keypoints.read(marked) if marked is not None else []
     progress.start(len(matched) + len(known) + len(outlined) + len(points))
     text = f"{len(known)} aligned pairs of {aligned}" if aligned else f"{len(outlined)} photos and their own outlines"
     report = Checked(len(matched), text)
     _test_areas(report, model, controls, matched, seed, progress)
-    truths = [(read(sketch), read(photo)) for sketch, photo in known]
-    _test_places(report, model, controls, truths or [_outlined(photo) for photo in outlined], progress)
-    _test_keypoints(report, model, controls, points, progress)
+    truths = ((read(sketch).convert("RGB"), read(photo).convert("RGB")) for sketch, photo in known)
+    _test_places(report, model, controls, truths if aligned else map(_outlined, outlined), seed, progress)
+    _test_keypoints(report, model, controls, points, seed, progress)
     return report
 
 
 def ways(pair: Pair, controls: Controls) -> dict[str, list[Match]]:
-    """The matches of every source and of every control, best first; the same place as good everywhere."""
+    """The matches of every source and of the controls that put theirs in an order, best first."""
     ours, theirs = pair.sketch.asked, pair.photo.asked
     found = {str(source): best(scores(pair, source), ours, theirs) for source in SOURCES}
-    found[SAME] = [Match(int(i), int(i), 1.0) for i in np.flatnonzero(ours & theirs)]
     return found | {name: best(values, ours, theirs) for name, values in controls.scores(pair.sketch, pair.photo)}
 
 
@@ -192,14 +187,15 @@ def _test_places(
     report: Checked,
     model: NetworkEmbedder,
     controls: Controls,
-    known: Sequence[tuple[Image.Image, Image.Image]],
+    known: Iterable[tuple[Image.Image, Image.Image]],
+    seed: int,
     progress: Progress,
 ) -> None:
     every = []
     for sketch, photo in known:
         every.append(places.measure(model, controls, sketch, photo))
         progress(1)
-    report.places = _means(every)
+    report.places = _means(every, seed)
     for source in SOURCES:
         for name in places.MOVES:
             known_ones = [c for c in CONTROLS if (c, name) in report.places]
@@ -208,8 +204,9 @@ def _test_places(
             control = max(known_ones, key=lambda c: report.places[c, name][PCK10][0])
             values = np.array([[found[way, name].pck10 for way in (control, source)] for found in every])
             one, other = values[np.isfinite(values).all(1)].T
-            difference, low, high, _ = paired(one, other)
-            report.against[source, name] = control, (difference, low, high)
+            if len(one):
+                difference, low, high, _ = paired(one, other, seed=seed)
+                report.against[source, name] = control, (difference, low, high)
 
 
 def _test_keypoints(
@@ -217,6 +214,7 @@ def _test_keypoints(
     model: NetworkEmbedder,
     controls: Controls,
     marked: Sequence[keypoints.Marked],
+    seed: int,
     progress: Progress,
 ) -> None:
     every = []
@@ -224,11 +222,12 @@ def _test_keypoints(
         pair = relate(model, see(model, read(one.sketch), "sketch"), see(model, read(one.photo), "photo"))
         every.append(places.measure_points(pair, controls, one.on_sketch, one.on_photo))
         progress(1)
-    report.marked = _means(every)
+    report.marked = _means(every, seed)
 
 
 def _outlined(photo: Path) -> tuple[Image.Image, Image.Image]:
-    image = read(photo)
+    image = read(photo).convert("RGB")
+    image.thumbnail((OUTLINED, OUTLINED))  # as in training: in a large photo a line of a few pixels is none
     return outline(np.asarray(image)).convert("RGB"), image
 
 
@@ -236,7 +235,7 @@ def _aligned(ranking: Ranking, family: str, most: int) -> list[tuple[int, int]]:
     """(query, photo) rows of one object in this family, the first of each, evenly spread."""
     names = ranking.query.family.names
     if family not in names:
-        raise ZseError(
+        raise UsageError(
             f"--aligned {family}: no sketch is of that family{nearest(family, names)}",
             f"families: {', '.join(names) or 'the data set names none'}",
         )
@@ -247,7 +246,7 @@ def _aligned(ranking: Ranking, family: str, most: int) -> list[tuple[int, int]]:
         sides.append({int(c): row for row, c in reversed([*enumerate(codes)]) if of[row] and c >= 0})
     shared = sorted(sides[0].keys() & sides[1].keys())
     if not shared:
-        raise ZseError(
+        raise UsageError(
             f"--aligned {family}: no object has a sketch and a photo of that family", "zse inspect lists the pictures"
         )
     return [(sides[0][c], sides[1][c]) for c in _some(np.array(shared), most)]
@@ -258,18 +257,18 @@ def _some(rows: Ints, most: int) -> Ints:
     return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int)] if len(rows) else rows
 
 
-def _means(every: Sequence[dict[tuple[str, str], places.Found]]) -> dict[tuple[str, str], dict[str, Mean]]:
+def _means(every: Sequence[dict[tuple[str, str], places.Found]], seed: int) -> dict[tuple[str, str], dict[str, Mean]]:
     keys = dict.fromkeys(key for found in every for key in found)
     return {
         key: {
-            name: _mean(np.array([getattr(found[key], name) for found in every if key in found]))
+            name: _mean(np.array([getattr(found[key], name) for found in every if key in found]), seed)
             for name in places.Found._fields
         }
         for key in keys
     }
 
 
-def _mean(values: Any, seed: int = 0) -> Mean:
+def _mean(values: Any, seed: int) -> Mean:
     """Over the pairs that have a value; NaN where none has."""
     values = np.asarray(values, np.float64)
     values = values[np.isfinite(values)]

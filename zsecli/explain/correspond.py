@@ -5,6 +5,8 @@ Scores are (P, C) float32, sketch places in rows and photo places in columns, hi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -36,7 +38,12 @@ def scores(pair: Pair, source: Source) -> Scores:
     attention: of the cross-attention, mean over heads, the geometric mean of both directions.
     contribution: what a pair of tokens adds to the relation score, in logits (`contribution`).
     """
-    found = {"cosine": _cosine, "attention": _attention, "contribution": contribution}[source](pair)
+    functions: dict[Source, Callable[[Pair], Scores]] = {
+        "cosine": _cosine,
+        "attention": _attention,
+        "contribution": contribution,
+    }
+    found = functions[source](pair)
     return np.where(pair.sketch.kept[:, None] & pair.photo.kept[None], found, np.float32(0))
 
 
@@ -87,6 +94,7 @@ def _looks(q: torch.Tensor, k: torch.Tensor, kept: Mask) -> Scores:
     return share[1:, 1:].numpy()
 
 
+@lru_cache(maxsize=4)  # asked for by document, figure and test alike
 def contribution(pair: Pair) -> Scores:
     """What each pair of tokens adds to the relation score, in logits.
 

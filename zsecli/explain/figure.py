@@ -17,8 +17,11 @@ from zsecli.explain.pair import Pair, Side
 from zsecli.files import replacing
 
 INK, FAINT, BLUE, ORANGE = "#1a1a1a", "#666666", "#0072b2", "#d55e00"
-# Okabe and Ito's colours and two greys, one a head: told apart by colour-blind readers
-HEADS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#444444", "#999999")
+# Okabe and Ito's colours, greys and darker shades, one a head
+HEADS = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#444444", "#999999", "#003f63", "#7a3600",
+    "#00523b", "#7b2d5b",
+)  # fmt: skip
 RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962")  # viridis: from the surest match to the least sure one
 LINES, APART = 12, 1.5  # matches drawn, and patches between two of them
 EDGE, WIDE, LARGE, SMALL, GAP = 32, 1104, 420, 245, 20  # units
@@ -133,10 +136,10 @@ def _looks(canvas: Canvas, pair: Pair, top: float) -> None:
 def _parts(canvas: Canvas, pair: Pair, shares: Values, top: float) -> None:
     """What each patch adds to the score, and the kernel."""
     for column, (side, values) in enumerate(((pair.sketch, shares.sum(1)), (pair.photo, shares.sum(0)))):
-        x = EDGE + column * (SMALL + GAP)
+        x, most = EDGE + column * (SMALL + GAP), _most(values)
         canvas.text(x, top, f"what the {side.role} adds to the score", INK, 12.5, bold=True)
-        _picture(canvas, _signed(side, values), x, top + 10, SMALL)
-    canvas.text(EDGE, top + SMALL + 26, "blue: for a match; orange: against it", FAINT, 12)
+        _picture(canvas, _signed(side, values, most), x, top + 10, SMALL)
+        canvas.text(x, top + SMALL + 26, f"blue: for a match; orange: against it; to ±{most:.2g}", FAINT, 12)
     x = EDGE + 2 * (SMALL + GAP)
     canvas.text(x, top, "kernel: sketch cells down, photo cells across", INK, 12.5, bold=True)
     if pair.network.config.relation.layout == "memory":
@@ -152,8 +155,9 @@ def _contrast(canvas: Canvas, pair: Pair, other: Pair, shares: Values, top: floa
     """Which patches of the sketch speak for this photo, and which for the other one."""
     difference = shares.sum(1) - contribution(other).sum(1)
     canvas.text(EDGE, top, f"Why this one rather than {other.photo.name}", INK, 12.5, bold=True)
-    _picture(canvas, _signed(pair.sketch, difference), EDGE, top + 10, SMALL)
-    canvas.text(EDGE, top + SMALL + 26, "blue: speaks for the first; orange: for the other", FAINT, 12)
+    most = _most(shares.sum(1))  # on the scale of what the patches add, a small difference looks small
+    _picture(canvas, _signed(pair.sketch, difference, most), EDGE, top + 10, SMALL)
+    canvas.text(EDGE, top + SMALL + 26, f"blue: for the first; orange: for the other; to ±{most:.2g}", FAINT, 12)
     for column, one in enumerate((pair, other), 1):
         x = EDGE + column * (SMALL + GAP)
         text = f"relation {one.relation:.2f}, [Ret] {one.cosine:.2f}, local {float(contribution(one).sum()):+.2f}"
@@ -210,38 +214,43 @@ def _outline(canvas: Canvas, side: Side, place: int, at: Place, colour: str) -> 
     canvas.box(x + scale * left, y + scale * top, scale * (right - left), scale * (bottom - top), None, colour, 2)
 
 
-def _shrunk(image: Image.Image, most: int = 900) -> Image.Image:
-    """Small enough to travel in a figure."""
-    image = image.copy()
-    image.thumbnail((most, most), Image.Resampling.LANCZOS)
-    return image
+def _shrunk(image: Image.Image, least: int = 490, most: int = 900) -> Image.Image:
+    """Small enough to travel in a figure, and large enough to paint patches on."""
+    scale = min(max(1.0, least / max(image.size)), most / max(image.size))
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.copy() if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
 
 
 def _painted(side: Side, values: Values, most: float) -> NDArray[np.uint8]:
     """Values (P,) in 0 to 1 on the patches of the shrunk picture, (H, W) uint8; 1 is `most` of 255."""
     image = _shrunk(side.image)
-    scale = image.width / side.image.width
+    scale = np.tile(np.divide(image.size, side.image.size), 2)
     painted = Image.new("L", image.size)
     draw = ImageDraw.Draw(painted)
     for place, value in enumerate(values):
-        left, top, right, bottom = (scale * v for v in side.box(place))
+        left, top, right, bottom = scale * side.box(place)
         if right - left >= 1 and bottom - top >= 1:
             draw.rectangle((left, top, right - 1, bottom - 1), round(255 * most * float(np.clip(value, 0, 1))))
     return np.asarray(painted)
 
 
-def _signed(side: Side, values: Values) -> Image.Image:
-    """The picture with positive values (P,) in blue and negative ones in orange."""
-    values = values / max(float(np.quantile(abs(values), 0.98)), 1e-12)
+def _most(values: Values) -> float:
+    """A scale on which a few extreme patches do not make the others pale."""
+    return max(float(np.quantile(abs(values), 0.98)), 1e-12)
+
+
+def _signed(side: Side, values: Values, most: float) -> Image.Image:
+    """The picture with positive values (P,) in blue and negative ones in orange, `most` and beyond opaque."""
+    values = values / most
     picture = tint(_shrunk(side.image), _painted(side, values, 0.8), BLUE)
     return _crossed(side, tint(picture, _painted(side, -values, 0.8), ORANGE))
 
 
 def _crossed(side: Side, picture: Image.Image) -> Image.Image:
     """With a cross on each patch that selection dropped."""
-    scale, draw = picture.width / side.image.width, ImageDraw.Draw(picture)
+    scale, draw = np.tile(np.divide(picture.size, side.image.size), 2), ImageDraw.Draw(picture)
     for place in np.flatnonzero(~side.kept):
-        left, top, right, bottom = (scale * v for v in side.box(int(place)))
+        left, top, right, bottom = scale * side.box(int(place))
         draw.line((left, top, right, bottom), FAINT)
         draw.line((left, bottom, right, top), FAINT)
     return picture

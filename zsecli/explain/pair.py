@@ -69,7 +69,7 @@ class Side:
         return left, top, right, bottom
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one is known by itself, so that what is computed of it can be kept
 class Pair:
     """A sketch, a photo, and what the network says of the two: one row in each tensor."""
 
@@ -92,9 +92,9 @@ class Pair:
 
 
 def read(file: Path) -> Image.Image:
-    """The picture as RGB; ZseError where it cannot be read."""
+    """The picture in its own mode, as preprocessing wants it; ZseError where it cannot be read."""
     try:
-        return decode(file.read_bytes()).convert("RGB")
+        return decode(file.read_bytes())
     except PictureError as error:
         raise ZseError(f"{file}: {error}", "give a picture that other programs open") from error
 
@@ -105,10 +105,17 @@ def see(model: NetworkEmbedder, image: Image.Image, role: Role, name: str = "") 
     pixels, frame = framed(image, role, model.preprocess)
     out = model.network.encode(normalise(np.stack([pixels]), model.preprocess, model.device), role)
     grid, places = model.network.backbone.grid, model.network.backbone.places
-    drawn = strokes(pixels, grid) if role == "sketch" else np.ones(places, bool)
+    drawn = strokes(pixels, grid, _inside(image, frame, pixels)) if role == "sketch" else np.ones(places, bool)
     kept = selection.kept(out.index, places)[0].cpu().numpy()
     attention = out.attention[0].float().cpu().numpy()
-    return Side(name, role, image, pixels, frame, grid, drawn, kept, attention), out
+    return Side(name, role, image.convert("RGB"), pixels, frame, grid, drawn, kept, attention), out
+
+
+def _inside(image: Image.Image, frame: Frame, pixels: Pixels) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of the picture in the network's input, at least a pixel wide and high."""
+    corners = frame.to_input(np.array([(0.0, 0.0), image.size]))
+    (left, top), (right, bottom) = np.clip(corners.round().astype(int), 0, (pixels.shape[1], pixels.shape[0])).tolist()
+    return min(left, pixels.shape[1] - 1), min(top, pixels.shape[0] - 1), max(right, left + 1), max(bottom, top + 1)
 
 
 @torch.inference_mode()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ from zsecli.data.preprocess import Role
 from zsecli.explain.correspond import SOURCES, Scores, choose, scores
 from zsecli.explain.pair import Mask, Pair, Side, relate, see
 from zsecli.model.backbone import TrunkEmbed
+from zsecli.model.config import ModelConfig
 from zsecli.model.embedder import NetworkEmbedder, normalise
 from zsecli.model.network import ZSENetwork, centred_cosine
 
@@ -91,7 +94,7 @@ class Controls:
         self.model, self.frozen = model, frozen
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = ZSENetwork(model.network.config)
+            network = ZSENetwork(_whole(model.network.config))
         self.random = NetworkEmbedder(network, model.device, [])
 
     @torch.inference_mode()
@@ -106,17 +109,21 @@ class Controls:
             tokens[CHOSEN] = a, b = [self.frozen(ours), self.frozen(theirs)]
             yield FROZEN, torch.cosine_similarity(a[0, :, None], b[0, None], dim=-1).cpu().numpy()
         for name, (a, b) in tokens.items():
-            if a.shape[1] == len(everywhere):  # a control under token selection has no whole grid
-                yield name, choose(centred_cosine(a, b)[0].cpu().numpy(), sketch.strokes, everywhere)
+            yield name, choose(centred_cosine(a, b)[0].cpu().numpy(), sketch.strokes, everywhere)
 
 
 def _roles(sketch: torch.Tensor, photo: torch.Tensor) -> list[tuple[torch.Tensor, Role]]:
     return [(sketch, "sketch"), (photo, "photo")]
 
 
-def before_training(model: NetworkEmbedder, network: ZSENetwork) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Patch tokens of a network of the same configuration whose backbone is as its own training left it."""
-    network = network.to(model.device).eval()
+def _whole(config: ModelConfig) -> ModelConfig:
+    """Without token selection: a control has a token at every place."""
+    return replace(config, selection=replace(config.selection, rate=1.0))
+
+
+def before_training(model: NetworkEmbedder, weights: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Patch tokens (B, P, C) of the model's backbone with its weights before training, of pictures (B, 3, S, S)."""
+    network = ZSENetwork(_whole(model.network.config), weights=weights).to(model.device).eval()
     embed = network.backbone.vit.patch_embed
     if isinstance(embed, TrunkEmbed):
         return embed.maps  # the blocks above a trunk are new
@@ -150,7 +157,11 @@ def measure(
 
 
 def measure_points(pair: Pair, controls: Controls, on_sketch: Points, on_photo: Points) -> dict[tuple[str, str], Found]:
-    """(way, direction) -> how well points (N, 2) that mark the same parts, in pixels of either picture, are found."""
+    """(way, direction) -> how well points (N, 2) that mark the same parts, in pixels of either picture, are found.
+
+    A point may lie where no stroke is, so every place of the sketch is asked.
+    """
+    pair = replace(pair, sketch=replace(pair.sketch, strokes=np.ones_like(pair.sketch.strokes)))
     sketch, photo = pair.sketch, pair.photo
     ways = [(source, scores(pair, source)) for source in SOURCES] + [*controls.scores(sketch, photo)]
     found = {}

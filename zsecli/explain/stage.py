@@ -19,9 +19,22 @@ from zsecli.model.embedder import NetworkEmbedder
 from zsecli.model.load import load
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval.match import no_relation
-from zsecli.store.ranking import open_ranking
+from zsecli.store.ranking import Ranking, open_ranking
 
+ORDERS = 40  # random ones, of a single pair: their range is told
 SUFFIXES = (".html", ".png", ".svg", ".json")
+
+
+def outputs(base: Path) -> list[Path]:
+    """The files that `run` makes: the page, the figure twice, the data."""
+    return [base.with_name(base.name + suffix) for suffix in SUFFIXES]
+
+
+def base_of(output: Path) -> Path:
+    """What the names of the outputs begin with: `output` without a suffix of theirs. UsageError where that is none."""
+    if not output.name or output.name == "..":
+        raise UsageError(f"-o {output}: is no name of a file", "-o explained, for explained.html and the others")
+    return output.with_suffix("") if output.suffix in SUFFIXES else output
 
 
 @dataclass(frozen=True)
@@ -73,14 +86,14 @@ def run(
         {name: _test(pair, name, seed) for name in SOURCES} if check else {}
     )
     said = {name: _summary(result) for name, result in tested.items() if result is not None}
-    about = {"name": spec.text if spec.text == spec.name else spec.name, "weights": spec.weights_hash()}
+    about = {"name": spec.name, "weights": spec.weights_hash()}
     described = document.describe(pair, source, about, other)
     if check:
         described["check"] = said
     pictures = {"sketch": pair.sketch.image, "photo": pair.photo.image}
     if other is not None:
         pictures["contrast"] = other.photo.image
-    paths = [base.with_name(base.name + suffix) for suffix in SUFFIXES]
+    paths = outputs(base)
     base.parent.mkdir(parents=True, exist_ok=True)
     with replacing(*paths) as (html, png, svg, plain):
         page.write(described, pictures, html)
@@ -91,11 +104,11 @@ def run(
 
 def _test(pair: Pair, source: Source, seed: int) -> faithful.Faithfulness | None:
     matches = best(scores(pair, source), pair.sketch.asked, pair.photo.asked)
-    return faithful.measure(pair, matches, seed) if matches else None
+    return faithful.measure(pair, matches, seed, ORDERS) if matches else None
 
 
 def _summary(tested: faithful.Faithfulness) -> dict[str, Any]:
-    """Areas with the interval over random orders, and the curves."""
+    """Areas with the middle 95 % of what they are against each random order, and the curves."""
     found: dict[str, Any] = {}
     for name, areas in zip(faithful.Areas._fields, tested.each(), strict=True):
         low, high = np.quantile(areas, [0.025, 0.975])
@@ -108,6 +121,29 @@ def _summary(tested: faithful.Faithfulness) -> dict[str, Any]:
     return found | {"curves": curves, "random_curves": chance}
 
 
+def model_of(ranking: Ranking) -> ModelSpec:
+    """The network that made a ranking; StoreError where its weights are no longer the same, or it has no relation."""
+    about = ranking.header.provenance
+    spec = ModelSpec.parse(str(about.get("model")))
+    if not spec.has_relation:
+        raise no_relation(spec.text)
+    if about.get("weights", spec.weights_hash()) != spec.weights_hash():
+        raise StoreError(f"{spec.text}: is no longer the model that made {ranking.path}", "rank again")
+    return spec
+
+
+def pictures_of(ranking: Ranking) -> tuple[list[Path], list[Path]]:
+    """The files of a ranking's sketches and photos; StoreError where it does not say where they lie."""
+    roots = ranking.header.provenance.get("roots")
+    if roots is None:
+        raise StoreError(f"{ranking.path}: does not say where its pictures lie", "delete it and rank again")
+    sketches, photos = (
+        [Path(root) / name for name in items.id]
+        for root, items in zip(roots, (ranking.query, ranking.gallery), strict=True)
+    )
+    return sketches, photos
+
+
 def of_ranking(ranking: Path, query: str, ranks: str) -> tuple[Path, list[tuple[int, Path]]]:
     """The sketch of a ranking called `query`, and (rank, photo) of the ranks `ranks`: 3, 1,4 or 1..5.
 
@@ -115,9 +151,7 @@ def of_ranking(ranking: Path, query: str, ranks: str) -> tuple[Path, list[tuple[
         UsageError: no such query, or no such rank. StoreError: the ranking does not say where its pictures lie.
     """
     with open_ranking(ranking) as opened:
-        roots = opened.header.provenance.get("roots")
-        if roots is None:
-            raise StoreError(f"{ranking}: does not say where its pictures lie", "delete it and rank again")
+        sketches, photos = pictures_of(opened)
         ids = opened.query.id
         rows = [i for i, name in enumerate(ids) if name == query or name.endswith("/" + query)]
         if len(rows) != 1:
@@ -129,8 +163,8 @@ def of_ranking(ranking: Path, query: str, ranks: str) -> tuple[Path, list[tuple[
             if not 1 <= rank <= len(order) or order[rank - 1] < 0:
                 last = int((order >= 0).sum())
                 raise UsageError(f"--rank {rank}: the ranking keeps {last} photos for this sketch", f"1..{last}")
-            found.append((rank, Path(roots[1]) / opened.gallery.id[order[rank - 1]]))
-        return Path(roots[0]) / ids[rows[0]], found
+            found.append((rank, photos[order[rank - 1]]))
+        return sketches[rows[0]], found
 
 
 def _ranks(text: str) -> Iterator[int]:
@@ -138,4 +172,6 @@ def _ranks(text: str) -> Iterator[int]:
         first, dots, last = part.strip().partition("..")
         if not (first.isdecimal() and (last.isdecimal() if dots else not last)):
             raise UsageError(f"--rank {text}: is no rank", "3, or 1,4, or 1..5")
+        if dots and int(last) < int(first):
+            raise UsageError(f"--rank {text}: ends before it begins", f"{last}..{first}")
         yield from range(int(first), int(last or first) + 1)

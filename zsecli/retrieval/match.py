@@ -67,6 +67,7 @@ def run(
             "sketches": str(sketches),
             "photos": str(photos),
             "model": gallery.header.provenance.get("model"),
+            "weights": gallery.header.provenance.get("weights"),
             "origins": [_origin(queries), _origin(gallery)],
             "roots": [f.header.provenance.get("root", "") for f in (queries, gallery)],
             "inputs": [queries.header.run_key, gallery.header.run_key],

@@ -72,7 +72,8 @@ def _outlines(network: ZSENetwork, sketch: Tensor, photo: Tensor, places: Tensor
         seen, found = (kept(one.index, network.backbone.places) for one in (ours, theirs))
         similarity = similarity.masked_fill(~found[:, None], -torch.inf)
         target = target * seen[:, :, None] * found[:, None]
-        target = target / target.sum(2, keepdim=True).clamp(min=1e-6)
+        share = target.sum(2, keepdim=True)
+        target = target / share.clamp(min=1e-6) * (share > 0.5)  # a stroke whose place was dropped is not asked
     return correspondence(similarity, target, config.temperature)
 
 
