@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import typer
 from conftest import DEMO, Zse, call
+from PIL import Image
 
 from zsecli.cli import app
 
@@ -121,15 +122,18 @@ def blocks() -> list[str]:
 
 @pytest.fixture
 def scratch(tmp_path: Path, pictures: Path, sketch: Path) -> Path:
-    """A folder as the README supposes it: sketch.png, photos/, and the tree pictures/."""
+    """A folder as the README supposes it: sketch.png, photo.jpg, other.jpg, photos/, and the tree pictures/."""
     shutil.copytree(pictures, tmp_path / "pictures")
     (tmp_path / "photos").mkdir()
     for file in (pictures / "photo").glob("*/*"):
         shutil.copy(file, tmp_path / "photos")
+    for name, file in zip(("photo", "other"), sorted((tmp_path / "photos").iterdir()), strict=False):
+        Image.open(file).convert("RGB").save(tmp_path / f"{name}.jpg")
     return tmp_path
 
 
 @pytest.mark.usefixtures("scratch")
 @pytest.mark.parametrize("block", blocks(), ids=lambda block: block.split("\n")[0])
 def test_a_block_of_the_readme_runs(shell: Zse, block: str) -> None:
-    shell(f"set -e\n{block}")
+    """With the pixels model where that will do: only a network explains."""
+    shell(f"set -e\n{block}", ZSE_MODEL="small" if "explain" in block else "pixels")
