@@ -382,6 +382,8 @@ def test_a_plan(data: Dataset) -> None:
     frozen = plan(job(data, dataclasses.replace(SHORT, freeze_blocks=0)))
     assert frozen["trained parameters"] < found["trained parameters"]
     assert frozen["memory of a batch"] < found["memory of a batch"]
+    outlines = plan(job(data, dataclasses.replace(SHORT, outlines=4)))
+    assert 1.2 < outlines["memory of a batch"] / found["memory of a batch"] < 1.8
     half = plan(job(data, dataclasses.replace(SHORT, precision="bf16")))
     assert half["memory of a batch"] < 0.8 * found["memory of a batch"]
     assert (

@@ -135,27 +135,13 @@ def plan(job: Job, batch: int = 2) -> dict[str, Any]:
     items = job.dataset.items.take(rows)
     Sampler(items, job.config)
     network, _ = loop.build(job.model, job.config, False, None, torch.device("cpu"))
-    size = job.model.preprocess.size
-    pictures = torch.zeros(batch, size, size, 3, dtype=torch.uint8)
-    masks = torch.eye(batch, dtype=torch.bool)
+    size, config = job.model.preprocess.size, job.config
     parameters = list(network.parameters())
-    known = {p.untyped_storage().data_ptr() for p in parameters}
-    kept: dict[int, torch.UntypedStorage] = {}
-
-    def count(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()  # several views of it take its memory once
-        if storage.data_ptr() not in known:
-            kept[storage.data_ptr()] = storage
-        return tensor
-
-    with (
-        autocast(torch.device("cpu"), job.config),
-        torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
-    ):
-        losses(network, Batch(pictures, pictures, masks, torch.ones_like(masks)), job.config)
+    memory, outlined = (_memory(network, config, batch, with_outlines) for with_outlines in (False, True))
     trained = sum(p.nbytes for p in parameters if p.requires_grad)
     held_rows = sum(len(x) for one in held for x in (one.sketches, one.photos))
-    encoded = job.config.batch_size // job.config.accumulate * (1 if job.config.hard_negatives else 2)
+    encoded = config.batch_size // config.accumulate * (1 if config.hard_negatives else 2)
+    outlines = (outlined - memory) // batch * (config.outlined // config.accumulate)
     return {
         "sketches": int((items.modality == 0).sum()),
         "photos": int((items.modality == 1).sum()),
@@ -166,9 +152,31 @@ def plan(job: Job, batch: int = 2) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in parameters),
         "trained parameters": sum(p.numel() for p in parameters if p.requires_grad),
         "memory of weights and optimiser": sum(p.nbytes for p in parameters) + 3 * trained,
-        "memory of a batch": sum(storage.nbytes() for storage in kept.values()) // batch * encoded,
+        "memory of a batch": memory // batch * encoded + outlines,
         "memory of pictures": min(HELD, (len(rows) + held_rows) * size * size * 3),
     }
+
+
+def _memory(network: ZSENetwork, config: TrainConfig, batch: int, outlines: bool) -> int:
+    """Bytes that are kept for the backward pass of so many pairs, and of as many outlines where those are asked."""
+    size, places = network.config.preprocess.size, network.backbone.places
+    pictures, masks = torch.zeros(batch, size, size, 3, dtype=torch.uint8), torch.eye(batch, dtype=torch.bool)
+    asked = (pictures, pictures, torch.ones(batch, places, 2)) if outlines and config.outlined else None
+    known = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()  # several views of it take its memory once
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    with (
+        autocast(torch.device("cpu"), config),
+        torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
+    ):
+        losses(network, Batch(pictures, pictures, masks, torch.ones_like(masks), asked), config)
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 def _check_parts(config: TrainConfig, world: int) -> None:
