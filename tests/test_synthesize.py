@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import DEMO, Zse
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from tiny import SELECTING, TINY, build
@@ -236,3 +237,22 @@ def test_what_cannot_be_done(model: NetworkEmbedder, tmp_path: Path, drawing: Pa
     (tmp_path / "bad.png").write_text("no picture")
     with pytest.raises(ZseError, match=r"bad\.png"):
         synthesize(model, drawing, [tmp_path / "bad.png"])
+
+
+def test_the_command_writes_pictures_of_their_own(zse: Zse, tmp_path: Path) -> None:
+    """Photos of one name in two folders do not replace each other's result; the sheet has a row for each query."""
+    sketch, names = DEMO / "sketch/animal-bird/1F413__fluent-hc.png", []
+    for number, photo in enumerate(("1F413__noto.webp", "1F427__noto.webp")):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "1.webp").write_bytes((DEMO / "photo/animal-bird" / photo).read_bytes())
+        done = zse("synthesize", sketch, f"{number}/1.webp", "--size", 112, "--json", ZSE_MODEL="small")
+        said = json.loads(done.ok())
+        assert said["coverage"] == 1 and 0 < said["mean_score"] < 1 < said["distinct"]
+        assert all((tmp_path / path).is_file() for path in said["paths"])
+        names.append(said["path"])
+    assert names[0] != names[1]
+    both = zse("synthesize", sketch, "0/1.webp", "1/1.webp", "-o", "both.png", "--sheet", "s.png", ZSE_MODEL="small")
+    assert both.ok() == "both.png"
+    assert {source[0] for source in json.loads((tmp_path / "both.json").read_text())["sources"]} == {0, 1}
+    assert Image.open(tmp_path / "s.png").height > 150
+    zse("synthesize", sketch, "0/1.webp", "-o", "x.jpg", ZSE_MODEL="small").refused(2, "PNG")

@@ -93,7 +93,8 @@ def synthesize(
     rows = [(found[0][1], [photo for _, _, photo in found]) for found in asked]
     targets = []
     for number, (drawn, sources) in enumerate(rows, 1):
-        target = output or ws.made_of("syntheses", f"{spec.tag()} {how}", drawn, *sources).with_suffix(".png")
+        base = ws.made_of("syntheses", f"{spec.tag()} {how}", drawn, *sources)
+        target = output or base.with_name(f"{base.name}.png")
         targets.append(target.with_stem(f"{target.stem}-{number}") if output and len(rows) > 1 else target)
     inputs = [picture for drawn, sources in rows for picture in (drawn, *sources)]
     written = [path for target in targets for path in sheets.outputs(target)]

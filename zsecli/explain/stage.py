@@ -81,7 +81,7 @@ def run(
     pair = relate(model, drawn, see(model, read(photo), "photo", photo.name))
     other = None if contrast is None else relate(model, drawn, see(model, read(contrast), "photo", contrast.name))
     if pair.sketch.strokes.all():
-        warn(f"{sketch}: no patch of it is blank, so every one is asked")
+        warn(f"{sketch}: no strokes stand out from blank paper, so every patch is asked")
     tested: dict[str, faithful.Faithfulness | None] = (
         {name: _test(pair, name, seed) for name in SOURCES} if check else {}
     )
