@@ -128,7 +128,8 @@ def scratch(tmp_path: Path, pictures: Path, sketch: Path) -> Path:
     for file in (pictures / "photo").glob("*/*"):
         shutil.copy(file, tmp_path / "photos")
     for name, file in zip(("photo", "other"), sorted((tmp_path / "photos").iterdir()), strict=False):
-        Image.open(file).convert("RGB").save(tmp_path / f"{name}.jpg")
+        with Image.open(file) as opened:
+            opened.convert("RGB").save(tmp_path / f"{name}.jpg")
     return tmp_path
 
 

@@ -15,6 +15,7 @@ from zsecli.data.geometry import Frame, move, similarity, warp
 from zsecli.data.pictures import framed
 from zsecli.data.preprocess import Preprocess
 from zsecli.data.strokes import strokes
+from zsecli.explain.pair import read
 from zsecli.model.config import ModelConfig
 from zsecli.train.config import TrainConfig
 from zsecli.train.data import Batch
@@ -111,7 +112,7 @@ def test_a_step_learns_from_outlines(settings: ModelConfig) -> None:
     torch.manual_seed(0)
     network = build(settings)
     files = sorted((DEMO / "photo/drink").glob("*__fluent-3d.webp"))[:4]
-    pictures = [np.asarray(Image.open(f).convert("RGB").resize((64, 64))) for f in files]
+    pictures = [np.asarray(read(f).convert("RGB").resize((64, 64))) for f in files]
     grid = network.backbone.grid
     made = [outlined(p, settings.preprocess, grid, np.random.default_rng(i), 1.0) for i, p in enumerate(pictures)]
     parts = tuple(torch.from_numpy(np.stack(values)) for values in zip(*made, strict=True))

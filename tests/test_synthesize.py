@@ -254,5 +254,6 @@ def test_the_command_writes_pictures_of_their_own(zse: Zse, tmp_path: Path) -> N
     both = zse("synthesize", sketch, "0/1.webp", "1/1.webp", "-o", "both.png", "--sheet", "s.png", ZSE_MODEL="small")
     assert both.ok() == "both.png"
     assert {source[0] for source in json.loads((tmp_path / "both.json").read_text())["sources"]} == {0, 1}
-    assert Image.open(tmp_path / "s.png").height > 150
+    with Image.open(tmp_path / "s.png") as opened:
+        assert opened.height > 150
     zse("synthesize", sketch, "0/1.webp", "-o", "x.jpg", ZSE_MODEL="small").refused(2, "PNG")
