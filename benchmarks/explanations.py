@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 ZSE = str(Path(sys.executable).with_name("zse"))
 DEMO = Path(__file__).parents[1] / "fixtures" / "demo"
@@ -108,6 +109,10 @@ def figures(folder: Path, workspace: str) -> None:
 
     model = network(ModelSpec.parse("small"), "cpu")
     contact_sheet([synthesize(model, s, [p], SynthesisOptions(blend=True)) for s, p in made], sheet)
+    for file in (sheet, *pages, *(folder / f"explain-{name}.png" for name in ("good", "bad"))):
+        with Image.open(file) as picture:  # a quarter of the size in the repository
+            small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        small.save(file, optimize=True)
 
 
 def screenshots(pages: dict[Path, Path]) -> None:
