@@ -37,7 +37,7 @@ results: .venv/done ## make docs/results.md from the pictures of PICTURES and th
 	mv docs/results.md.new docs/results.md
 
 .PHONY: explanations
-explanations: .venv/done ## make docs/explanations.md and its figures: are explanations true? (about 20 minutes on two cores)
+explanations: .venv/done ## make docs/explanations.md and its figures: are explanations true? (about 10 minutes on two cores)
 	$(BIN)/python benchmarks/explanations.py $(PICTURES) $(WEIGHTS) zse/results docs/figures > docs/explanations.md.new
 	mv docs/explanations.md.new docs/explanations.md
 
@@ -47,7 +47,7 @@ weights: .venv/done ## train the shipped network on PICTURES from the backbone i
 	$(BIN)/python benchmarks/shipped.py $(PICTURES) $(WEIGHTS) zse
 
 .PHONY: ablations
-ablations: .venv/done ## make docs/ablations.md: short trainings with one thing changed (about 40 minutes on two cores)
+ablations: .venv/done ## make docs/ablations.md: short trainings with one thing changed (about 30 minutes on two cores)
 	$(BIN)/python benchmarks/ablations.py $(PICTURES) $(WEIGHTS) zse/ablations > docs/ablations.md.new
 	mv docs/ablations.md.new docs/ablations.md
 
