@@ -127,12 +127,13 @@ READING = """
 How to read it, two seeds being up to .02 apart:
 
 - **Helps most:** training the trunk above stride 8. The shipped network does.
-- **Helps:** draws of objects beside draws of classes, for own instance and for the class alike; ranking by the relation network behind
-  [Ret] (cascade), in every row.
+- **Helps:** draws of objects beside draws of classes, for own instance and for the class alike; ranking by the
+  relation network behind [Ret] (cascade), in every row.
 - **Helps a little:** the relation loss and the outlines, for own instance by cascade; the outlines' gain is in places
   ([explanations.md](explanations.md)).
 - **No difference here:** K swapped instead of Q: cross-attention begins quiet, and 20 steps move it little.
-- **Does not help:** the learnable tokenizer (stamps lose); dropping 30 % of the tokens gains nothing that could be told from the seeds.
+- **Does not help:** the learnable tokenizer (stamps lose); dropping 30 % of the tokens gains nothing that could be told
+  from the seeds.
 """
 
 if __name__ == "__main__":
