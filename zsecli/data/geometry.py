@@ -37,6 +37,12 @@ class Frame:
         return (points - (self.left, self.top)) / (self.across, self.down)
 
 
+def middles(grid: tuple[int, int], patch: tuple[float, float]) -> Points:
+    """(P, 2) the middles of the patches of a grid of rows and columns, row by row; `patch`: width and height."""
+    columns, rows = np.meshgrid(np.arange(grid[1]), np.arange(grid[0]))
+    return np.asarray((np.stack([columns, rows], 2).reshape(-1, 2) + 0.5) * patch, np.float64)
+
+
 def similarity(
     size: tuple[int, int],
     degrees: float = 0.0,

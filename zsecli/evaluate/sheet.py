@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from zsecli.data.pictures import PictureError, decode
-from zsecli.errors import StoreError, UsageError
+from zsecli.errors import UsageError
 from zsecli.evaluate.evaluate import ProtocolReport
 from zsecli.evaluate.protocols import Asked, ask
 from zsecli.files import replacing
@@ -92,9 +92,7 @@ def choose(report: ProtocolReport, options: SheetOptions) -> list[str]:
 def _draw(
     ranking: Ranking, report: ProtocolReport, chosen: list[Asked], values: list[float], options: SheetOptions
 ) -> Image.Image:
-    roots = ranking.header.provenance.get("roots")
-    if roots is None:
-        raise StoreError(f"{ranking.path}: does not say where its pictures lie", "delete it and rank again")
+    sketches, photos = ranking.pictures()
     column = ranking.query.label if report.protocol.relevant == "label" else ranking.query.instance
     width = 2 * PAGE + (options.photos + 1) * (CELL + GAP) + GAP
     sheet = Image.new("RGB", (width, HEAD + ROW * len(chosen) + PAGE), PAPER)
@@ -107,12 +105,12 @@ def _draw(
     _legend(draw, plain, text)
     for i, (one, value) in enumerate(zip(chosen, values, strict=True)):
         top = HEAD + i * ROW
-        _cell(sheet, Path(roots[0]), ranking.query.id[one.row], PAGE, top, None)
+        _cell(sheet, sketches[one.row], PAGE, top, None)
         _text(draw, PAGE, top + CELL, column.names[column.codes[one.row]], INK, plain)
         _text(draw, PAGE, top + CELL + LINE, f"{_metric(report)} {value:.2f}", INK, plain)
         for rank, photo in enumerate(one.order[: options.photos]):
             left = PAGE + 2 * GAP + (rank + 1) * (CELL + GAP)
-            _cell(sheet, Path(roots[1]), ranking.gallery.id[photo], left, top, bool(np.isin(photo, one.relevant)))
+            _cell(sheet, photos[photo], left, top, bool(np.isin(photo, one.relevant)))
             _text(draw, left, top + CELL, _class(ranking.gallery, int(photo)), FAINT, plain)
     return sheet
 
@@ -131,7 +129,7 @@ def _legend(draw: ImageDraw.ImageDraw, font: Font, text: str) -> None:
     draw.text((x + 10, y), text, FAINT, font)
 
 
-def _cell(sheet: Image.Image, root: Path, name: str, left: int, top: int, right: bool | None) -> None:
+def _cell(sheet: Image.Image, file: Path, left: int, top: int, right: bool | None) -> None:
     """One picture in its square; `right` frames and marks it, None is a query."""
     draw = ImageDraw.Draw(sheet)
     colour = FAINT if right is None else HIT if right else MISS
@@ -139,7 +137,7 @@ def _cell(sheet: Image.Image, root: Path, name: str, left: int, top: int, right:
     draw.rectangle((left, top, left + CELL - 1, top + CELL - 1), PAPER, colour, frame)
     side = CELL - 2 * FRAME - 2
     try:
-        picture = ImageOps.pad(decode((root / name).read_bytes()).convert("RGB"), (side, side), color=PAPER)
+        picture = ImageOps.pad(decode(file.read_bytes()).convert("RGB"), (side, side), color=PAPER)
         sheet.paste(picture, (left + FRAME + 1, top + FRAME + 1))
     except (OSError, PictureError):
         draw.text((left + 8, top + CELL // 2 - 8), "not found", FAINT, ImageFont.load_default(12))

@@ -18,7 +18,7 @@ from zsecli.explain import faithful, keypoints, places
 from zsecli.explain.correspond import SOURCES, Match, best, scores
 from zsecli.explain.pair import Pair, read, relate, see
 from zsecli.explain.places import CHOSEN, FROZEN, RANDOM, SAME, Controls
-from zsecli.explain.stage import model_of, network, pictures_of
+from zsecli.explain.stage import model_of, network
 from zsecli.model.embedder import NetworkEmbedder
 from zsecli.store.items import Ints
 from zsecli.store.ranking import Ranking, open_ranking
@@ -130,7 +130,7 @@ def run(
     points = keypoints.read(marked) if marked is not None else []
     with open_ranking(ranking) as opened:
         spec = model_of(opened)
-        sketches, photos = pictures_of(opened)
+        sketches, photos = opened.pictures()
         first = opened.indices[:, 0]
         asked = _some(np.flatnonzero(first >= 0), pairs)
         matched = [(sketches[row], photos[first[row]]) for row in asked]

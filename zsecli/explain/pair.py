@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from zsecli.data.geometry import Frame, Points
+from zsecli.data.geometry import Frame, Points, middles
 from zsecli.data.pictures import PictureError, Pixels, decode, framed
 from zsecli.data.preprocess import Role
 from zsecli.data.strokes import strokes
@@ -58,8 +58,7 @@ class Side:
 
     def middles(self) -> Points:
         """(P, 2) the middles of all patches, in pixels of the input."""
-        columns, rows = np.meshgrid(np.arange(self.grid[1]), np.arange(self.grid[0]))
-        return np.asarray((np.stack([columns, rows], 2).reshape(-1, 2) + 0.5) * self.patch, np.float64)
+        return middles(self.grid, self.patch)
 
     def box(self, place: int) -> Box:
         """A patch in the picture's own pixels, cut at its borders: of no size where it is padding alone."""

@@ -132,18 +132,6 @@ def model_of(ranking: Ranking) -> ModelSpec:
     return spec
 
 
-def pictures_of(ranking: Ranking) -> tuple[list[Path], list[Path]]:
-    """The files of a ranking's sketches and photos; StoreError where it does not say where they lie."""
-    roots = ranking.header.provenance.get("roots")
-    if roots is None:
-        raise StoreError(f"{ranking.path}: does not say where its pictures lie", "delete it and rank again")
-    sketches, photos = (
-        [Path(root) / name for name in items.id]
-        for root, items in zip(roots, (ranking.query, ranking.gallery), strict=True)
-    )
-    return sketches, photos
-
-
 def of_ranking(ranking: Path, query: str, ranks: str) -> tuple[Path, list[tuple[int, Path]]]:
     """The sketch of a ranking called `query`, and (rank, photo) of the ranks `ranks`: 3, 1,4 or 1..5.
 
@@ -151,7 +139,7 @@ def of_ranking(ranking: Path, query: str, ranks: str) -> tuple[Path, list[tuple[
         UsageError: no such query, or no such rank. StoreError: the ranking does not say where its pictures lie.
     """
     with open_ranking(ranking) as opened:
-        sketches, photos = pictures_of(opened)
+        sketches, photos = opened.pictures()
         ids = opened.query.id
         rows = [i for i, name in enumerate(ids) if name == query or name.endswith("/" + query)]
         if len(rows) != 1:

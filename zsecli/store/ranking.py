@@ -84,6 +84,17 @@ class Ranking:
     def depth(self) -> int:
         return int(self.indices.shape[1])
 
+    def pictures(self) -> tuple[list[Path], list[Path]]:
+        """The files of the sketches and of the photos; StoreError where the ranking does not say where they lie."""
+        roots = self.header.provenance.get("roots")
+        if roots is None:
+            raise StoreError(f"{self.path}: does not say where its pictures lie", "delete it and rank again")
+        sketches, photos = (
+            [Path(root) / name for name in items.id]
+            for root, items in zip(roots, (self.query, self.gallery), strict=True)
+        )
+        return sketches, photos
+
     @property
     def ignore_same(self) -> str | None:
         """The column whose equal values leave a pair out, or None."""

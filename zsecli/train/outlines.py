@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter
 
-from zsecli.data.geometry import move, similarity, warp
+from zsecli.data.geometry import middles, move, similarity, warp
 from zsecli.data.pictures import Pixels, framed
 from zsecli.data.preprocess import Preprocess
 from zsecli.data.strokes import strokes
@@ -60,10 +60,8 @@ def outlined(
         bool(rng.random() < 0.5),
     )
     drawn, frame = framed(outline(photo), "sketch", preprocess)
-    patch = np.array([preprocess.size / grid[1], preprocess.size / grid[0]])
-    columns, rows = np.meshgrid(np.arange(grid[1]), np.arange(grid[0]))
-    middles = (np.stack([columns, rows], 2).reshape(-1, 2) + 0.5) * patch
-    places = move(matrix, frame.to_picture(middles)) / patch
+    patch = preprocess.size / grid[1], preprocess.size / grid[0]
+    places = move(matrix, frame.to_picture(middles(grid, patch))) / patch
     shown = strokes(drawn, grid) & ((places >= 0) & (places < (grid[1], grid[0]))).all(1)
     image, lines = Image.fromarray(photo), Image.fromarray(drawn).convert("L")
     changed = ink(lines, paper_of(lines), rng, strength), colours(warp(image, matrix, paper_of(image)), rng, strength)
