@@ -202,7 +202,9 @@ def test_on_a_terminal_the_hits_and_the_report_are_tables(prepared: Path, light:
 
 STOP = """
 import os, signal, sys
+from zsecli.retrieval import embed
 from zsecli.store.header import Writer
+embed.COMMIT = 4
 number, rows = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 commit = Writer.commit
 def commit_and_stop(self, done):

@@ -141,7 +141,7 @@ def test_cascade_reranks_its_shortlist_only(stores: tuple[Path, Path]) -> None:
 
 
 def test_each_picture_is_prepared_once(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Q, K and V are computed once a picture, however many pairs and blocks there are."""
+    """Q, K and V are computed once a picture, however many pairs there are."""
     prepared: dict[str, int] = {"sketch": 0, "photo": 0}
     original = ZSENetwork.prepare
 
@@ -150,12 +150,11 @@ def test_each_picture_is_prepared_once(stores: tuple[Path, Path], monkeypatch: p
         return original(self, tokens, index, role)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ZSENetwork, "prepare", count)
-    monkeypatch.setattr(match, "QUERIES_AT_ONCE", 2)
-    monkeypatch.setattr(relation, "PHOTOS_AT_ONCE", 4)
+    monkeypatch.setattr(relation, "PICTURES_AT_ONCE", 4)
     rank(stores, by="rn")
     assert prepared == {"sketch": QUERIES, "photo": PHOTOS}
-    # of a gallery that memory does not hold, once for every block of sketches: 2, 2, 2, 1
-    monkeypatch.setattr(relation, "CACHE_BYTES", 0)
+    # photos once for every block of sketches, which a large gallery makes necessary: 2, 2, 2, 1
+    monkeypatch.setattr(Ranker, "at_once", 2)
     rank(stores, by="rn", depth=PHOTOS - 1)
     assert prepared == {"sketch": 2 * QUERIES, "photo": PHOTOS + 4 * PHOTOS}
 
@@ -163,9 +162,9 @@ def test_each_picture_is_prepared_once(stores: tuple[Path, Path], monkeypatch: p
 @pytest.mark.parametrize("by", ["ret", "rn", "cascade"])
 def test_blocks_do_not_matter(stores: tuple[Path, Path], by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rank(stores, by=by, shortlist=6)
-    monkeypatch.setattr(match, "QUERIES_AT_ONCE", 3)
-    monkeypatch.setattr(relation, "PHOTOS_AT_ONCE", 5)
-    monkeypatch.setattr(relation, "CACHE_BYTES", 0)
+    monkeypatch.setattr(Ranker, "at_once", 3)
+    monkeypatch.setattr(relation, "PICTURES_AT_ONCE", 5)
+    monkeypatch.setattr(relation, "ON_CPU", 3)
     blocked = rank(stores, by=by, shortlist=6, depth=PHOTOS)  # another name, the same ranking
     np.testing.assert_array_equal(whole[0], blocked[0])
     np.testing.assert_allclose(whole[1], blocked[1], atol=1e-6)
@@ -232,7 +231,7 @@ def test_up_to_date(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) 
 
 def test_resumes_where_it_stopped(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rank(stores, by="ret")
-    monkeypatch.setattr(match, "QUERIES_AT_ONCE", 2)
+    monkeypatch.setattr(Ranker, "at_once", 2)
     ranked: list[int] = []
     original = Ranker.rank
 

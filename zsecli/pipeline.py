@@ -17,6 +17,7 @@ from zsecli.data.listing import items_of
 from zsecli.data.sources import SOURCES, Options, find_root, lists
 from zsecli.data.splits import Split, select
 from zsecli.errors import ZseError
+from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval import embed, match
 from zsecli.retrieval.rank import By, MatchOptions
@@ -29,12 +30,24 @@ from zsecli.workspace import Workspace
 
 @dataclass(frozen=True)
 class Compute:
-    """How work is done; none of it changes what a stage means."""
+    """How work is done; none of it changes what a stage means.
+
+    batch_size, workers: None as suits the device.
+    """
 
     device: str = "auto"
-    batch_size: int = 32
-    workers: int = 0
+    batch_size: int | None = None
+    workers: int | None = None
+    precision: str = "fp32"
     dry_run: bool = False
+
+    def of(self, spec: ModelSpec) -> Precision:
+        """The precision of a model: a baseline that is no network has but one."""
+        return "fp32" if spec.kind in ("pixels", "hog") else cast(Precision, self.precision)
+
+    def tag(self, spec: ModelSpec) -> str:
+        """What the name of a model's features says of how they were made."""
+        return "-".join([spec.tag()] + [self.precision] * (self.of(spec) != "fp32"))
 
 
 @dataclass(frozen=True)
@@ -150,7 +163,9 @@ def embed_pictures(
     """Features of pictures given one by one."""
     with console.progress("reading") as progress:
         items, bad = items_of(paths, modality, progress)
-    target = output or workspace.features(f"pictures-{embed.key_of(items, spec)[:12]}", spec.tag(), "all")
+    target = output or workspace.features(
+        f"pictures-{embed.key_of(items, spec, compute.of(spec))[:12]}", compute.tag(spec), "all"
+    )
     if modality == "auto":
         kinds = np.bincount(items.modality, minlength=2)
         console.note(f"sketches: {kinds[0]}, photos: {kinds[1]}, by their looks (--modality says otherwise)")
@@ -188,7 +203,7 @@ def embed_dataset(
     if different := changed_files(dataset.root, dataset.known()):
         raise embed.changed(dataset.root / different[0])
     console.note(f"{dataset.name}: {len(items)} of {len(dataset.items)} pictures ({part})")
-    target = output or workspace.features(dataset.name, spec.tag(), part)
+    target = output or workspace.features(dataset.name, compute.tag(spec), part)
     return _embed(items, dataset.root, spec, target, compute, overwrite or output is None, origin)
 
 
@@ -202,7 +217,9 @@ def _embed(
     origin: dict[str, str],
 ) -> embed.EmbedResult:
     if compute.dry_run:
-        state = "up to date" if finished(target, "features", embed.key_of(items, spec)) else "to embed"
+        state = (
+            "up to date" if finished(target, "features", embed.key_of(items, spec, compute.of(spec))) else "to embed"
+        )
         console.plan(f"{state}: {len(items)} pictures below {root.resolve()} with {spec.text}, into {target}")
         return embed.EmbedResult(target, False, [])
     with console.progress("embedding") as progress:
@@ -215,6 +232,7 @@ def _embed(
             device=compute.device,
             batch_size=compute.batch_size,
             workers=compute.workers,
+            precision=compute.of(spec),
             overwrite=overwrite,
             progress=progress,
         )
@@ -230,10 +248,17 @@ def can_relate(features: Path) -> bool:
 
 
 def match_options(
-    by: str | None, relation: bool, shortlist: int, ignore_same: str | None, center: bool, depth: int
+    by: str | None,
+    relation: bool,
+    shortlist: int,
+    ignore_same: str | None,
+    center: bool,
+    depth: int,
+    precision: str,
 ) -> MatchOptions:
     """The options of `match`; unless asked, a cascade where there is a relation network, else [Ret] alone."""
-    return MatchOptions(cast("By", by or ("cascade" if relation else "ret")), shortlist, ignore_same, center, depth)
+    way = by or ("cascade" if relation else "ret")
+    return MatchOptions(cast(By, way), shortlist, ignore_same, center, depth, cast(Precision, precision))
 
 
 def match_stores(

@@ -55,8 +55,9 @@ def embed(
     output: opt.Output = None,
     overwrite: opt.Overwrite = False,
     device: opt.Device = "auto",
-    batch_size: opt.BatchSize = 32,
-    workers: opt.Workers = 0,
+    batch_size: opt.BatchSize = None,
+    workers: opt.Workers = None,
+    precision: opt.Precision = "fp32",
     dry_run: opt.DryRun = False,
     as_json: opt.Json = False,
     workspace: opt.WorkspaceDir = opt.DEFAULT_WORKSPACE,
@@ -79,7 +80,7 @@ def embed(
     from zsecli.data.listing import find
     from zsecli.data.splits import Split
 
-    ws, compute = Workspace(workspace), pipeline.Compute(device, batch_size, workers, dry_run)
+    ws, compute = Workspace(workspace), pipeline.Compute(device, batch_size, workers, precision, dry_run)
     store = _only_store(inputs or [])
     if store or not inputs:
         opt.refuse(context, ("modality",), "has no say in a data set", "its pictures are sketches and photos already")

@@ -137,8 +137,9 @@ def evaluate(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the means as CSV, a row a metric.")] = False,
     seed: opt.Seed = 0,
     device: opt.Device = "auto",
-    batch_size: opt.BatchSize = 32,
-    workers: opt.Workers = 0,
+    batch_size: opt.BatchSize = None,
+    workers: opt.Workers = None,
+    precision: opt.Precision = "fp32",
     dry_run: opt.DryRun = False,
     workspace: opt.WorkspaceDir = opt.DEFAULT_WORKSPACE,
     quiet: opt.Quiet = False,
@@ -184,14 +185,14 @@ def evaluate(
 
         read(keypoints)  # a fault in it is told before anything is computed
     ws = Workspace(workspace)
-    compute = pipeline.Compute(device, batch_size, workers, dry_run)
+    compute = pipeline.Compute(device, batch_size, workers, precision, dry_run)
     chosen: list[Path | ModelSpec] = [
         _known(Path(t)) if t.endswith(".h5") else ModelSpec.parse(t) for t in against or []
     ]
     if ranking is not None:
         opt.refuse(
             context,
-            ("data", "model", "by", "shortlist", "ignore_same", "center"),
+            ("data", "model", "by", "shortlist", "ignore_same", "center", "precision"),
             "has no say in a ranking that is given",
             "leave out the ranking, or make another one with zse match",
         )
@@ -213,7 +214,7 @@ def evaluate(
     stores, skipped = list[Path](), list[tuple[str, str]]()
     for one in chosen:
         if isinstance(one, ModelSpec):
-            options = pipeline.match_options(by, one.has_relation, shortlist, ignore_same, center, 0)
+            options = pipeline.match_options(by, one.has_relation, shortlist, ignore_same, center, 0, precision)
             result, more = pipeline.rank_dataset(ws, data, one, options, compute, split=split)
             one, skipped = result.path, [*dict.fromkeys(skipped + more)]
         if one in stores:

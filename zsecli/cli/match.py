@@ -62,8 +62,9 @@ def match(
     output: opt.Output = None,
     overwrite: opt.Overwrite = False,
     device: opt.Device = "auto",
-    batch_size: opt.BatchSize = 32,
-    workers: opt.Workers = 0,
+    batch_size: opt.BatchSize = None,
+    workers: opt.Workers = None,
+    precision: opt.Precision = "fp32",
     dry_run: opt.DryRun = False,
     as_json: opt.Json = False,
     workspace: opt.WorkspaceDir = opt.DEFAULT_WORKSPACE,
@@ -85,17 +86,21 @@ def match(
     from zsecli.model.spec import ModelSpec
     from zsecli.retrieval.hits import print_hits, show_hits
 
-    ws, compute = Workspace(workspace), pipeline.Compute(device, batch_size, workers, dry_run)
+    ws, compute = Workspace(workspace), pipeline.Compute(device, batch_size, workers, precision, dry_run)
     if sketches is None:
         spec = pipeline.model_of(ws, model)
-        options = pipeline.match_options(by, spec.has_relation, shortlist, ignore_same, center, depth)
+        options = pipeline.match_options(by, spec.has_relation, shortlist, ignore_same, center, depth, precision)
         result, skipped = pipeline.rank_dataset(ws, data, spec, options, compute, output, overwrite, split)
     else:
         opt.refuse(context, ("data", "split"), "has no say in stores that are given", "leave out the stores")
         first = _store(sketches)
         second = _store(photos) if photos else first
         opt.apart(output, first, second)
-        options = pipeline.match_options(by, pipeline.can_relate(first), shortlist, ignore_same, center, depth)
+        options = pipeline.match_options(
+            by, pipeline.can_relate(first), shortlist, ignore_same, center, depth, precision
+        )
+        if options.by == "ret":
+            opt.refuse(context, ("precision",), "has no say in [Ret] that is there", "leave it out, or --by cascade")
         # the stores name their model: only one that is typed, not a default from elsewhere, takes its place
         chosen = ModelSpec.parse(model) if model and opt.typed(context, "model") else None
         result, skipped = pipeline.match_stores(ws, first, second, options, compute, chosen, output, overwrite), []

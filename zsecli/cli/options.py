@@ -18,6 +18,7 @@ from zsecli.workspace import Workspace as _Workspace
 
 BY = ("ret", "rn", "cascade")
 COLUMNS = ("label", "instance", "family")
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 def _quiet(value: bool) -> bool:
@@ -100,9 +101,33 @@ Device = Annotated[
         callback=_device,
     ),
 ]
-BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Pictures at once.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        metavar="N",
+        min=1,
+        help="Pictures at once. Default: 4 for each core, or 256 on a GPU, fewer where its memory is full.",
+    ),
+]
 Workers = Annotated[
-    int, typer.Option("--workers", metavar="N", min=0, help="Processes that decode pictures; 0: none beside this one.")
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=0,
+        help="Processes that decode pictures; 0: the threads that compute do. Default: 0, or up to 8 for a GPU.",
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="|".join(PRECISIONS),
+        help="What networks compute in. bf16: about twice as fast where the processor has it, fp16: on a GPU; "
+        "docs/performance.md says what they cost.",
+        callback=one_of(*PRECISIONS),
+    ),
 ]
 Data = Annotated[
     str | None,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from zsecli.data.preprocess import Preprocess, Role
 from zsecli.errors import ZseError
-from zsecli.model.embedder import Embedded, Floats
+from zsecli.store.features import Embedded, Floats
 
 CELLS: dict[str, Any] = {"orientations": 9, "pixels_per_cell": (16, 16), "cells_per_block": (2, 2)}
 
@@ -19,6 +20,7 @@ class PixelEmbedder:
 
     tokens = 0
     kept: int | None = None
+    device = torch.device("cpu")
     side = 32
 
     def __init__(self) -> None:
@@ -36,6 +38,7 @@ class HogEmbedder:
 
     tokens = 0
     kept: int | None = None
+    device = torch.device("cpu")
 
     def __init__(self) -> None:
         try:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from zsecli.data.preprocess import Preprocess
 from zsecli.errors import StoreError, UsageError, nearest
 
+Precision = Literal["fp32", "bf16", "fp16"]  # of what is computed; stores and scores have their own
 LATER = {"later": True}  # a field that checkpoints of version 1.0 lack: its default is what they mean
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -12,29 +11,20 @@ from torch import Tensor
 
 from zsecli.data.preprocess import Preprocess, Role
 from zsecli.errors import UsageError
+from zsecli.store.features import Embedded
 
 if TYPE_CHECKING:
     from zsecli.model.network import ZSENetwork
-
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """Features of B pictures: ret (B, D) float32; tokens (B, 1 + T, D) and index (B, T) where the model has them."""
-
-    ret: Floats
-    tokens: Floats | None = None
-    index: NDArray[np.int64] | None = None
 
 
 class Embedder(Protocol):
     """A model that embeds pictures.
 
     width: D. tokens: 1 + T, or 0 for a model without tokens. kept: T where selection drops tokens, else None.
-    preprocess: how its pictures are made. about: what a store's provenance should say of it.
+    preprocess: how its pictures are made. about: what a store's provenance should say of it. device: where it computes.
     """
 
+    device: torch.device
     width: int
     tokens: int
     kept: int | None
@@ -72,7 +62,8 @@ class NetworkEmbedder:
     """The whole network, which also scores what it embedded. `unused`: parameters its file holds for nothing."""
 
     def __init__(self, network: ZSENetwork, device: torch.device, unused: list[str]) -> None:
-        self.network, self.device = network.to(device).eval(), device
+        # the order of channels that convolutions are quickest with, a picture's own
+        self.network, self.device = network.to(device).to(memory_format=torch.channels_last).eval(), device
         self.preprocess = network.config.preprocess
         backbone = network.backbone
         self.width, self.tokens = backbone.width, 1 + backbone.kept
@@ -88,4 +79,5 @@ class NetworkEmbedder:
     def embed(self, pictures: NDArray[np.uint8], role: Role) -> Embedded:
         out = self.network.encode(normalise(pictures, self.preprocess, self.device), role)
         index = None if self.kept is None else out.index.cpu().numpy()
-        return Embedded(out.ret.cpu().numpy(), out.tokens.cpu().numpy(), index)
+        tokens = out.tokens.float().cpu().numpy()
+        return Embedded(tokens[:, 0], tokens, index)

@@ -12,8 +12,11 @@ from torch import nn
 
 from zsecli.data.preprocess import Interpolation, Preprocess, Role
 from zsecli.model.backbone import create
-from zsecli.model.embedder import Embedded, normalise
+from zsecli.model.config import Precision
+from zsecli.model.embedder import normalise
+from zsecli.model.network import DTYPES
 from zsecli.model.spec import ModelSpec
+from zsecli.store.features import Embedded
 
 
 class FrozenEmbedder:
@@ -22,12 +25,13 @@ class FrozenEmbedder:
     tokens = 0
     kept: int | None = None
 
-    def __init__(self, spec: ModelSpec, device: torch.device) -> None:
+    def __init__(self, spec: ModelSpec, device: torch.device, precision: Precision = "fp32") -> None:
         model: nn.Module = create(spec.name, True, spec.file, num_classes=0)
         config: dict[str, Any] = resolve_data_config({}, model=model)
         kind: Interpolation = "bilinear" if config["interpolation"] == "bilinear" else "bicubic"
         self.preprocess = Preprocess(config["input_size"][1], config["mean"], config["std"], kind)
-        self.model, self.device = model.to(device).eval(), device
+        self.dtype = DTYPES[precision]
+        self.model, self.device = model.to(device, self.dtype).to(memory_format=torch.channels_last).eval(), device
         self.width = self.embed(
             np.zeros((1, self.preprocess.size, self.preprocess.size, 3), np.uint8), "photo"
         ).ret.shape[1]
@@ -35,4 +39,5 @@ class FrozenEmbedder:
 
     @torch.inference_mode()
     def embed(self, pictures: NDArray[np.uint8], role: Role) -> Embedded:
-        return Embedded(self.model(normalise(pictures, self.preprocess, self.device)).float().cpu().numpy())
+        values = normalise(pictures, self.preprocess, self.device).to(self.dtype)
+        return Embedded(self.model(values).float().cpu().numpy())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from zsecli.errors import UsageError
+from zsecli.model.config import Precision
 from zsecli.model.embedder import Embedder, NetworkEmbedder, resolve_device
 from zsecli.model.spec import ModelSpec
 
 
-def load(spec: ModelSpec, device: str) -> Embedder:
-    """The model that `spec` names, on `device`."""
+def load(spec: ModelSpec, device: str, precision: Precision = "fp32") -> Embedder:
+    """The model that `spec` names, on `device`; UsageError for a precision that the device has not."""
     from zsecli.model.baselines import HogEmbedder, PixelEmbedder
 
     if spec.kind == "pixels":
@@ -15,12 +17,14 @@ def load(spec: ModelSpec, device: str) -> Embedder:
     if spec.kind == "hog":
         return HogEmbedder()
     on = resolve_device(device)
+    if precision == "fp16" and on.type == "cpu":
+        raise UsageError("--precision fp16 needs a GPU", "--precision bf16 is what CPUs have")
     if spec.kind == "frozen":
         from zsecli.model.frozen import FrozenEmbedder
 
-        return FrozenEmbedder(spec, on)
+        return FrozenEmbedder(spec, on, precision)
     from zsecli.model import checkpoint
 
     assert spec.file is not None
     network, unused = checkpoint.load(spec.file)
-    return NetworkEmbedder(network, on, unused)
+    return NetworkEmbedder(network.lower(precision), on, unused)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +12,12 @@ from torch.nn import functional as F
 
 from zsecli.data.preprocess import Role
 from zsecli.model.backbone import Backbone, Encoding
-from zsecli.model.config import ModelConfig
+from zsecli.model.config import ModelConfig, Precision
 from zsecli.model.cross_attention import CrossAttention, Prepared
 from zsecli.model.relation import RelationNetwork
 from zsecli.model.selection import kept, to_grid
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass
@@ -72,12 +75,20 @@ class ZSENetwork(nn.Module):
         self.cross_attention = CrossAttention(config.cross_attention, self.backbone.width)
         self.relation = RelationNetwork(config.relation, self.backbone.width, self.backbone.grid)
 
+    def lower(self, precision: Precision) -> Self:
+        """Compute in this precision from now on, all but what makes a kernel of cells, and a score of it."""
+        for part in (self.backbone, self.cross_attention, self.relation.pool):
+            if part is not None:
+                part.to(DTYPES[precision])
+        return self
+
     def encode(self, picture: Tensor, role: Role) -> Encoding:
         """Normalised pictures (B, 3, H, W) of one role -> tokens, [Ret] and [Ret]'s attention."""
-        return self.backbone(picture, role == "sketch")
+        return self.backbone(picture.to(next(self.backbone.parameters()).dtype), role == "sketch")
 
     def prepare(self, tokens: Tensor, index: Tensor, role: Role) -> Prepared:
         """Encoded tokens (B, 1 + T, D) at grid places `index` (B, T) -> what all their pairs need, once a picture."""
+        tokens = tokens.to(next(self.cross_attention.parameters()).dtype)
         places = self.backbone.places
         if index.shape[1] == places:
             return self.cross_attention.prepare(tokens, role)

@@ -38,7 +38,7 @@ class RelationNetwork(nn.Module):
         Args:
             kept: (B, P) bool; a dropped token counts for nothing.
         """
-        return F.normalize(self._pooled(tokens, kept), dim=-1)
+        return F.normalize(self._pooled(tokens, kept).float(), dim=-1)
 
     def shares(self, tokens: Tensor, kept: Tensor) -> Tensor:
         """What each patch token (P, D) of a picture adds to each of its cells -> (P, C, E).
@@ -57,13 +57,15 @@ class RelationNetwork(nn.Module):
             grid = tokens.reshape(len(tokens), -1, *self.grid)
         else:
             grid = tokens.transpose(1, 2).unflatten(-1, self.grid)
+        size = self.config.cell
+        pad = (0, -self.grid[1] % size, 0, -self.grid[0] % size)
+        if kept is None and not any(pad):
+            return (F.avg_pool2d(grid, size) if self.pool is None else self.pool(grid)).flatten(2).transpose(1, 2)
         present = (
             grid.new_ones(len(grid), 1, *self.grid)
             if kept is None
             else kept.to(grid).unflatten(-1, self.grid).unsqueeze(1)
         )
-        size = self.config.cell
-        pad = (0, -self.grid[1] % size, 0, -self.grid[0] % size)
         grid, present = F.pad(grid * present, pad), F.pad(present, pad)
         share = F.avg_pool2d(present, size)
         if self.pool is not None:

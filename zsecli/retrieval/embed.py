@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,18 +13,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zsecli.console import SILENT, Progress, note
 from zsecli.data.pictures import REVISION, PictureError, Pixels, decode, prepare
-from zsecli.data.preprocess import Preprocess
+from zsecli.data.preprocess import Preprocess, Role
 from zsecli.errors import ZseError
+from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
-from zsecli.store.features import FeatureWriter, skipped_in
+from zsecli.store.features import Embedded, FeatureWriter, skipped_in
 from zsecli.store.header import check_target, finished, run_key, versions
 from zsecli.store.items import MODALITIES, PHOTO, SKETCH, Ints, Items
 
 if TYPE_CHECKING:
     from zsecli.model.embedder import Embedder
+
+
+ON_CPU, ON_GPU = 4, 256  # pictures at once: a core's cache is soon full, a GPU with few has little to do
+COMMIT = 64  # pictures, at least, that are written together
+DECODERS = 8  # processes for a GPU, at most
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class EmbedResult:
     skipped: list[tuple[str, str]]
 
 
-def key_of(items: Items, spec: ModelSpec) -> str:
+def key_of(items: Items, spec: ModelSpec, precision: Precision = "fp32") -> str:
     """Run key of the features of these pictures by this model.
 
     What a library decides counts too: timm a frozen backbone's layers, preprocessing and unnamed weights.
@@ -48,6 +56,7 @@ def key_of(items: Items, spec: ModelSpec) -> str:
         weights=spec.weights_hash(),
         pictures=REVISION,
         library=f"{library} {version(library)}" if library else "",
+        **({} if precision == "fp32" else {"precision": precision}),
         **items.content(),
     )
 
@@ -60,8 +69,9 @@ def run(
     *,
     origin: Mapping[str, str] | None = None,
     device: str = "auto",
-    batch_size: int = 32,
-    workers: int = 0,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    precision: Precision = "fp32",
     overwrite: bool = True,
     progress: Progress = SILENT,
 ) -> EmbedResult:
@@ -71,20 +81,22 @@ def run(
 
     Args:
         origin: what the pictures came from, for the provenance (the data set's name and run key, say).
-        batch_size: pictures at once. workers: processes that decode; 0 decodes in this one.
+        batch_size: pictures at once; None: as suits the device. workers: processes that decode; 0: the threads that
+            compute do; None: for a GPU some.
+        precision: to compute in.
         overwrite: replace another content of `output`.
         progress: told the number of pictures, and of those just done.
 
     Raises:
         ZseError: a picture changed since its hash was taken, or no picture at all can be used.
     """
-    key = key_of(items, spec)
+    key = key_of(items, spec, precision)
     if finished(output, "features", key):
         return EmbedResult(output, False, skipped_in(output))
     check_target(output, "features", key, overwrite)
     from zsecli.model.load import load  # here: an up-to-date run needs no torch
 
-    model = load(spec, device)
+    model = load(spec, device, precision)
     if unused := model.about.get("unused"):
         note(f"{spec.file}: {len(unused)} parameters in the file are never used by the network ({unused[0]}, ...)")
     provenance = {
@@ -96,6 +108,7 @@ def run(
         "weights": spec.weights_hash(),
         "relation": spec.has_relation,
         "preprocess": vars(model.preprocess),
+        "precision": precision,
         **model.about,
     }
     note(f"embedding {len(items)} pictures with {spec.text}")
@@ -109,66 +122,103 @@ def write(
     output: Path,
     key: str,
     provenance: dict[str, Any],
-    batch_size: int,
-    workers: int,
+    batch_size: int | None,
+    workers: int | None,
     progress: Progress,
 ) -> EmbedResult:
     """Write the features of a model that is there already, or the rest of them, under the run key `key`."""
+    on_cpu = model.device.type == "cpu"
+    size = batch_size or (ON_CPU if on_cpu else ON_GPU)
+    if workers is None:
+        workers = 0 if on_cpu else min(DECODERS, os.cpu_count() or 1)
+    step = size * -(-COMMIT // size)  # what is computed together depends neither on where a run began nor on its kills
     with FeatureWriter(output, key, provenance, items, model.width, model.tokens, model.kept) as store:
         progress.start(len(items))
         progress(store.rows)
-        for batch in _batches(items, root, model.preprocess, batch_size, workers, store.rows):
-            for picture in batch:
-                if isinstance(picture, ZseError):
-                    raise picture
-            good = np.array([i for i, picture in enumerate(batch) if not isinstance(picture, str)], np.int64)
-            reasons = [picture if isinstance(picture, str) else "" for picture in batch]
-            rows = slice(store.rows, store.rows + len(batch))
-            features = _by_role(model, [batch[i] for i in good], items.modality[rows][good])
-            store.write(items.id[rows], reasons, **features)
-            progress(len(batch))
+        ids, reasons, found = [], [], []
+        for rows, some, features in _embedded(items, root, model, size, workers, store.rows):
+            ids += items.id[rows]
+            reasons += some
+            found.append(features)
+            progress(len(some))
+            if rows.stop % step == 0 or rows.stop == len(items):
+                store.write(ids, reasons, **vars(Embedded.cat(found)))
+                ids, reasons, found = [], [], []
         if store.empty():
             raise ZseError(f"no picture could be read (the first: {items.id[0]})", "see the reasons above")
         store.finish()
     return EmbedResult(output, True, skipped_in(output))
 
 
-def _by_role(model: Embedder, pictures: list[Pixels], modality: Ints) -> dict[str, Any]:
+def _embedded(
+    items: Items, root: Path, model: Embedder, size: int, workers: int, start: int
+) -> Iterator[tuple[slice, list[str], Embedded]]:
+    """From row `start` on, `size` pictures at once: their rows, why some are not used, the features of the others."""
+    from zsecli.parallel import in_order, threads
+
+    reader = _Reader(items, root, model.preprocess)
+
+    def embed(batch: tuple[slice, list[Any] | None]) -> tuple[slice, list[str], Embedded]:
+        rows, pictures = batch
+        if pictures is None:
+            pictures = [reader[row] for row in range(rows.start, rows.stop)]
+        for picture in pictures:
+            if isinstance(picture, ZseError):
+                raise picture
+        good = np.array([i for i, picture in enumerate(pictures) if not isinstance(picture, str)], np.int64)
+        reasons = [picture if isinstance(picture, str) else "" for picture in pictures]
+        return rows, reasons, _by_role(model, [pictures[i] for i in good], items.modality[rows][good])
+
+    with threads(model.device) as count:
+        yield from in_order(embed, _batches(reader, size, workers, start), count)
+
+
+def _by_role(model: Embedder, pictures: list[Pixels], modality: Ints) -> Embedded:
     """Features of G pictures that may hold both modalities, in their order."""
-    out: dict[str, Any] = {"ret": np.empty((len(pictures), model.width), np.float32), "tokens": None, "index": None}
-    if model.tokens:
-        out["tokens"] = np.empty((len(pictures), model.tokens, model.width), np.float32)
-    if model.kept is not None:
-        out["index"] = np.empty((len(pictures), model.kept), np.int64)
-    for code in (SKETCH, PHOTO):
-        rows = np.flatnonzero(modality == code)
-        if len(rows):
-            features = model.embed(np.stack([pictures[r] for r in rows]), MODALITIES[code])
-            for name, values in out.items():
-                if values is not None:
-                    values[rows] = getattr(features, name)
-    return out
+    parts = [np.flatnonzero(modality == code) for code in (SKETCH, PHOTO)]
+    none = Embedded(
+        np.empty((0, model.width), np.float32),
+        np.empty((0, model.tokens, model.width), np.float32) if model.tokens else None,
+        None if model.kept is None else np.empty((0, model.kept), np.int64),
+    )
+    found = [
+        _embed(model, np.stack([pictures[row] for row in rows]), MODALITIES[code])
+        for code, rows in enumerate(parts)
+        if len(rows)
+    ]
+    return Embedded.cat([none, *found]).rows(np.argsort(np.concatenate(parts)))
 
 
-def _batches(
-    items: Items, root: Path, preprocess: Preprocess, size: int, workers: int, start: int
-) -> Iterator[list[Any]]:
-    """The pictures from row `start` on, `size` at once."""
+def _embed(model: Embedder, pictures: NDArray[np.uint8], role: Role) -> Embedded:
+    """Features of pictures (B, S, S, 3) of one role, of fewer at once where the GPU's memory does not hold them all."""
+    import torch
+
+    try:
+        return model.embed(pictures, role)
+    except torch.OutOfMemoryError as error:
+        if len(pictures) == 1:
+            raise ZseError(f"{model.device}: its memory does not hold one picture", "--device cpu") from error
+    half = len(pictures) // 2
+    return Embedded.cat([_embed(model, pictures[:half], role), _embed(model, pictures[half:], role)])
+
+
+def _batches(reader: _Reader, size: int, workers: int, start: int) -> Iterator[tuple[slice, list[Any] | None]]:
+    """The rows from `start` on, `size` at once, with their pictures where `workers` processes decode these."""
+    slices = [slice(first, min(first + size, len(reader))) for first in range(start, len(reader), size)]
+    if not workers:
+        yield from ((rows, None) for rows in slices)
+        return
     from torch.utils.data import DataLoader, Dataset, Subset
 
-    reader = _Reader(items, root, preprocess)  # a Dataset in all but name: an up-to-date run needs no torch
-    rows: Dataset[Any] = Subset(reader, range(start, len(items)))  # type: ignore[arg-type]
+    rows: Dataset[Any] = Subset(reader, range(start, len(reader)))  # type: ignore[arg-type]
     loader = DataLoader(rows, batch_size=size, num_workers=workers, collate_fn=list)
-    if not workers:
-        yield from loader
-        return
     # a terminal's Ctrl-C reaches the workers too: they inherit the mask, so that this process alone ends them
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         batches = iter(loader)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    yield from batches
+    yield from zip(slices, batches, strict=True)
 
 
 def changed(file: Path) -> ZseError:

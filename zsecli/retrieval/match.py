@@ -9,6 +9,7 @@ from typing import Any
 
 from zsecli.console import SILENT, Progress, note, warn
 from zsecli.errors import StoreError, UsageError
+from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval.rank import MatchOptions, Ranker
 from zsecli.store.features import Features, open_features
@@ -16,7 +17,6 @@ from zsecli.store.header import Header, check_target, finished, run_key, version
 from zsecli.store.items import PHOTO, SKETCH
 from zsecli.store.ranking import RankingWriter
 
-QUERIES_AT_ONCE = 64
 ORIGIN = ("data", "source", "benchmark", "partition", "selection")
 CENTRE_FROM = 10  # a mean over fewer pictures says more about them than about their modality
 
@@ -59,7 +59,7 @@ def run(
         if finished(output, "ranking", key):
             return MatchResult(output, False)
         check_target(output, "ranking", key, overwrite)
-        scorer = None if options.by == "ret" else _scorer(queries, gallery, model, device)
+        scorer = None if options.by == "ret" else _scorer(queries, gallery, model, device, options.precision)
         depth = min(options.depth or len(gallery.items), len(gallery.items))
         provenance = {
             "argv": sys.argv[1:],
@@ -78,8 +78,8 @@ def run(
         with RankingWriter(output, key, provenance, queries.items, gallery.items, depth) as store:
             ranker = Ranker(queries, gallery, options, scorer)
             progress(store.rows * len(gallery.items))
-            for start in range(store.rows, len(queries.items), QUERIES_AT_ONCE):
-                stop = min(start + QUERIES_AT_ONCE, len(queries.items))
+            for start in range(store.rows, len(queries.items), ranker.at_once):
+                stop = min(start + ranker.at_once, len(queries.items))
                 indices, scores = ranker.rank(start, stop, progress)
                 store.write(start, indices[:, :depth], scores[:, :depth])
             store.finish()
@@ -87,8 +87,9 @@ def run(
 
 
 def key_of(sketches: Header, photos: Header, options: MatchOptions) -> str:
-    """Run key of a ranking; a shortlist matters to a cascade alone."""
-    values = {k: v for k, v in vars(options).items() if k != "shortlist" or options.by == "cascade"}
+    """Run key of a ranking; a shortlist matters to a cascade alone, and fp32 goes without saying."""
+    without = [options.by != "cascade" and "shortlist", options.precision == "fp32" and "precision"]
+    values = {k: v for k, v in vars(options).items() if k not in without}
     return run_key(stage="ranking", sketches=sketches.run_key, photos=photos.run_key, **values)
 
 
@@ -143,7 +144,7 @@ def _check(queries: Features, gallery: Features, options: MatchOptions, model: M
         )
 
 
-def _scorer(queries: Features, gallery: Features, model: ModelSpec | None, device: str) -> Any:
+def _scorer(queries: Features, gallery: Features, model: ModelSpec | None, device: str, precision: Precision) -> Any:
     """The relation network that made the features."""
     from zsecli.model.embedder import NetworkEmbedder, resolve_device
     from zsecli.model.load import load
@@ -153,6 +154,6 @@ def _scorer(queries: Features, gallery: Features, model: ModelSpec | None, devic
     spec = model or ModelSpec.parse(made_by["model"])
     if spec.weights_hash() != made_by["weights"]:
         raise StoreError(f"{spec.text}: is no longer the model that made {gallery.path}", "embed again")
-    embedder = load(spec, device)
+    embedder = load(spec, device, precision)
     assert isinstance(embedder, NetworkEmbedder)
     return RelationScorer(embedder.network, resolve_device(device), queries, gallery)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsecli.errors import StoreError, UsageError, nearest
+from zsecli.model.config import Precision
 from zsecli.retrieval.order import order
 from zsecli.store.features import Features
 from zsecli.store.items import Ints, Items
@@ -18,6 +19,10 @@ By = Literal["ret", "rn", "cascade"]
 BY = get_args(By)
 
 Scores = NDArray[np.float32]
+
+ENTRIES_AT_ONCE = 2**22  # of a ranking, that are sorted together
+PAIRS_AT_ONCE = 2**18  # that a relation network scores between two commits, if every photo is scored
+SKETCH_BYTES = 2**30  # for the sketches whose shortlists are scored together
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class MatchOptions:
     ignore_same: leave out pairs whose pictures agree in this column (label, instance, family).
     center: take each modality's mean [Ret] away first.
     depth: photos to keep for a query; 0 keeps all.
+    precision: of the relation network; what it is given and its score are float32 all the same.
     """
 
     by: By = "cascade"
@@ -36,6 +42,7 @@ class MatchOptions:
     ignore_same: str | None = None
     center: bool = False
     depth: int = 0
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         if self.ignore_same is not None and self.ignore_same not in Items.COLUMNS:
@@ -45,6 +52,8 @@ class MatchOptions:
             )
         if self.by == "rn" and self.center:
             raise UsageError("--center has no say in relation scores", "leave it out, or rank with --by ret or cascade")
+        if self.by == "ret":  # a cosine
+            object.__setattr__(self, "precision", "fp32")
         if self.shortlist < 1 or self.depth < 0:
             raise UsageError("--shortlist must be at least 1, --depth at least 0")
 
@@ -52,6 +61,7 @@ class MatchOptions:
     def tag(self) -> str:
         """The part of a file name that tells rankings of the same features apart."""
         parts = [f"cascade{self.shortlist}" if self.by == "cascade" else self.by]
+        parts += [self.precision] * (self.precision != "fp32")
         parts += ["centred"] * self.center + [f"not-same-{self.ignore_same}"] * bool(self.ignore_same)
         return "-".join(parts + [f"top{self.depth}"] * bool(self.depth))
 
@@ -66,54 +76,93 @@ class Ranker:
             self.query_mean, photo_mean = mean(queries), mean(gallery)
         self.photos = unit(gallery, gallery.read("ret", slice(None)) - photo_mean)
         self.first = first_of_its_kind(self.photos, gallery.items.sha256)
+        self.repeated = np.flatnonzero(self.first != np.arange(len(self.first)))
         self.groups: tuple[Ints, Ints] | None = None
         if options.ignore_same:
             ours, theirs = (getattr(f.items, options.ignore_same) for f in (queries, gallery))
             self.groups = ours.under(theirs.names), theirs.codes
 
+    @property
+    def at_once(self) -> int:
+        """Queries to rank together: enough that preparing a photo costs little beside scoring it, and not so many
+        that their ranks and sketches take much memory, or a kill much work. It depends on nothing but the inputs:
+        rounding does on what is computed together, and however the work is shared out, it must come out the same."""
+        photos = len(self.photos)
+        if self.options.by == "ret":
+            return max(1, ENTRIES_AT_ONCE // photos)
+        if self.options.by == "rn":
+            return max(16, PAIRS_AT_ONCE // photos)
+        return max(16, min(1024, 4 * ENTRIES_AT_ONCE // photos, SKETCH_BYTES // self.scorer.picture_bytes))
+
     def rank(self, start: int, stop: int, advance: Callable[[int], None]) -> tuple[Ints, Scores]:
         """Gallery rows (B, G) for queries `start` to `stop`, best first, with scores; -1 and NaN fill the rest."""
-        counts = np.ones((stop - start, len(self.photos)), bool)
-        if self.groups is not None:
-            ours, theirs = self.groups
-            counts = (ours[start:stop, None] != theirs[None]) | (ours[start:stop, None] < 0)
-        if self.options.by == "rn":
-            wanted = counts
-            indices, scores = self._ordered(self.scorer.score(start, stop, wanted, advance))
-        else:
-            queries = unit(self.queries, self.queries.read("ret", slice(start, stop)) - self.query_mean)
-            indices, scores = self._ordered(np.where(counts, queries @ self.photos.T, np.nan))
-            cascade = self.options.by == "cascade"
-            wanted = self._first(indices, self.options.shortlist if cascade else 0)
-            if cascade:
-                self._rerank(self.scorer.score(start, stop, wanted, advance), indices, scores)
-        advance(int((~wanted).sum()))  # the scorer told of the others
+        by, photos = self.options.by, len(self.photos)
+        if by == "rn":
+            counts = self._counts(start, stop)
+            rows, columns = np.nonzero(counts)
+            scores = np.full(counts.shape, np.nan, np.float32)
+            scores[rows, columns] = self.scorer.score(start + rows, columns, advance)
+            advance(counts.size - len(rows))
+            return self._ordered(scores)
+        indices, scores = np.empty((stop - start, photos), np.int32), np.empty((stop - start, photos), np.float32)
+        step = max(1, ENTRIES_AT_ONCE // photos)
+        for first in range(start, stop, step):
+            some = slice(first - start, min(first + step, stop) - start)
+            indices[some], scores[some] = self._by_ret(first, min(first + step, stop))
+        done = indices.size
+        if by == "cascade":
+            done -= self._rerank(start, indices, scores, advance)
+        advance(done)  # the scorer told of the others
         return indices, scores
+
+    def _by_ret(self, start: int, stop: int) -> tuple[Ints, Scores]:
+        queries = unit(self.queries, self.queries.read("ret", slice(start, stop)) - self.query_mean)
+        scores = queries @ self.photos.T
+        if self.groups is not None:
+            scores[~self._counts(start, stop)] = np.nan
+        return self._ordered(scores)
+
+    def _counts(self, start: int, stop: int) -> NDArray[np.bool_]:
+        """(B, G), the pairs that count."""
+        if self.groups is None:
+            return np.ones((stop - start, len(self.photos)), bool)
+        ours, theirs = self.groups
+        return (ours[start:stop, None] != theirs[None]) | (ours[start:stop, None] < 0)
 
     def _ordered(self, scores: Scores) -> tuple[Ints, Scores]:
         """Scores (B, G), NaN where a pair does not count -> gallery rows in order, and their scores."""
-        alike = scores[:, self.first]  # what rounding makes of one and the same photo depends on its column
-        scores = np.where(np.isnan(scores) | np.isnan(alike), scores, alike)
-        indices = order(np.where(np.isnan(scores), -np.inf, scores))
-        scores = np.take_along_axis(scores, indices, 1)
-        indices[np.isnan(scores)] = -1
-        return indices, scores
+        # what rounding makes of one and the same photo depends on its column: repeated, it is scored as the first
+        alike = scores[:, self.first[self.repeated]]
+        scores[:, self.repeated] = np.where(np.isnan(alike), scores[:, self.repeated], alike)
+        return _in_order(np.arange(scores.shape[1]), scores)
 
-    def _first(self, indices: Ints, count: int) -> NDArray[np.bool_]:
-        """(B, G), the pairs of every query with its first `count` photos."""
-        pairs = np.zeros((len(indices), len(self.photos) + 1), bool)  # the last column takes the -1
-        np.put_along_axis(pairs, indices[:, :count], True, 1)
-        return pairs[:, :-1]
+    def _rerank(self, start: int, indices: Ints, scores: Scores, advance: Callable[[int], None]) -> int:
+        """Put the first `shortlist` photos of every row, and their scores, as their relation scores say.
 
-    def _rerank(self, relation: Scores, indices: Ints, scores: Scores) -> None:
-        """Put the first `shortlist` photos of every row, and their scores, as their relation scores (B, G) say.
-
-        The others keep their order; their cosines move below every relation score, to -3 ... -1.
+        The others keep their order; their cosines move below every relation score, to -3 ... -1. Returns the number of
+        pairs scored.
         """
         cut = self.options.shortlist
-        best, best_scores = self._ordered(relation)
-        indices[:, :cut], scores[:, :cut] = best[:, :cut], best_scores[:, :cut]
+        columns = np.sort(indices[:, :cut], axis=1)
+        rows, at = np.nonzero(columns >= 0)
+        relation = np.full(columns.shape, np.nan, np.float32)
+        relation[rows, at] = self.scorer.score(start + rows, columns[rows, at], advance)
+        for row, place in np.argwhere((columns >= 0) & np.isin(columns, self.repeated)):
+            first = np.searchsorted(columns[row], self.first[columns[row, place]])
+            if columns[row, first] == self.first[columns[row, place]]:
+                relation[row, place] = relation[row, first]
+        indices[:, :cut], scores[:, :cut] = _in_order(columns, relation)
         scores[:, cut:] -= 2
+        return len(rows)
+
+
+def _in_order(columns: Ints, scores: Scores) -> tuple[Ints, Scores]:
+    """Scores (B, K) of `columns` (B, K) or (K,), ascending -> both in order, -1 and NaN for those without a score."""
+    at = order(np.where(np.isnan(scores), -np.inf, scores))
+    scores = np.take_along_axis(scores, at, 1)
+    columns = np.take_along_axis(np.broadcast_to(columns, at.shape), at, 1)
+    columns[np.isnan(scores)] = -1
+    return columns, scores
 
 
 def first_of_its_kind(vectors: Scores, sha256: NDArray[np.uint8]) -> Ints:

@@ -1,8 +1,9 @@
-"""Relation scores of many pairs: Q, K and V once a picture, then block against block."""
+"""Relation scores of many pairs: Q, K and V once a picture, and no copy of them for a pair where it can be helped."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,11 +13,23 @@ from zsecli.data.preprocess import Role
 from zsecli.errors import ZseError
 from zsecli.model.cross_attention import Prepared
 from zsecli.model.network import ZSENetwork
+from zsecli.parallel import in_order, threads
 from zsecli.store.features import Features
 from zsecli.store.items import Ints
 
-PHOTOS_AT_ONCE = PAIRS_AT_ONCE = 32
-CACHE_BYTES = 2 * 1024**3
+PICTURES_AT_ONCE = 32
+ON_CPU = 8  # pairs at once: what they need stays in the cache
+ON_GPU = 512  # at most; as many as a quarter of its free memory holds
+
+
+class _Some(NamedTuple):
+    """Pairs of prepared pictures, and where their scores belong."""
+
+    sketches: Prepared
+    photos: Prepared
+    rows: Ints
+    columns: Ints
+    at: Ints
 
 
 class RelationScorer:
@@ -25,53 +38,57 @@ class RelationScorer:
     def __init__(self, network: ZSENetwork, device: torch.device, sketches: Features, photos: Features) -> None:
         self.network, self.device = network, device
         self.sketches, self.photos = sketches, photos
-        self._cache: dict[int, Prepared] = {}
-        self._room = CACHE_BYTES
+        self.picture_bytes = 4 * (1 + network.backbone.places) * network.backbone.width * 4  # prepared, at most
+        self.pairs_at_once = ON_CPU
+        if device.type == "cuda":
+            room = torch.cuda.mem_get_info(device)[0] // 4
+            self.pairs_at_once = min(ON_GPU, 1 << (max(8, room // (6 * self.picture_bytes)).bit_length() - 1))
 
     @torch.inference_mode()
-    def score(
-        self, start: int, stop: int, wanted: NDArray[np.bool_], advance: Callable[[int], None] = lambda n: None
-    ) -> NDArray[np.float32]:
-        """Relation scores of the sketches `start` to `stop`, (B, G) float32; NaN where not `wanted` (B, G).
+    def score(self, rows: Ints, columns: Ints, advance: Callable[[int], None] = lambda n: None) -> NDArray[np.float32]:
+        """Relation scores (M,) float32 of the pairs of sketch `rows[i]` and photo `columns[i]`, both (M,).
 
-        Each sketch is prepared once, and so is each photo as long as CACHE_BYTES hold them; of a larger
-        gallery the rest is prepared once for every call. Photos that nobody wants are not read.
-        `advance` is called with the number of pairs just scored.
+        Every sketch and every photo among them is prepared once: the sketches are held, the photos pass by in blocks,
+        so photos take no more memory in a large gallery than in a small one. `advance` is called with the number of
+        pairs just scored.
 
         Raises:
             ZseError: a score is not a number; the pair is named.
         """
-        sketches = self._prepare(self.sketches, np.arange(start, stop), "sketch")
-        scores = np.full(wanted.shape, np.nan, np.float32)
-        for columns, photos in self._photos(np.flatnonzero(wanted.any(0))):
-            pairs = np.argwhere(wanted[:, columns])
-            for first in range(0, len(pairs), PAIRS_AT_ONCE):
-                rows, of = pairs[first : first + PAIRS_AT_ONCE].T
-                some = sketches.rows(torch.from_numpy(rows)), photos.rows(torch.from_numpy(of))
-                scores[rows, columns[of]] = self.network.score_prepared(*some).relation.float().cpu().numpy()
-                advance(len(rows))
-        bad = np.argwhere(wanted & np.isnan(scores))
+        scores = np.empty(len(rows), np.float32)
+        with threads(self.device) as count:
+            for some, found in in_order(self._relate, self._blocks(rows, columns), count):
+                scores[some] = found
+                advance(len(some))
+        bad = np.flatnonzero(np.isnan(scores))
         if len(bad):
-            row, column = bad[0]
-            pair = f"{self.sketches.items.id[start + row]} and {self.photos.items.id[column]}"
+            pair = f"{self.sketches.items.id[rows[bad[0]]]} and {self.photos.items.id[columns[bad[0]]]}"
             raise ZseError(
                 f"the relation score of {pair} is not a number", "the model's weights are damaged, or the store is"
             )
         return scores
 
-    def _photos(self, rows: Ints) -> Iterator[tuple[Ints, Prepared]]:
-        for start in range(0, len(rows), PHOTOS_AT_ONCE):
-            columns = rows[start : start + PHOTOS_AT_ONCE]
-            new = np.array([c for c in columns if c not in self._cache], np.int64)
-            fresh: dict[int, Prepared] = {}
-            if len(new):
-                prepared = self._prepare(self.photos, new, "photo")
-                fresh = {int(c): prepared.rows(slice(i, i + 1)) for i, c in enumerate(new)}
-                if prepared.nbytes <= self._room:
-                    self._room -= prepared.nbytes
-                    self._cache |= fresh
-            yield columns, Prepared.cat([self._cache.get(int(c)) or fresh[int(c)] for c in columns])
+    def _blocks(self, rows: Ints, columns: Ints) -> Iterator[_Some]:
+        """The pairs in blocks: of one sketch with neighbouring photos, where all are wanted."""
+        drawn, row = np.unique(rows, return_inverse=True)
+        found, column = np.unique(columns, return_inverse=True)
+        sketches = Prepared.cat(
+            [self._prepare(self.sketches, part, "sketch") for part in _parts(drawn, PICTURES_AT_ONCE)]
+        )
+        order = np.lexsort((column, row, column // PICTURES_AT_ONCE))
+        starts = np.searchsorted(column[order] // PICTURES_AT_ONCE, np.arange(-(-len(found) // PICTURES_AT_ONCE)))
+        for number, pairs in enumerate(np.split(order, starts[1:])):
+            first = number * PICTURES_AT_ONCE
+            photos = self._prepare(self.photos, found[first : first + PICTURES_AT_ONCE], "photo")
+            for at in _parts(pairs, self.pairs_at_once):
+                yield _Some(sketches, photos, row[at], column[at] - first, at)
 
+    @torch.inference_mode()
+    def _relate(self, some: _Some) -> tuple[Ints, NDArray[np.float32]]:
+        score = self.network.score_prepared(some.sketches.pick(some.rows), some.photos.pick(some.columns))
+        return some.at, score.relation.float().cpu().numpy()
+
+    @torch.inference_mode()
     def _prepare(self, features: Features, rows: Ints, role: Role) -> Prepared:
         tokens = torch.from_numpy(features.read("tokens", rows)).to(self.device).float()
         if "index" in features.file:
@@ -79,3 +96,7 @@ class RelationScorer:
         else:
             index = torch.arange(tokens.shape[1] - 1, device=self.device).expand(len(tokens), -1)
         return self.network.prepare(tokens, index, role)
+
+
+def _parts(values: Ints, size: int) -> Iterator[Ints]:
+    return (values[start : start + size] for start in range(0, len(values), size))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,29 @@ from zsecli.store.header import TEXT, Header, Writer, open_store, read_header, r
 from zsecli.store.items import Ints, Items
 
 Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Features of B pictures: ret (B, D) float32; tokens (B, 1 + T, D) and index (B, T) where the model has them."""
+
+    ret: Floats
+    tokens: Floats | None = None
+    index: Ints | None = None
+
+    def rows(self, at: Ints) -> Embedded:
+        return self._map(lambda name: None if getattr(self, name) is None else getattr(self, name)[at])
+
+    @staticmethod
+    def cat(parts: Sequence[Embedded]) -> Embedded:
+        """The pictures of all `parts`, in order."""
+        first = parts[0]
+        return first._map(
+            lambda name: None if getattr(first, name) is None else np.concatenate([getattr(x, name) for x in parts])
+        )
+
+    def _map(self, function: Callable[[str], Any]) -> Embedded:
+        return Embedded(function("ret"), function("tokens"), function("index"))
 
 
 class FeatureWriter(Writer):
@@ -53,7 +76,7 @@ class FeatureWriter(Writer):
         Raises:
             ZseError: a value is not finite, or beyond float16; the picture is named.
         """
-        good = [i for i, reason in enumerate(reasons) if not reason]
+        good = np.flatnonzero([not reason for reason in reasons])
         columns: dict[str, NDArray[Any]] = {"ret": np.asarray(ret, np.float32)}
         if tokens is not None:
             with np.errstate(over="ignore"):
@@ -67,8 +90,8 @@ class FeatureWriter(Writer):
                     f"{ids[good[bad.argmax()]]}: its {name} are not finite, or too large for float16",
                     "the model's weights are damaged, or it diverged in training",
                 )
-            for row, value in zip(good, values, strict=True):
-                self.file[name][self.rows + row] = value
+            for start, run in runs(self.rows + good):
+                self.file[name][run] = values[start : start + run.stop - run.start]
         stop = self.rows + len(ids)
         self.file["skipped"][self.rows : stop] = reasons
         self.commit(stop)
@@ -109,14 +132,23 @@ class Features:
     def read(self, name: str, at: slice | Ints) -> NDArray[Any]:
         """Rows `at` of the dataset `name` ("ret", "tokens", "index"), in that order."""
         rows = self.rows[at]
-        # A list of rows handed to h5py is far slower than one read a run of neighbours.
-        starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
         with reading(self.path):
             data = self.file[name]
             out = np.empty((len(rows), *data.shape[1:]), data.dtype)
-            for start, stop in itertools.pairwise([*starts, len(rows)]):
-                data.read_direct(out, np.s_[rows[start] : rows[start] + stop - start], np.s_[start:stop])
+            for start, run in runs(rows):
+                data.read_direct(out, run, np.s_[start : start + run.stop - run.start])
             return out
+
+
+def runs(rows: Ints) -> Iterator[tuple[int, slice]]:
+    """Rows (B,) as runs of neighbours, each behind its place: a list of rows handed to h5py is far slower.
+
+    >>> list(runs(np.array([3, 4, 9])))
+    [(0, slice(3, 5, None)), (2, slice(9, 10, None))]
+    """
+    starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+    for start, stop in itertools.pairwise([*starts.tolist(), len(rows)]):
+        yield start, slice(int(rows[start]), int(rows[start]) + stop - start)
 
 
 @contextlib.contextmanager

@@ -18,9 +18,10 @@ from zsecli.console import SILENT, Progress
 from zsecli.data.pictures import REVISION
 from zsecli.data.preprocess import Role
 from zsecli.model.backbone import TrunkEmbed
-from zsecli.model.embedder import Embedded, normalise
+from zsecli.model.embedder import normalise
 from zsecli.model.network import ZSENetwork
 from zsecli.retrieval import embed
+from zsecli.store.features import Embedded
 from zsecli.store.header import finished, run_key, versions
 from zsecli.store.items import Items
 
@@ -88,5 +89,5 @@ def cached(
     if not finished(path, "features", key):
         model = _Beginning(network.eval(), blocks, device)
         provenance = {"argv": sys.argv[1:], "versions": versions(), "root": str(root), **model.about}
-        embed.write(items, root, model, path, key, provenance, 32, workers, progress)
+        embed.write(items, root, model, path, key, provenance, None, workers, progress)
     return path

@@ -1,0 +1,50 @@
+"""Work shared out over the cores of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+Thing = TypeVar("Thing")
+Made = TypeVar("Made")
+AHEAD = 2  # things that wait for a thread: what is made is held until its turn, so no more than needed
+
+
+@contextlib.contextmanager
+def threads(device: torch.device) -> Iterator[int]:
+    """How many threads may compute at once, and PyTorch set for them.
+
+    On a CPU one a core, with PyTorch keeping to one core in each: that is faster than all cores on one thing after the
+    other, and what is computed does not depend on their number. A GPU gets two, so that it has work while results
+    are fetched.
+    """
+    if device.type != "cpu":
+        yield 2
+        return
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield cores
+    finally:
+        torch.set_num_threads(cores)
+
+
+def in_order(function: Callable[[Thing], Made], things: Iterable[Thing], count: int) -> Iterator[Made]:
+    """`function` of each thing, in their order, by `count` threads that are a few things ahead."""
+    waiting: deque[Future[Made]] = deque()
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            for thing in things:
+                waiting.append(pool.submit(function, thing))
+                if len(waiting) == count + AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
