@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import pytrec_eval
+from test_metrics import ORACLE
 
 from zsecli.errors import UsageError, ZseError
-from zsecli.evaluate import evaluate, trec
+from zsecli.evaluate import evaluate, protocols, trec
 from zsecli.evaluate import report as reporting
+from zsecli.evaluate.metrics import needs_depth
 from zsecli.evaluate.protocols import SPLITS
 from zsecli.evaluate.report import Evaluation, markdown
 from zsecli.retrieval.order import order
 from zsecli.store.items import SEEN, UNSEEN, Column, Items
-from zsecli.store.ranking import RankingWriter
+from zsecli.store.ranking import RankingWriter, open_ranking
 
 Q, G = 12, 40
 
@@ -33,11 +36,13 @@ def table(kind: int, count: int, rng: np.random.Generator, **columns: Column) ->
 
 
 def write(
-    path: Path, ignore: str | None = None, depth: int = G, seed: int = 0, **columns: Column
+    path: Path, ignore: str | None = None, depth: int = G, seed: int = 0, by_class: bool = False, **columns: Column
 ) -> tuple[Path, Items, Items]:
-    """A ranking of random scores with ties."""
+    """A ranking of random scores with ties; `by_class` lists the photos of a class, and of a part of it, together."""
     rng = np.random.default_rng(seed)
     query, gallery = table(0, Q, rng, **columns), table(1, G, rng)
+    if by_class:
+        gallery = gallery.take(np.lexsort((gallery.part, gallery.label.codes)))
     scores = rng.integers(12, size=(Q, G)).astype(np.float32)
     if ignore:
         ours, theirs = getattr(query, ignore), getattr(gallery, ignore)
@@ -84,40 +89,44 @@ def by_hand(path: Path, query: Items, gallery: Items, protocol: Any, ignore: str
     return out
 
 
+@pytest.mark.parametrize("at_a_time", [1, 3 * G, 2**20])
+@pytest.mark.parametrize("by_class", [False, True])
 @pytest.mark.parametrize("ignore", [None, "family"])
 @pytest.mark.parametrize("split", list(SPLITS))
-def test_against_counting(tmp_path: Path, split: str, ignore: str | None) -> None:
-    path, query, gallery = write(tmp_path / "ranking.h5", ignore)
-    report = evaluate.run(path, split)
+def test_against_counting(
+    tmp_path: Path, split: str, ignore: str | None, by_class: bool, at_a_time: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocols, "AT_A_TIME", at_a_time)
+    path, query, gallery = write(tmp_path / "ranking.h5", ignore, by_class=by_class)
+    report = evaluate.run(path, split, resamples=100)
     for part in report.protocols:
         relevance = by_hand(path, query, gallery, part.protocol, ignore)
         asked = {row: hits for row, hits in relevance.items() if any(hits)}
         assert part.queries == [query.id[row] for row in asked]
         assert part.without == len(relevance) - len(asked)
         assert part.photos == pytest.approx(np.mean([len(hits) for hits in asked.values()]))
-        first = [hits.index(True) + 1 for hits in asked.values()]
-        average = [np.mean([sum(h[: i + 1]) / (i + 1) for i, x in enumerate(h) if x]) for h in asked.values()]
-        np.testing.assert_allclose(part.per_query["AP (raw)"], average)
-        np.testing.assert_allclose(part.per_query["Acc@5"], np.array(first) <= 5)
-        if split == "zs-intra":
-            np.testing.assert_allclose(part.per_query["reciprocal rank"], 1 / np.array(first))
-        means = part.means()
-        assert means["mAP (raw)"] == pytest.approx(np.mean(average))
+        assert set(part.per_query) == set(part.protocol.metrics)
+        for metric, values in part.per_query.items():
+            template, k = re.sub(r"@\d+", "@{}", metric), needs_depth(metric) or 0
+            assert values == pytest.approx([ORACLE[template](hits, k) for hits in asked.values()], abs=1e-12)
+        mean = part.means()["mAP (raw)"]
         low, high = part.intervals["AP (raw)"]
-        assert low <= means["mAP (raw)"] <= high
+        assert low <= mean <= high
         classes = part.per_class()
         assert sum(c["queries"] for c in classes.values()) == len(asked)
-        weighted = sum(c["queries"] * c["mAP (raw)"] for c in classes.values()) / len(asked)
-        assert weighted == pytest.approx(means["mAP (raw)"])
+        assert sum(c["queries"] * c["mAP (raw)"] for c in classes.values()) / len(asked) == pytest.approx(mean)
 
 
-def test_ties_are_counted(tmp_path: Path) -> None:
-    path, *_ = write(tmp_path / "ranking.h5")
+def test_ties_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, *_ = write(tmp_path / "ranking.h5", "family")
     import h5py
 
     with h5py.File(path) as file:
         rows = file["scores"][:].tolist()
-    assert evaluate.run(path, "zs-inter").tied == sum(row.count(x) > 1 for row in rows for x in row)
+    monkeypatch.setattr(evaluate, "AT_A_TIME", 3 * G)
+    report = evaluate.run(path, "zs-inter")
+    assert report.tied == sum(row.count(x) > 1 for row in rows for x in row)
+    assert report.entries == sum(x == x for row in rows for x in row)
 
 
 def test_short_rankings_keep_what_they_can(tmp_path: Path) -> None:
@@ -129,6 +138,23 @@ def test_short_rankings_keep_what_they_can(tmp_path: Path) -> None:
     np.testing.assert_array_equal(short.per_query["Acc@5"], whole.per_query["Acc@5"])
     with pytest.raises(ZseError, match="too few for zs-intra/class"):
         evaluate.run(write(tmp_path / "one.h5", depth=1)[0], "zs-intra")
+
+
+@pytest.mark.parametrize("depth", [1, 5, 30, 39])
+@pytest.mark.parametrize("split", list(SPLITS))
+def test_a_cut_ranking_gives_what_the_whole_gives(tmp_path: Path, split: str, depth: int) -> None:
+    """To the bit, so that a comparison of the two finds no difference; and leaves out what it cannot know."""
+    one, query, gallery = write(tmp_path / "cut.h5", "family", depth)
+    with open_ranking(one) as short, open_ranking(write(tmp_path / "whole.h5", "family")[0]) as long:
+        for protocol in SPLITS[split]:
+            cut, whole = (evaluate.measure(ranking, protocol) for ranking in (short, long))
+            assert cut.rows.tolist() == whole.rows.tolist() and cut.without == whole.without
+            relevance = by_hand(one, query, gallery, protocol, "family")
+            assert cut.listed.tolist() == [len(relevance[row]) for row in cut.rows]
+            for metric in protocol.metrics:
+                k = needs_depth(metric)
+                known = cut.listed == whole.photos if k is None else cut.listed >= np.minimum(k, whole.photos)
+                assert cut.values[metric][known].tolist() == whole.values[metric][known].tolist()
 
 
 def test_a_cut_that_seen_photos_use_up(tmp_path: Path) -> None:

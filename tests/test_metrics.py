@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score  # type: ignore[import-untyped, unused-ignore]
 
 from zsecli.evaluate import metrics
-from zsecli.evaluate.metrics import mean_name, metric, needs_depth
+from zsecli.evaluate.metrics import Found, mean_name, metric, metric_of_each, needs_depth
 from zsecli.retrieval.order import order, tied
 
 SHARED_GOLDEN = Path(__file__).parents[2] / "shared/reference/official_golden.npz"
@@ -90,6 +90,16 @@ def test_agrees_with_brute_force(name: str, query: Query, k: int) -> None:
     value = metric(name.format(k))(ranks, len(ranks))
     assert type(value) is float
     assert value == pytest.approx(ORACLE[name](rel, k), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@examples
+@given(queries=st.lists(QUERY, min_size=1, max_size=5), k=CUT)
+def test_queries_together_are_each_alone(name: str, queries: list[Query], k: int) -> None:
+    ranks = [query_ranks(query) for query in queries]
+    together = metric_of_each(name.format(k))(Found(ranks, [len(r) for r in ranks]))
+    assert together.dtype == np.float64
+    assert together == pytest.approx([ORACLE[name](relevance(query), k) for query in queries], abs=1e-12)
 
 
 @pytest.mark.parametrize("name", CUT_NAMES)
@@ -213,8 +223,14 @@ def test_order_and_ties(scores: list[list[float]]) -> None:
     assert best.dtype == np.int64
     assert best.tolist() == [[i for _, i in sorted((-score, i) for i, score in enumerate(row))] for row in scores]
     ranked = np.pad(np.take_along_axis(array, best, axis=1), ((0, 0), (0, 2)), constant_values=np.nan)
-    assert tied(ranked).dtype == np.int64
-    assert tied(ranked).tolist() == [sum(row.count(score) > 1 for score in row) for row in scores]
+    assert tied(ranked) == sum(row.count(score) > 1 for row in scores for score in row)
+
+
+@examples
+@given(scores=st.lists(st.floats(allow_nan=False, width=32), max_size=30))
+def test_order_is_the_stable_sort(scores: list[float]) -> None:
+    array = np.array([scores, scores[::-1]], dtype=np.float32)
+    np.testing.assert_array_equal(order(array), np.argsort(-array, axis=1, kind="stable"))
 
 
 def test_order_is_stable_in_a_long_row_and_compares_in_float32() -> None:

@@ -16,8 +16,8 @@ from zsecli.data.splits import Split
 from zsecli.data.synonyms import shared
 from zsecli.errors import UsageError, ZseError
 from zsecli.evaluate.bootstrap import confidence_interval
-from zsecli.evaluate.metrics import mean_name, metric, needs_depth
-from zsecli.evaluate.protocols import SPLITS, Protocol, ask, members
+from zsecli.evaluate.metrics import Found, mean_name, metric_of_each, needs_depth
+from zsecli.evaluate.protocols import AT_A_TIME, SPLITS, Protocol, ask, members
 from zsecli.retrieval.order import tied
 from zsecli.store.items import SEEN
 from zsecli.store.ranking import Ranking, open_ranking
@@ -168,48 +168,76 @@ def _check(ranking: Ranking, split: Split, origins: list[dict[str, str]]) -> Non
         )
 
 
+@dataclass
+class Measured:
+    """The Q' queries of a protocol that have a relevant photo.
+
+    rows: (Q',) int64, of the queries. relevant, photos, listed: (Q',) int64, how many photos are right, how many count,
+    and how many of those the ranking lists. values: metric -> (Q',) float64, also where a cut ranking does not
+    determine it. without: queries without a relevant photo.
+    """
+
+    rows: NDArray[np.int64]
+    relevant: NDArray[np.int64]
+    photos: NDArray[np.int64]
+    listed: NDArray[np.int64]
+    values: dict[str, NDArray[np.float64]]
+    without: int
+
+
+def measure(ranking: Ranking, protocol: Protocol, trained: Collection[str] = ()) -> Measured:
+    """Every metric of a protocol for every query, block by block of the ranking.
+
+    Args:
+        trained: as in `zsecli.evaluate.protocols.ask`.
+    """
+    functions = {name: metric_of_each(name) for name in protocol.metrics}
+    values = {name: [np.empty(0)] for name in functions}
+    about = [np.empty((4, 0), np.int64)]
+    for asked in ask(ranking, protocol, trained):
+        ranks, listed = asked.ranks()
+        counts = ([photos.count for photos in side] for side in (asked.right, asked.counts))
+        about.append(np.array([asked.rows, *counts, listed]))
+        answered = np.flatnonzero(about[-1][1])
+        if len(answered):
+            found = Found([ranks[i] for i in answered], about[-1][1, answered])
+            for name, function in functions.items():
+                values[name].append(function(found))
+    table = np.hstack(about)
+    rows, relevant, photos, listed = table[:, table[1] > 0]
+    by_name = {name: np.concatenate(parts) for name, parts in values.items()}
+    return Measured(rows, relevant, photos, listed, by_name, table.shape[1] - len(rows))
+
+
 def _protocol(
     ranking: Ranking, protocol: Protocol, seed: int, resamples: int, trained: Collection[str]
 ) -> ProtocolReport:
-    functions = {name: metric(name) for name in protocol.metrics}
-    values: dict[str, list[float]] = {name: [] for name in functions}
-    short: set[str] = set()
-    rows, photos, without, perfect = [], [], 0, True
-    for query in ask(ranking, protocol, trained):
-        if not len(query.relevant):
-            without += 1
-            continue
-        rows.append(query.row)
-        photos.append(query.n_gallery)
-        perfect &= len(query.relevant) == query.n_gallery
-        found = query.ranks
-        for name, function in functions.items():
-            values[name].append(function(found, len(query.relevant)))
-            if len(query.order) < min(needs_depth(name) or query.n_gallery, query.n_gallery):
-                short.add(name)  # a cut ranking does not say where the photos behind it stand
-    if not rows:
+    found = measure(ranking, protocol, trained)
+    if not len(found.rows):
         raise ZseError(
             f"{ranking.path}: no query has a relevant photo under {protocol.name}",
             "look at its classes and instances with zse inspect; pictures seen in training do not count",
         )
-    names = [name for name in protocol.metrics if name not in short]
-    if not names:
+    # a cut ranking does not say where the photos behind it stand
+    needed = {name: np.minimum(needs_depth(name) or found.photos, found.photos) for name in protocol.metrics}
+    short = [name for name, depth in needed.items() if (found.listed < depth).any()]
+    arrays = {name: values for name, values in found.values.items() if name not in short}
+    if not arrays:
         raise ZseError(
             f"{ranking.path}: keeps {ranking.depth} photos a query, too few for {protocol.name}",
             "rank again without --depth",
         )
-    arrays = {name: np.array(values[name]) for name in names}
     label = ranking.query.label
     return ProtocolReport(
         protocol,
-        [ranking.query.id[r] for r in rows],
-        [label.names[label.codes[r]] if label.codes[r] >= 0 else "" for r in rows],
+        [ranking.query.id[r] for r in found.rows],
+        [label.names[label.codes[r]] if label.codes[r] >= 0 else "" for r in found.rows],
         arrays,
         {name: confidence_interval(v, resamples=resamples, seed=seed) for name, v in arrays.items()},
-        without,
-        float(np.mean(photos)),
-        [n for n in protocol.metrics if n in short],
-        perfect,
+        found.without,
+        float(found.photos.mean()),
+        short,
+        bool((found.relevant == found.photos).all()),
         _digest(ranking, protocol, trained),
     )
 
@@ -231,7 +259,7 @@ def _digest(ranking: Ranking, protocol: Protocol, trained: Collection[str]) -> s
     return found.hexdigest()
 
 
-def _ties(ranking: Ranking, step: int = 256) -> tuple[int, int]:
+def _ties(ranking: Ranking) -> tuple[int, int]:
     """(tied entries, entries that were compared) of a ranking.
 
     Behind a cascade's shortlist the stored scores are shifted cosines, which rounding makes equal: they do not count.
@@ -239,8 +267,9 @@ def _ties(ranking: Ranking, step: int = 256) -> tuple[int, int]:
     about, depth = ranking.header.provenance, ranking.depth
     compared = min(about.get("shortlist", depth), depth) if about.get("by") == "cascade" else depth
     total = entries = 0
+    step = max(1, AT_A_TIME // max(1, compared))
     for start in range(0, len(ranking.query), step):
-        scores = ranking.scores[start : start + step][:, :compared]
-        total += int(tied(scores).sum())
-        entries += int(np.isfinite(scores).sum())
+        scores = ranking.scores[start : start + step, :compared]
+        total += tied(scores)
+        entries += int(np.count_nonzero(np.isfinite(scores)))
     return total, entries

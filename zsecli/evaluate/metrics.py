@@ -1,129 +1,152 @@
-"""Retrieval metrics of one query, under full names, as pure functions of the ranks of its relevant photos.
+"""Retrieval metrics under full names, as pure functions of where the relevant photos stand.
 
-Every metric takes `ranks`, integer (H,): the 1-based positions of the relevant photos, strictly ascending;
-`n_relevant`, R: the relevant photos in the gallery; and, for an @k metric, the cut `k` >= 1. H == R in a
-complete ranking; truncated to K entries, H <= R, and @k metrics with k <= K stay exact. prec_i and rel_i are
-precision and relevance (0 or 1) at rank i. A query without a relevant photo has no metric (ValueError): the
-caller leaves it out and counts it.
+Every metric takes Q queries as `Found` and, for an @k metric, the cut `k` >= 1; it gives float64 (Q,). R is the
+number of relevant photos in a query's gallery; rel_i and prec_i are relevance (0 or 1) and precision at rank i.
+A ranking that is truncated to K entries leaves @k metrics with k <= K exact.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Ranks = NDArray[np.integer[Any]]
-Metric = Callable[[Ranks, int], float]
+Ranks = Sequence[int] | NDArray[np.integer[Any]]
+Values = NDArray[np.float64]
 
 
-def _precisions(ranks: Ranks, n_relevant: int, k: int | None = None) -> NDArray[np.float64]:
-    """Precision at each relevant photo within the first k, float64 (hits,): j / rank of the j-th."""
-    if not max(1, len(ranks)) <= n_relevant:
-        raise ValueError(f"{n_relevant} relevant photos for {len(ranks)} ranks: need one each, at least 1")
-    ranks = ranks if k is None else ranks[ranks <= k]
-    return np.arange(1, len(ranks) + 1) / ranks
+class Found:
+    """Where the relevant photos of Q queries stand.
+
+    Args:
+        ranks: for each query, integer (H,), the 1-based positions of its relevant photos, strictly ascending.
+        n_relevant: integer (Q,), each R; R == H in a complete ranking, R >= H in a truncated one.
+
+    Raises:
+        ValueError: a query has no relevant photo, hence no metric: the caller leaves it out and counts it.
+    """
+
+    def __init__(self, ranks: Sequence[Ranks], n_relevant: Ranks) -> None:
+        lengths, self.n_relevant = np.array([len(row) for row in ranks]), np.asarray(n_relevant)
+        for bad in np.flatnonzero(self.n_relevant < np.maximum(lengths, 1)):
+            raise ValueError(f"{self.n_relevant[bad]} relevant photos, {lengths[bad]} ranks: need one each, at least 1")
+        # as wide for a truncated ranking as for a complete one: the width decides how sums are rounded
+        self.ranks = np.full((len(ranks), self.n_relevant.max()), np.inf)
+        for row, found in zip(self.ranks, ranks, strict=True):
+            row[: len(found)] = found
+        self._precisions: dict[int | None, Values] = {}
+
+    def precisions(self, k: int | None = None) -> Values:
+        """Precision at each relevant photo within the first k, float64 (Q, W), j / rank of the j-th; 0 behind them."""
+        if k not in self._precisions:  # several metrics ask
+            ranks = self.ranks[:, :k]  # as many are enough: they ascend
+            made = np.arange(1, ranks.shape[1] + 1) / ranks
+            self._precisions[k] = made if k is None else made * (ranks <= k)
+        return self._precisions[k]
+
+    def hits(self, k: int) -> NDArray[np.int64]:
+        """Relevant photos within the first k, (Q,)."""
+        return np.count_nonzero(self.ranks[:, :k] <= k, axis=1)
+
+    def interpolated(self, k: int | None = None) -> Values:
+        """Highest precision at this or a later relevant photo within the first k, float64 (Q, W), last photo first."""
+        return np.maximum.accumulate(self.precisions(k)[:, ::-1], axis=1)
 
 
-def _interpolated(precisions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Highest precision at this or any later relevant photo, float64 (hits,), last photo first."""
-    return np.maximum.accumulate(precisions[::-1])
-
-
-def average_precision(ranks: Ranks, n_relevant: int) -> float:
+def average_precision(found: Found) -> Values:
     """AP (raw) = sum_i rel_i prec_i / R; trec_eval `map`, scikit-learn.
 
-    >>> average_precision(np.array([2, 3]), 2)  # (1/2 + 2/3) / 2
-    0.5833333333333333
+    >>> average_precision(Found([[2, 3]], [2]))  # (1/2 + 2/3) / 2
+    array([0.58333333])
     """
-    return float(_precisions(ranks, n_relevant).sum() / n_relevant)
+    return found.precisions().sum(1) / found.n_relevant
 
 
-def average_precision_voc(ranks: Ranks, n_relevant: int) -> float:
+def average_precision_voc(found: Found) -> Values:
     """AP (voc) = sum_i rel_i max_{j >= i} prec_j / R, all-point interpolated; ZSE-SBIR and SAKE's mAP@all.
 
-    >>> average_precision_voc(np.array([2, 3]), 2)  # (2/3 + 2/3) / 2
-    0.6666666666666666
+    >>> average_precision_voc(Found([[2, 3]], [2]))  # (2/3 + 2/3) / 2
+    array([0.66666667])
     """
-    return float(_interpolated(_precisions(ranks, n_relevant)).sum() / n_relevant)
+    return found.interpolated().sum(1) / found.n_relevant
 
 
-def average_precision_at_voc(ranks: Ranks, n_relevant: int, k: int) -> float:
+def average_precision_at_voc(found: Found, k: int) -> Values:
     """AP@k (voc, strict) = sum_{i <= k} rel_i max_{i <= j <= k} prec_j / min(k, R); ZSE-SBIR's mAP@200.
 
-    >>> average_precision_at_voc(np.array([2, 3, 9]), 3, k=2)  # the photo at rank 3 lifts nothing
-    0.25
+    >>> average_precision_at_voc(Found([[2, 3, 9]], [3]), k=2)  # the photo at rank 3 lifts nothing
+    array([0.25])
     """
-    return float(_interpolated(_precisions(ranks, n_relevant, k)).sum() / min(k, n_relevant))
+    return found.interpolated(k).sum(1) / np.minimum(k, found.n_relevant)
 
 
-def average_precision_at(ranks: Ranks, n_relevant: int, k: int) -> float:
+def average_precision_at(found: Found, k: int) -> Values:
     """AP@k (strict) = sum_{i <= k} rel_i prec_i / min(k, R); most careful work. Never above P@k where R >= k.
 
-    >>> average_precision_at(np.array([1, 9, 12]), 3, k=2)
-    0.5
+    >>> average_precision_at(Found([[1, 9, 12]], [3]), k=2)
+    array([0.5])
     """
-    return float(_precisions(ranks, n_relevant, k).sum() / min(k, n_relevant))
+    return found.precisions(k).sum(1) / np.minimum(k, found.n_relevant)
 
 
-def average_precision_at_lenient(ranks: Ranks, n_relevant: int, k: int) -> float:
+def average_precision_at_lenient(found: Found, k: int) -> Values:
     """AP@k (lenient) = sum_{i <= k} rel_i prec_i / hits in the first k, 0 if none; SEM-PCYC, torchmetrics.
 
-    >>> average_precision_at_lenient(np.array([1, 9, 12]), 3, k=2)  # relevant photos missed cost nothing
-    1.0
+    >>> average_precision_at_lenient(Found([[1, 9, 12]], [3]), k=2)  # relevant photos missed cost nothing
+    array([1.])
     """
-    precisions = _precisions(ranks, n_relevant, k)
-    return float(precisions.sum() / max(1, len(precisions)))
+    return found.precisions(k).sum(1) / np.maximum(1, found.hits(k))
 
 
-def average_precision_at_trec(ranks: Ranks, n_relevant: int, k: int) -> float:
+def average_precision_at_trec(found: Found, k: int) -> Values:
     """AP@k (trec) = sum_{i <= k} rel_i prec_i / R; trec_eval `map_cut`. At most k / R where R > k.
 
-    >>> average_precision_at_trec(np.array([1, 2, 3, 4]), 4, k=2)
-    0.5
+    >>> average_precision_at_trec(Found([[1, 2, 3, 4]], [4]), k=2)
+    array([0.5])
     """
-    return float(_precisions(ranks, n_relevant, k).sum() / n_relevant)
+    return found.precisions(k).sum(1) / found.n_relevant
 
 
-def precision_at(ranks: Ranks, n_relevant: int, k: int) -> float:
+def precision_at(found: Found, k: int) -> Values:
     """P@k = hits in the first k / k, also where the gallery holds fewer; trec_eval `P`, most papers.
 
-    >>> precision_at(np.array([1, 2]), 2, k=4)
-    0.5
+    >>> precision_at(Found([[1, 2]], [2]), k=4)
+    array([0.5])
     """
-    return len(_precisions(ranks, n_relevant, k)) / k
+    return found.hits(k) / k
 
 
-def precision_at_capped(ranks: Ranks, n_relevant: int, k: int) -> float:
+def precision_at_capped(found: Found, k: int) -> Values:
     """P@k (capped) = P@min(k, R); ZSE-SBIR's P@100 and P@200.
 
-    >>> precision_at_capped(np.array([1, 2]), 2, k=4)
-    1.0
+    >>> precision_at_capped(Found([[1, 2]], [2]), k=4)
+    array([1.])
     """
-    return precision_at(ranks, n_relevant, min(k, n_relevant))
+    cut = np.minimum(k, found.n_relevant)
+    return np.count_nonzero(found.ranks[:, :k] <= cut[:, None], axis=1) / cut
 
 
-def accuracy_at(ranks: Ranks, n_relevant: int, k: int) -> float:
+def accuracy_at(found: Found, k: int) -> Values:
     """Acc@k = 1 if a relevant photo is in the first k, else 0; fine-grained retrieval, trec_eval `success`.
 
-    >>> accuracy_at(np.array([3]), 1, k=1), accuracy_at(np.array([3]), 1, k=5)
-    (0.0, 1.0)
+    >>> accuracy_at(Found([[3]], [1]), k=1), accuracy_at(Found([[3]], [1]), k=5)
+    (array([0.]), array([1.]))
     """
-    return float(len(_precisions(ranks, n_relevant, k)) > 0)
+    return np.minimum(1.0, found.hits(k))
 
 
-def reciprocal_rank(ranks: Ranks, n_relevant: int) -> float:
+def reciprocal_rank(found: Found) -> Values:
     """Reciprocal rank = 1 / rank of the first relevant photo, 0 without one; trec_eval `recip_rank`.
 
-    >>> reciprocal_rank(np.array([4, 6]), 2)
-    0.25
+    >>> reciprocal_rank(Found([[4, 6]], [2]))
+    array([0.25])
     """
-    return float(_precisions(ranks, n_relevant)[:1].sum())  # the precision there is 1 / rank
+    return found.precisions()[:, 0]  # the precision there is 1 / rank
 
 
-_METRICS: dict[str, Callable[..., float]] = {
+_METRICS: dict[str, Callable[..., Values]] = {
     "AP (raw)": average_precision,
     "AP (voc)": average_precision_voc,
     "AP@K (voc, strict)": average_precision_at_voc,
@@ -137,7 +160,7 @@ _METRICS: dict[str, Callable[..., float]] = {
 }
 
 
-def _parse(name: str) -> tuple[Callable[..., float], int | None]:
+def _parse(name: str) -> tuple[Callable[..., Values], int | None]:
     """Function and cut k (None: no cut) of a full metric name."""
     cut = re.search(r"@([1-9][0-9]*)", name)
     template = name.replace(cut[0], "@K", 1) if cut else name
@@ -146,14 +169,24 @@ def _parse(name: str) -> tuple[Callable[..., float], int | None]:
     return _METRICS[template], int(cut[1]) if cut else None
 
 
-def metric(name: str) -> Metric:
-    """The function (ranks, n_relevant) -> float of a full name.
+def metric_of_each(name: str) -> Callable[[Found], Values]:
+    """The function Found -> float64 (Q,) of a full name.
+
+    >>> metric_of_each("P@100 (capped)")(Found([[1, 4], [1]], [2, 1]))
+    array([0.5, 1. ])
+    """
+    function, k = _parse(name)
+    return function if k is None else partial(function, k=k)
+
+
+def metric(name: str) -> Callable[[Ranks, int], float]:
+    """The same of one query: ranks (H,), n_relevant -> float.
 
     >>> metric("P@100 (capped)")(np.array([1, 4]), 2)
     0.5
     """
-    function, k = _parse(name)
-    return function if k is None else partial(function, k=k)
+    of_each = metric_of_each(name)
+    return lambda ranks, n_relevant: float(of_each(Found([ranks], [n_relevant]))[0])
 
 
 def needs_depth(name: str) -> int | None:

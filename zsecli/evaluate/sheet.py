@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,9 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from zsecli.data.pictures import PictureError, decode
 from zsecli.errors import UsageError
 from zsecli.evaluate.evaluate import ProtocolReport
-from zsecli.evaluate.protocols import Asked, ask
+from zsecli.evaluate.protocols import ask
 from zsecli.files import replacing
-from zsecli.store.items import Items
+from zsecli.store.items import Ints, Items
 from zsecli.store.ranking import Ranking, open_ranking
 
 Order = Literal["spread", "worst", "best"]
@@ -31,6 +31,14 @@ HIT, MISS, INK, FAINT, PAPER = "#0072b2", "#d55e00", "#1a1a1a", "#767676", "#fff
 CELL, GAP, FRAME, LINE, PAGE = 112, 10, 4, 16, 24  # pixels
 ROW, HEAD = CELL + 2 * LINE + GAP, PAGE + 2 * LINE + GAP
 METRIC = "AP (raw)"  # which every protocol has
+
+
+class Shown(NamedTuple):
+    """A query's row; its first photos that count, and all that are right, as gallery rows."""
+
+    row: int
+    order: Ints
+    relevant: Ints
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,12 @@ def write(
     quality = dict(zip(report.queries, report.per_query[_metric(report)], strict=True))
     with open_ranking(ranking) as opened:
         wanted, names = choose(report, options), opened.query.id
-        asked = {names[a.row]: a for a in ask(opened, report.protocol, trained) if names[a.row] in wanted}
+        asked = {
+            names[row]: Shown(row, block.order(i)[: options.photos], block.relevant(i))
+            for block in ask(opened, report.protocol, trained)
+            for i, row in enumerate(block.rows)
+            if names[row] in wanted
+        }
         sheet = _draw(opened, report, [asked[q] for q in wanted], [float(quality[q]) for q in wanted], options)
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as (partial,):
@@ -90,7 +103,7 @@ def choose(report: ProtocolReport, options: SheetOptions) -> list[str]:
 
 
 def _draw(
-    ranking: Ranking, report: ProtocolReport, chosen: list[Asked], values: list[float], options: SheetOptions
+    ranking: Ranking, report: ProtocolReport, chosen: list[Shown], values: list[float], options: SheetOptions
 ) -> Image.Image:
     sketches, photos = ranking.pictures()
     column = ranking.query.label if report.protocol.relevant == "label" else ranking.query.instance
@@ -108,7 +121,7 @@ def _draw(
         _cell(sheet, sketches[one.row], PAGE, top, None)
         _text(draw, PAGE, top + CELL, column.names[column.codes[one.row]], INK, plain)
         _text(draw, PAGE, top + CELL + LINE, f"{_metric(report)} {value:.2f}", INK, plain)
-        for rank, photo in enumerate(one.order[: options.photos]):
+        for rank, photo in enumerate(one.order):
             left = PAGE + 2 * GAP + (rank + 1) * (CELL + GAP)
             _cell(sheet, photos[photo], left, top, bool(np.isin(photo, one.relevant)))
             _text(draw, left, top + CELL, _class(ranking.gallery, int(photo)), FAINT, plain)

@@ -36,12 +36,13 @@ def write(
         with open_ranking(ranking) as opened, partial[0].open("w") as run, partial[1].open("w") as qrels:
             photos = [_name(p) for p in opened.gallery.id]
             for asked in ask(opened, protocol, trained):
-                query = _name(opened.query.id[asked.row])
-                run.writelines(
-                    f"{query} Q0 {photos[photo]} {rank} {len(asked.order) + 1 - rank} {tag}\n"
-                    for rank, photo in enumerate(asked.order, 1)
-                )
-                qrels.writelines(f"{query} 0 {photos[photo]} 1\n" for photo in asked.relevant)
+                for i, row in enumerate(asked.rows):
+                    query, order = _name(opened.query.id[row]), asked.order(i).tolist()
+                    run.writelines(
+                        f"{query} Q0 {photos[photo]} {rank} {len(order) + 1 - rank} {tag}\n"
+                        for rank, photo in enumerate(order, 1)
+                    )
+                    qrels.writelines(f"{query} 0 {photos[photo]} 1\n" for photo in asked.relevant(i))
         for path, new in zip(paths, partial, strict=True):
             if path.exists() and not overwrite and not filecmp.cmp(path, new, shallow=False):
                 raise UsageError(

@@ -18,16 +18,23 @@ def order(scores: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     """
     if np.isnan(scores).any():
         raise ValueError("a score is NaN")
-    # a stable sort of the negated scores keeps ties in gallery order; a reversed one would turn them round
-    return np.argsort(np.negative(scores, dtype=np.float32), axis=-1, kind="stable")
+    best = np.empty(scores.shape, np.int64)
+    for row, found in zip(scores, best, strict=True):
+        bits = np.subtract(0, row, dtype=np.float32).view(np.int32)  # 0 - 0.0 and 0 - -0.0 are both 0.0
+        bits ^= (bits >> 31) & 0x7FFFFFFF  # integers in the order of the floats that they were
+        # only integers of 16 bits are sorted in linear time; stable sorts by low and then by high half sort by both
+        low = np.argsort(bits.astype(np.uint16), kind="stable")
+        high = np.argsort((bits >> 16).astype(np.int16).take(low), kind="stable")
+        low.take(high, out=found, mode="clip")  # any other mode would fill a buffer first
+    return best
 
 
-def tied(scores: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Entries whose score equals a neighbour's, int64 (Q,), of scores (Q, K) in ranking order, NaN-padded.
+def tied(scores: NDArray[np.float32]) -> int:
+    """How many entries have a neighbour's score, of scores (Q, K) in ranking order, NaN-padded.
 
     >>> tied(np.array([[0.9, 0.5, 0.5, 0.5, 0.1, np.nan, np.nan]], dtype=np.float32))
-    array([3])
+    3
     """
-    equal = np.pad(scores[:, 1:] == scores[:, :-1], ((0, 0), (1, 1)))
-    counts: NDArray[np.int64] = np.sum(equal[:, 1:] | equal[:, :-1], axis=1, dtype=np.int64)
-    return counts
+    equal = scores[:, 1:] == scores[:, :-1]
+    inner = equal[:, 1:] | equal[:, :-1]  # of all entries but the first and the last
+    return sum(int(np.count_nonzero(part)) for part in (equal[:, :1], inner, equal[:, -1:]))
