@@ -154,7 +154,7 @@ def test_each_picture_is_prepared_once(stores: tuple[Path, Path], monkeypatch: p
     rank(stores, by="rn")
     assert prepared == {"sketch": QUERIES, "photo": PHOTOS}
     # photos once for every block of sketches, which a large gallery makes necessary: 2, 2, 2, 1
-    monkeypatch.setattr(Ranker, "at_once", 2)
+    monkeypatch.setattr(match, "at_once", lambda *_: 2)
     rank(stores, by="rn", depth=PHOTOS - 1)
     assert prepared == {"sketch": 2 * QUERIES, "photo": PHOTOS + 4 * PHOTOS}
 
@@ -162,7 +162,7 @@ def test_each_picture_is_prepared_once(stores: tuple[Path, Path], monkeypatch: p
 @pytest.mark.parametrize("by", ["ret", "rn", "cascade"])
 def test_blocks_do_not_matter(stores: tuple[Path, Path], by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rank(stores, by=by, shortlist=6)
-    monkeypatch.setattr(Ranker, "at_once", 3)
+    monkeypatch.setattr(match, "at_once", lambda *_: 3)
     monkeypatch.setattr(relation, "PICTURES_AT_ONCE", 5)
     monkeypatch.setattr(relation, "ON_CPU", 3)
     blocked = rank(stores, by=by, shortlist=6, depth=PHOTOS)  # another name, the same ranking
@@ -231,7 +231,7 @@ def test_up_to_date(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) 
 
 def test_resumes_where_it_stopped(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rank(stores, by="ret")
-    monkeypatch.setattr(Ranker, "at_once", 2)
+    monkeypatch.setattr(match, "at_once", lambda *_: 2)
     ranked: list[int] = []
     original = Ranker.rank
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -21,6 +22,7 @@ from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval import embed, match
 from zsecli.retrieval.rank import By, MatchOptions
+from zsecli.shards import WHOLE, Shard
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import open_features
 from zsecli.store.header import finished
@@ -32,18 +34,19 @@ from zsecli.workspace import Workspace
 class Compute:
     """How work is done; none of it changes what a stage means.
 
-    batch_size, workers: None as suits the device.
+    batch_size, workers: None as suits the device. shard: this process's share.
     """
 
     device: str = "auto"
     batch_size: int | None = None
     workers: int | None = None
     precision: str = "fp32"
+    shard: Shard = WHOLE
     dry_run: bool = False
 
     def of(self, spec: ModelSpec) -> Precision:
         """The precision of a model: a baseline that is no network has but one."""
-        return "fp32" if spec.kind in ("pixels", "hog") else cast(Precision, self.precision)
+        return cast(Precision, self.precision) if spec.is_network else "fp32"
 
     def tag(self, spec: ModelSpec) -> str:
         """What the name of a model's features says of how they were made."""
@@ -117,6 +120,8 @@ def dataset_of(workspace: Workspace, name: str | None, dry_run: bool = False) ->
     """
     if name in (*SOURCES, "demo") and not workspace.dataset(name).is_file():
         place = find_root(name, None) if name in SOURCES else prepare_stage.demo_root() / "manifest.csv"
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # torchrun: all of its processes would
+            raise ZseError(f"{name} is not prepared", f"zse prepare {name}, and then this again")
         if dry_run:
             console.plan(f"to prepare {name} from {place}; the rest depends on what it holds")
             raise typer.Exit
@@ -234,6 +239,7 @@ def _embed(
             workers=compute.workers,
             precision=compute.of(spec),
             overwrite=overwrite,
+            shard=compute.shard,
             progress=progress,
         )
     if not result.fresh:
@@ -286,6 +292,7 @@ def match_stores(
             model=spec,
             device=compute.device,
             overwrite=overwrite or output is None,
+            shard=compute.shard,
             progress=progress,
         )
     if not result.fresh:
@@ -306,6 +313,7 @@ def rank_dataset(
     """The ranking that a split of a prepared data set needs, embedding its pictures first where that is still to do."""
     if options.by != "ret" and not spec.has_relation:
         raise match.no_relation(spec.text)
-    features = embed_dataset(workspace, dataset_of(workspace, data, compute.dry_run), spec, Split.parse(split), compute)
+    alone = compute if compute.shard.together else replace(compute, shard=WHOLE)  # a ranking needs all features
+    features = embed_dataset(workspace, dataset_of(workspace, data, compute.dry_run), spec, Split.parse(split), alone)
     ranking = match_stores(workspace, features.path, features.path, options, compute, spec, output, overwrite)
     return ranking, features.skipped

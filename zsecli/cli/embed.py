@@ -58,6 +58,7 @@ def embed(
     batch_size: opt.BatchSize = None,
     workers: opt.Workers = None,
     precision: opt.Precision = "fp32",
+    shard: opt.Shard = None,
     dry_run: opt.DryRun = False,
     as_json: opt.Json = False,
     workspace: opt.WorkspaceDir = opt.DEFAULT_WORKSPACE,
@@ -71,6 +72,7 @@ def embed(
       zse embed
       zse embed sketch.png photos/ --model checkpoint.safetensors
       find pictures -name '*.jpg' | zse embed - --modality photo
+      torchrun --nproc-per-node=2 -m zsecli embed --data sketchy
 
     [Ret] is one vector for the whole picture, a token one for a place in it. A store that holds just
     these features already is left as it is; a run that was stopped goes on. Files that cannot be read
@@ -79,8 +81,10 @@ def embed(
     from zsecli import pipeline
     from zsecli.data.listing import find
     from zsecli.data.splits import Split
+    from zsecli.shards import share
 
-    ws, compute = Workspace(workspace), pipeline.Compute(device, batch_size, workers, precision, dry_run)
+    part_of = context.with_resource(share(shard))
+    ws, compute = Workspace(workspace), pipeline.Compute(device, batch_size, workers, precision, part_of, dry_run)
     store = _only_store(inputs or [])
     if store or not inputs:
         opt.refuse(context, ("modality",), "has no say in a data set", "its pictures are sketches and photos already")
@@ -103,7 +107,7 @@ def embed(
         opt.apart(output, *map(Path, names))
         result = pipeline.embed_pictures(ws, names, spec, modality, compute, output, overwrite)
         others = " PHOTOS.h5 --top 5"
-    if not dry_run:
+    if not dry_run and part_of.speaks:
         hint = f"zse match {shlex.quote(str(result.path))}{others}"
         finish(result.path, result.fresh, result.skipped, as_json, hint)
 

@@ -185,7 +185,7 @@ def evaluate(
 
         read(keypoints)  # a fault in it is told before anything is computed
     ws = Workspace(workspace)
-    compute = pipeline.Compute(device, batch_size, workers, precision, dry_run)
+    compute = pipeline.Compute(device, batch_size, workers, precision, dry_run=dry_run)
     chosen: list[Path | ModelSpec] = [
         _known(Path(t)) if t.endswith(".h5") else ModelSpec.parse(t) for t in against or []
     ]

@@ -65,6 +65,7 @@ def match(
     batch_size: opt.BatchSize = None,
     workers: opt.Workers = None,
     precision: opt.Precision = "fp32",
+    shard: opt.Shard = None,
     dry_run: opt.DryRun = False,
     as_json: opt.Json = False,
     workspace: opt.WorkspaceDir = opt.DEFAULT_WORKSPACE,
@@ -78,6 +79,7 @@ def match(
       zse match
       zse match sketches.h5 photos.h5 --by ret
       zse embed sketch.png | zse match - photos.h5 --top 5 --format tsv
+      torchrun --nproc-per-node=2 -m zsecli match sketches.h5 photos.h5 --by rn
 
     Without stores, the data set prepared last is ranked, and embedded first where that is still to do.
     In TSV, tabs, newlines and backslashes of a name are written with a backslash.
@@ -85,8 +87,10 @@ def match(
     from zsecli import pipeline
     from zsecli.model.spec import ModelSpec
     from zsecli.retrieval.hits import print_hits, show_hits
+    from zsecli.shards import share
 
-    ws, compute = Workspace(workspace), pipeline.Compute(device, batch_size, workers, precision, dry_run)
+    part_of = context.with_resource(share(shard))
+    ws, compute = Workspace(workspace), pipeline.Compute(device, batch_size, workers, precision, part_of, dry_run)
     if sketches is None:
         spec = pipeline.model_of(ws, model)
         options = pipeline.match_options(by, spec.has_relation, shortlist, ignore_same, center, depth, precision)
@@ -104,7 +108,7 @@ def match(
         # the stores name their model: only one that is typed, not a default from elsewhere, takes its place
         chosen = ModelSpec.parse(model) if model and opt.typed(context, "model") else None
         result, skipped = pipeline.match_stores(ws, first, second, options, compute, chosen, output, overwrite), []
-    if dry_run:
+    if dry_run or not part_of.speaks:
         return
     if output_format:
         print_hits(result.path, top, output_format)

@@ -119,6 +119,15 @@ Workers = Annotated[
         help="Processes that decode pictures; 0: the threads that compute do. Default: 0, or up to 8 for a GPU.",
     ),
 ]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Do the I-th of N shares, for batch systems; the last one to be done puts them together. torchrun needs "
+        "no --shard.",
+    ),
+]
 Precision = Annotated[
     str,
     typer.Option(

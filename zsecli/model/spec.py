@@ -69,6 +69,11 @@ class ModelSpec:
         return file or self.kind
 
     @property
+    def is_network(self) -> bool:
+        """Whether there is something to compute on a GPU."""
+        return self.kind not in ("pixels", "hog")
+
+    @property
     def has_relation(self) -> bool:
         """Whether the model can relate tokens; the baselines have [Ret] alone."""
         return self.kind == "checkpoint"

@@ -21,7 +21,8 @@ from zsecli.data.preprocess import Preprocess, Role
 from zsecli.errors import ZseError
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
-from zsecli.store.features import Embedded, FeatureWriter, skipped_in
+from zsecli.shards import WHOLE, Shard, join
+from zsecli.store.features import Embedded, FeatureWriter, like, skipped_in
 from zsecli.store.header import check_target, finished, run_key, versions
 from zsecli.store.items import MODALITIES, PHOTO, SKETCH, Ints, Items
 
@@ -73,6 +74,7 @@ def run(
     workers: int | None = None,
     precision: Precision = "fp32",
     overwrite: bool = True,
+    shard: Shard = WHOLE,
     progress: Progress = SILENT,
 ) -> EmbedResult:
     """Embed the N pictures `root`/id of `items` with the model `spec` into the feature store `output`.
@@ -85,6 +87,7 @@ def run(
             compute do; None: for a GPU some.
         precision: to compute in.
         overwrite: replace another content of `output`.
+        shard: the share to embed; the last one to be done puts the shards together in `output`.
         progress: told the number of pictures, and of those just done.
 
     Raises:
@@ -94,25 +97,35 @@ def run(
     if finished(output, "features", key):
         return EmbedResult(output, False, skipped_in(output))
     check_target(output, "features", key, overwrite)
-    from zsecli.model.load import load  # here: an up-to-date run needs no torch
+    from zsecli.model.embedder import resolve_device  # here: an up-to-date run needs no torch
+    from zsecli.model.load import load
 
-    model = load(spec, device, precision)
-    if unused := model.about.get("unused"):
-        note(f"{spec.file}: {len(unused)} parameters in the file are never used by the network ({unused[0]}, ...)")
-    provenance = {
-        "argv": sys.argv[1:],
-        "versions": versions(),
-        **(origin or {}),
-        "root": str(root.resolve()),
-        "model": spec.text,
-        "weights": spec.weights_hash(),
-        "relation": spec.has_relation,
-        "preprocess": vars(model.preprocess),
-        "precision": precision,
-        **model.about,
-    }
-    note(f"embedding {len(items)} pictures with {spec.text}")
-    return write(items, root, model, output, key, provenance, batch_size, workers, progress)
+    on_cpu = resolve_device(device).type == "cpu" or not spec.is_network
+    size = batch_size or (ON_CPU if on_cpu else ON_GPU)
+    rows = shard.rows(len(items), size)
+    path, own = shard.path(output), shard.key(key)
+    if rows.start < rows.stop and not finished(path, "features", own):
+        model = load(spec, device, precision)
+        if unused := model.about.get("unused"):
+            note(f"{spec.file}: {len(unused)} parameters in the file are never used by the network ({unused[0]}, ...)")
+        provenance = {
+            "argv": sys.argv[1:],
+            "versions": versions(),
+            **(origin or {}),
+            "root": str(root.resolve()),
+            "model": spec.text,
+            "weights": spec.weights_hash(),
+            "relation": spec.has_relation,
+            "preprocess": vars(model.preprocess),
+            "precision": precision,
+            **model.about,
+        }
+        note(f"embedding {rows.stop - rows.start} pictures with {spec.text}")
+        some = items if shard.of == 1 else items.take(np.arange(rows.start, rows.stop))
+        write(some, root, model, path, own, provenance, progress, size, workers)
+    whole = join(shard, output, "features", key, len(items), size, lambda one: like(one, output, key, items))
+    path = output if whole else path
+    return EmbedResult(path, True, skipped_in(path) if path.is_file() else [])
 
 
 def write(
@@ -122,20 +135,22 @@ def write(
     output: Path,
     key: str,
     provenance: dict[str, Any],
-    batch_size: int | None,
-    workers: int | None,
     progress: Progress,
-) -> EmbedResult:
-    """Write the features of a model that is there already, or the rest of them, under the run key `key`."""
-    on_cpu = model.device.type == "cpu"
-    size = batch_size or (ON_CPU if on_cpu else ON_GPU)
+    size: int,
+    workers: int | None,
+) -> None:
+    """Write the features of a model that is there already, or the rest of them, under the run key `key`.
+
+    Raises:
+        ZseError: no picture at all can be used.
+    """
     if workers is None:
-        workers = 0 if on_cpu else min(DECODERS, os.cpu_count() or 1)
+        workers = 0 if model.device.type == "cpu" else min(DECODERS, os.cpu_count() or 1)
     step = size * -(-COMMIT // size)  # what is computed together depends neither on where a run began nor on its kills
     with FeatureWriter(output, key, provenance, items, model.width, model.tokens, model.kept) as store:
         progress.start(len(items))
         progress(store.rows)
-        ids, reasons, found = [], [], []
+        ids, reasons, found = list[str](), list[str](), list[Embedded]()
         for rows, some, features in _embedded(items, root, model, size, workers, store.rows):
             ids += items.id[rows]
             reasons += some
@@ -147,7 +162,6 @@ def write(
         if store.empty():
             raise ZseError(f"no picture could be read (the first: {items.id[0]})", "see the reasons above")
         store.finish()
-    return EmbedResult(output, True, skipped_in(output))
 
 
 def _embedded(

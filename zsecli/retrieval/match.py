@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from zsecli.console import SILENT, Progress, note, warn
 from zsecli.errors import StoreError, UsageError
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
-from zsecli.retrieval.rank import MatchOptions, Ranker
+from zsecli.retrieval.rank import MatchOptions, Ranker, at_once
+from zsecli.shards import WHOLE, Shard, join
 from zsecli.store.features import Features, open_features
 from zsecli.store.header import Header, check_target, finished, run_key, versions
 from zsecli.store.items import PHOTO, SKETCH
@@ -36,6 +39,7 @@ def run(
     model: ModelSpec | None = None,
     device: str = "auto",
     overwrite: bool = True,
+    shard: Shard = WHOLE,
     progress: Progress = SILENT,
 ) -> MatchResult:
     """Rank the photos of the feature store `photos` for each sketch of the feature store `sketches`.
@@ -44,6 +48,7 @@ def run(
 
     Args:
         model: the network, for relation scores; None: where the stores say it lies.
+        shard: the share of the sketches to rank for; the last one to be done puts the shards together in `output`.
         progress: told the number of pairs, and of those just ranked.
 
     Raises:
@@ -59,7 +64,9 @@ def run(
         if finished(output, "ranking", key):
             return MatchResult(output, False)
         check_target(output, "ranking", key, overwrite)
-        scorer = None if options.by == "ret" else _scorer(queries, gallery, model, device, options.precision)
+        step = at_once(options, len(gallery.items), _prepared_bytes(gallery))
+        rows = shard.rows(len(queries.items), step)
+        path, own = shard.path(output), shard.key(key)
         depth = min(options.depth or len(gallery.items), len(gallery.items))
         provenance = {
             "argv": sys.argv[1:],
@@ -73,17 +80,25 @@ def run(
             "inputs": [queries.header.run_key, gallery.header.run_key],
             **vars(options),
         }
-        note(f"ranking {len(gallery.items)} photos for {len(queries.items)} sketches by {options.by}")
-        progress.start(len(queries.items) * len(gallery.items))
-        with RankingWriter(output, key, provenance, queries.items, gallery.items, depth) as store:
-            ranker = Ranker(queries, gallery, options, scorer)
-            progress(store.rows * len(gallery.items))
-            for start in range(store.rows, len(queries.items), ranker.at_once):
-                stop = min(start + ranker.at_once, len(queries.items))
-                indices, scores = ranker.rank(start, stop, progress)
-                store.write(start, indices[:, :depth], scores[:, :depth])
-            store.finish()
-    return MatchResult(output, True)
+
+        def writer(target: Path, key: str, rows: slice) -> RankingWriter:
+            some = queries.items if rows == slice(0, len(queries.items)) else queries.items.take(np.r_[rows])
+            return RankingWriter(target, key, provenance, some, gallery.items, depth)
+
+        if rows.start < rows.stop and not finished(path, "ranking", own):
+            scorer = None if options.by == "ret" else _scorer(queries, gallery, model, device, options.precision)
+            note(f"ranking {len(gallery.items)} photos for {rows.stop - rows.start} sketches by {options.by}")
+            progress.start((rows.stop - rows.start) * len(gallery.items))
+            with writer(path, own, rows) as store:
+                ranker = Ranker(queries, gallery, options, scorer)
+                progress(store.rows * len(gallery.items))
+                for start in range(rows.start + store.rows, rows.stop, step):
+                    indices, scores = ranker.rank(start, min(start + step, rows.stop), progress)
+                    store.write(start - rows.start, indices[:, :depth], scores[:, :depth])
+                store.finish()
+        every = slice(0, len(queries.items))
+        whole = join(shard, output, "ranking", key, every.stop, step, lambda _: writer(output, key, every))
+    return MatchResult(output if whole else path, True)
 
 
 def key_of(sketches: Header, photos: Header, options: MatchOptions) -> str:
@@ -97,6 +112,11 @@ def is_done(sketches: Path, photos: Path, output: Path, options: MatchOptions) -
     """Whether `output` already holds the ranking of these two stores."""
     with open_features(sketches) as queries, open_features(photos) as gallery:
         return finished(output, "ranking", key_of(queries.header, gallery.header, options))
+
+
+def _prepared_bytes(gallery: Features) -> int:
+    """Of a picture prepared for the relation network, in float32."""
+    return int(4 * 4 * np.prod(gallery.file["tokens"].shape[1:])) if gallery.has_tokens else 0
 
 
 def _of(features: Features, modality: int, name: str) -> Features:

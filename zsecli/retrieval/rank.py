@@ -66,6 +66,24 @@ class MatchOptions:
         return "-".join(parts + [f"top{self.depth}"] * bool(self.depth))
 
 
+def at_once(options: MatchOptions, photos: int, prepared: int) -> int:
+    """Queries to rank together.
+
+    Enough that preparing a photo costs little beside scoring it, and not so many that their ranks and sketches take
+    much memory, or a kill much work.
+
+    It depends on nothing but the inputs: rounding does on what is computed together, and however the work is shared
+    out, the ranking must be the same.
+
+    Args:
+        photos: the gallery's number. prepared: bytes of a picture prepared for the relation network.
+    """
+    if options.by == "ret":
+        return max(1, ENTRIES_AT_ONCE // photos)
+    most = PAIRS_AT_ONCE // photos if options.by == "rn" else 4 * ENTRIES_AT_ONCE // photos
+    return max(16, min(1024, most, SKETCH_BYTES // prepared))
+
+
 class Ranker:
     """Ranks blocks of queries against the whole gallery, whose [Ret] it holds."""
 
@@ -81,18 +99,6 @@ class Ranker:
         if options.ignore_same:
             ours, theirs = (getattr(f.items, options.ignore_same) for f in (queries, gallery))
             self.groups = ours.under(theirs.names), theirs.codes
-
-    @property
-    def at_once(self) -> int:
-        """Queries to rank together: enough that preparing a photo costs little beside scoring it, and not so many
-        that their ranks and sketches take much memory, or a kill much work. It depends on nothing but the inputs:
-        rounding does on what is computed together, and however the work is shared out, it must come out the same."""
-        photos = len(self.photos)
-        if self.options.by == "ret":
-            return max(1, ENTRIES_AT_ONCE // photos)
-        if self.options.by == "rn":
-            return max(16, PAIRS_AT_ONCE // photos)
-        return max(16, min(1024, 4 * ENTRIES_AT_ONCE // photos, SKETCH_BYTES // self.scorer.picture_bytes))
 
     def rank(self, start: int, stop: int, advance: Callable[[int], None]) -> tuple[Ints, Scores]:
         """Gallery rows (B, G) for queries `start` to `stop`, best first, with scores; -1 and NaN fill the rest."""

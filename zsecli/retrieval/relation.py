@@ -38,11 +38,11 @@ class RelationScorer:
     def __init__(self, network: ZSENetwork, device: torch.device, sketches: Features, photos: Features) -> None:
         self.network, self.device = network, device
         self.sketches, self.photos = sketches, photos
-        self.picture_bytes = 4 * (1 + network.backbone.places) * network.backbone.width * 4  # prepared, at most
         self.pairs_at_once = ON_CPU
         if device.type == "cuda":
-            room = torch.cuda.mem_get_info(device)[0] // 4
-            self.pairs_at_once = min(ON_GPU, 1 << (max(8, room // (6 * self.picture_bytes)).bit_length() - 1))
+            pair = 24 * (1 + network.backbone.places) * network.backbone.width * 4  # bytes: what it gathers and makes
+            room = torch.cuda.mem_get_info(device)[0] // 4 // pair
+            self.pairs_at_once = min(ON_GPU, 1 << max(3, room.bit_length() - 1))
 
     @torch.inference_mode()
     def score(self, rows: Ints, columns: Ints, advance: Callable[[int], None] = lambda n: None) -> NDArray[np.float32]:

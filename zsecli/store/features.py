@@ -181,6 +181,14 @@ def _fit(
     )
 
 
+def like(shard: Path, path: Path, key: str, items: Items) -> FeatureWriter:
+    """The writer of the store `path` of which the finished store `shard` is a part."""
+    with open_features(shard) as opened:
+        count, width = opened.file["tokens"].shape[1:] if opened.has_tokens else (0, opened.width)
+        kept = count - 1 if "index" in opened.file else None
+        return FeatureWriter(path, key, opened.header.provenance, items, width, count, kept)
+
+
 def skipped_in(path: Path) -> list[tuple[str, str]]:
     """(id, reason) of the pictures in a finished feature store that have no features."""
     with open_features(path) as features:

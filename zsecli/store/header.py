@@ -20,7 +20,7 @@ from typing import Any, Self
 import h5py
 
 from zsecli import __version__
-from zsecli.errors import StoreError, UsageError, ZseError
+from zsecli.errors import StoreBusy, StoreError, UsageError, ZseError
 from zsecli.files import partial_path, settle
 
 VERSION = "1.1"
@@ -201,6 +201,25 @@ class Writer:
         self.file["rows"][()] = self.rows = rows
         self.file.flush()
 
+    def append(self, path: Path, kind: str, rows: slice, step: int = 256) -> None:
+        """Commit `rows` of this store, those not there yet, from a finished store that holds these alone.
+
+        Raises:
+            StoreError: it holds another number of rows.
+        """
+        with open_store(path, kind) as file, reading(path):
+            if int(file["rows"][()]) != rows.stop - rows.start:
+                raise StoreError(
+                    f"{path}: holds {file['rows'][()]} rows, where {rows.stop - rows.start} are due",
+                    "delete it and make it again, with the same options and kind of device as the other shards",
+                )
+            names = [name for name, data in file.items() if isinstance(data, h5py.Dataset) and data.shape]
+            for start in range(self.rows, rows.stop, step):
+                stop = min(start + step, rows.stop)
+                for name in names:
+                    self.file[name][start:stop] = file[name][start - rows.start : stop - rows.start]
+                self.commit(stop)
+
     def finish(self) -> Path:
         """Mark the store complete and give it its name."""
         self.file.attrs["complete"] = True
@@ -232,7 +251,7 @@ def _explain(error: OSError, path: Path) -> ZseError:
         or error.errno == errno.ENOLCK
         or (error.errno == errno.EEXIST and path.exists())
     ):
-        return StoreError(
+        return StoreBusy(
             f"{path}: another zse is writing it",
             "wait for it; on a file system without locks set HDF5_USE_FILE_LOCKING=FALSE",
         )

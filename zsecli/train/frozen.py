@@ -89,5 +89,15 @@ def cached(
     if not finished(path, "features", key):
         model = _Beginning(network.eval(), blocks, device)
         provenance = {"argv": sys.argv[1:], "versions": versions(), "root": str(root), **model.about}
-        embed.write(items, root, model, path, key, provenance, None, workers, progress)
+        embed.write(
+            items,
+            root,
+            model,
+            path,
+            key,
+            provenance,
+            progress,
+            embed.ON_CPU if device.type == "cpu" else embed.ON_GPU,
+            workers,
+        )
     return path

@@ -1,0 +1,139 @@
+"""Work shared out: however many processes there are, the same store comes out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Zse, call, same
+from tiny import SELECTING, build
+
+from zsecli.errors import StoreBusy
+from zsecli.files import partial_path
+from zsecli.model import checkpoint
+from zsecli.retrieval import match
+from zsecli.shards import Shard
+from zsecli.store.features import FeatureWriter
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """A folder with tiny.safetensors, its features of `pictures` and two rankings of them. Not to be changed."""
+    folder = tmp_path_factory.mktemp("whole")
+    checkpoint.save(build(SELECTING), folder / "tiny.safetensors")
+    call(folder, "prepare", "folder", pictures).ok()
+    call(folder, "embed", "--model", "tiny.safetensors", "-o", "features.h5").ok()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(match, "at_once", lambda *_: 4)
+        for by in ("rn", "cascade"):
+            call(folder, "match", "features.h5", "--by", by, "--shortlist", 6, "-o", f"{by}.h5").ok()
+    return folder
+
+
+@pytest.fixture
+def folder(whole: Path, tmp_path: Path) -> Path:
+    """The test's own copy, without what is to be made again."""
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("rn.h5", "cascade.h5"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("of", [2, 3, 30])
+def test_shards_of_features(zse: Zse, folder: Path, whole: Path, of: int) -> None:
+    words = ["embed", "--model", "tiny.safetensors", "-o", "new.h5"]
+    for number in range(of, 1, -1):
+        said = zse(*words, "--shard", f"{number}/{of}").ok()
+        assert said == f"new.{number}-of-{of}.h5" or of == 30  # more shards than blocks: some have no rows
+    assert zse(*words, "--shard", f"1/{of}").ok() == "new.h5"  # the last to be done puts them together
+    assert same(folder / "new.h5", whole / "features.h5")
+    assert not list(folder.glob("new.*-of-*"))
+    assert zse(*words, "--shard", f"2/{of}").ok() == "new.h5"  # up to date
+
+
+@pytest.mark.parametrize("by", ["rn", "cascade"])
+@pytest.mark.parametrize("of", [2, 3])
+def test_shards_of_a_ranking(
+    zse: Zse, folder: Path, whole: Path, by: str, of: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(match, "at_once", lambda *_: 4)
+    for number in range(1, of + 1):
+        zse("match", "features.h5", "--by", by, "--shortlist", 6, "-o", "new.h5", "--shard", f"{number}/{of}").ok()
+    assert same(folder / "new.h5", whole / f"{by}.h5")
+
+
+def test_a_shard_of_other_inputs_is_not_taken(zse: Zse, folder: Path, whole: Path) -> None:
+    words = ["embed", "--model", "tiny.safetensors", "-o", "new.h5"]
+    zse(*words, "--shard", "1/2").ok()
+    zse("embed", "--model", "pixels", "-o", "new.h5", "--shard", "2/2").ok()
+    assert not (folder / "new.h5").exists()
+    zse(*words, "--shard", "2/2").ok()
+    assert same(folder / "new.h5", whole / "features.h5")
+
+
+def test_shards_that_were_cut_otherwise(zse: Zse, folder: Path) -> None:
+    words = ["embed", "--model", "tiny.safetensors", "-o", "new.h5"]
+    zse(*words, "--shard", "1/2", "--batch-size", "16").ok()
+    zse(*words, "--shard", "2/2").refused(3, "new.1-of-2.h5", "rows", "same options")
+    assert not (folder / "new.h5").exists()
+    (folder / "new.1-of-2.h5").unlink()
+    assert zse(*words, "--shard", "1/2").ok() == "new.h5"
+
+
+def test_an_interrupted_join_goes_on(zse: Zse, folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["embed", "--model", "tiny.safetensors", "-o", "new.h5"]
+    zse(*words, "--shard", "1/2").ok()
+    original, taken = FeatureWriter.append, list[Path]()
+
+    def stop(self: FeatureWriter, path: Path, kind: str, rows: slice) -> None:
+        if taken:
+            raise KeyboardInterrupt
+        taken.append(path)
+        original(self, path, kind, rows, step=3)
+
+    monkeypatch.setattr(FeatureWriter, "append", stop)
+    assert zse(*words, "--shard", "2/2").code == 130
+    assert partial_path(folder / "new.h5").is_file()
+    monkeypatch.setattr(FeatureWriter, "append", original)
+    assert zse(*words, "--shard", "1/2").ok() == "new.h5"
+    assert same(folder / "new.h5", whole / "features.h5")
+
+
+def test_two_that_are_last(zse: Zse, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second leaves it to the first to put the shards together."""
+    words = ["embed", "--model", "tiny.safetensors", "-o", "new.h5"]
+    zse(*words, "--shard", "1/2").ok()
+
+    def busy(*_: object) -> None:
+        raise StoreBusy("new.h5.partial: another zse is writing it")
+
+    monkeypatch.setattr(FeatureWriter, "append", busy)
+    assert zse(*words, "--shard", "2/2").ok() == "new.2-of-2.h5"
+
+
+def test_what_is_no_shard(zse: Zse, folder: Path) -> None:
+    for text in ("3/2", "0/2", "1", "a/b", "1/2/3"):
+        zse("embed", "--shard", text).refused(2, "--shard", text)
+    zse("embed", "--shard", "1/2", WORLD_SIZE="2").refused(2, "torchrun", "leave out one")
+
+
+def test_torchrun(folder: Path, whole: Path) -> None:
+    """Two processes embed and rank; one of them says where the ranking is."""
+    launch = [Path(sys.executable).with_name("torchrun"), "--standalone", "--nproc-per-node=2", "-m", "zsecli", "match"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("ZSE_")}
+    words = ["--model", "tiny.safetensors", "--by", "cascade", "--shortlist", "6", "-o", "new.h5"]
+    done = subprocess.run([*launch, *words], cwd=folder, timeout=300, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "new.h5\n"
+    call(folder, "match", "--model", "tiny.safetensors", "--by", "cascade", "--shortlist", 6, "-o", "one.h5").ok()
+    assert same(folder / "new.h5", folder / "one.h5")
+    (features,) = folder.glob("zse/features/*.h5")
+    assert same(features, whole / "features.h5")
+
+
+def test_every_row_is_in_one_shard() -> None:
+    for count, step, of in ((0, 4, 2), (1, 4, 3), (41, 4, 3), (100, 7, 100)):
+        rows = [row for n in range(1, of + 1) for row in range(count)[Shard(n, of).rows(count, step)]]
+        assert rows == list(range(count))

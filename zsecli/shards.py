@@ -1,0 +1,126 @@
+"""Work shared out over processes: each writes the rows of its shard, and the shards are put together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from zsecli import console
+from zsecli.errors import StoreBusy, StoreError, UsageError
+from zsecli.files import partial_path
+from zsecli.store.header import Writer, finished, run_key
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Shard `number`, counted from 1, of `of`. together: torchrun started all of them, and they wait for each other."""
+
+    number: int = 1
+    of: int = 1
+    together: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """UsageError where `text` is not I/N."""
+        found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
+        if found is None or int(found[1]) > int(found[2]):
+            raise UsageError(f"--shard {text!r} is no shard", "--shard 2/8 is the second of eight")
+        return cls(int(found[1]), int(found[2]))
+
+    @property
+    def all(self) -> list[Shard]:
+        return [replace(self, number=number) for number in range(1, self.of + 1)]
+
+    def rows(self, count: int, step: int) -> slice:
+        """Its rows of `count`: whole blocks of `step`, as rounding depends on what is computed together.
+
+        >>> [Shard(i, 2).rows(10, 4) for i in (1, 2)]
+        [slice(0, 4, None), slice(4, 10, None)]
+        """
+        blocks = -(-count // step)
+        first, stop = (min(count, blocks * number // self.of * step) for number in (self.number - 1, self.number))
+        return slice(first, stop)
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it prints the result: of shards that run together, the first alone."""
+        return self.number == 1 or not self.together
+
+    def path(self, output: Path) -> Path:
+        """Where the shard of the store `output` is written."""
+        return output if self.of == 1 else output.with_name(f"{output.stem}.{self.number}-of-{self.of}{output.suffix}")
+
+    def key(self, key: str) -> str:
+        """Run key of the shard of a store with the run key `key`."""
+        return key if self.of == 1 else run_key(of=key, shard=self.number, shards=self.of)
+
+    def wait(self) -> None:
+        """For the other processes to come as far."""
+        if self.together:
+            from torch import distributed
+
+            distributed.barrier()
+
+
+WHOLE = Shard()
+
+
+@contextlib.contextmanager
+def share(text: str | None) -> Iterator[Shard]:
+    """The shard that `--shard` or torchrun says is this process's."""
+    world, rank = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", "1"), ("RANK", "0")))
+    if world == 1 or text is not None:
+        if world > 1:
+            raise UsageError("--shard and torchrun both share out the work", "leave out one")
+        yield WHOLE if text is None else Shard.parse(text)
+        return
+    from torch import distributed
+
+    console.quiet |= rank > 0
+    distributed.init_process_group("gloo", timeout=timedelta(days=1))  # the slowest may take long
+    try:
+        yield Shard(rank + 1, world, True)
+    finally:
+        distributed.destroy_process_group()
+
+
+def join(
+    shard: Shard, output: Path, kind: str, key: str, count: int, step: int, begin: Callable[[Path], Writer]
+) -> bool:
+    """Put the shards of the store `output`, of `count` rows, together once all are there; whether it is there then.
+
+    Args:
+        step: as `Shard.rows` was given. begin: the writer of the whole store, given a shard.
+
+    Raises:
+        StoreError: a shard has another number of rows than is due.
+    """
+    if shard.of == 1:
+        return True
+    shard.wait()
+    parts = [(one.rows(count, step), one.path(output), one.key(key)) for one in shard.all]
+    parts = [part for part in parts if part[0].start < part[0].stop]
+    if shard.speaks:
+        if all(finished(path, kind, part_key) for _, path, part_key in parts):
+            try:
+                with begin(parts[0][1]) as store:
+                    for rows, path, _ in parts:
+                        store.append(path, kind, rows)
+                    store.finish()
+            except StoreBusy:  # another shard was last too, and is putting them together
+                return False
+            except StoreError:
+                if not finished(output, kind, key):
+                    raise
+                partial_path(output).unlink(missing_ok=True)
+            for _, path, _ in parts:
+                path.unlink(missing_ok=True)
+        elif not finished(output, kind, key):
+            console.note(f"shard {shard.number} of {shard.of} is done; the last of them puts all together")
+    shard.wait()
+    return finished(output, kind, key)
