@@ -14,7 +14,7 @@ from tiny import TINY, build
 from torch import Tensor
 
 from zsecli.model.backbone import Encoding
-from zsecli.model.network import Score
+from zsecli.model.scoring import Score
 from zsecli.train.config import TrainConfig
 from zsecli.train.data import Batch
 from zsecli.train.losses import contrastive, hardest, matching, triplet

@@ -12,6 +12,7 @@ from tiny import SELECTING, build
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.model import checkpoint
 from zsecli.model.network import ZSENetwork
+from zsecli.model.scoring import Scoring
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval import match, relation
 from zsecli.retrieval.rank import MatchOptions, Ranker
@@ -143,13 +144,13 @@ def test_cascade_reranks_its_shortlist_only(stores: tuple[Path, Path]) -> None:
 def test_each_picture_is_prepared_once(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Q, K and V are computed once a picture, however many pairs there are."""
     prepared: dict[str, int] = {"sketch": 0, "photo": 0}
-    original = ZSENetwork.prepare
+    original = Scoring.prepare
 
-    def count(self: ZSENetwork, tokens: torch.Tensor, index: torch.Tensor, role: str) -> object:
+    def count(self: Scoring, tokens: torch.Tensor, index: torch.Tensor, role: str) -> object:
         prepared[role] += len(tokens)
         return original(self, tokens, index, role)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ZSENetwork, "prepare", count)
+    monkeypatch.setattr(Scoring, "prepare", count)
     monkeypatch.setattr(relation, "PICTURES_AT_ONCE", 4)
     rank(stores, by="rn")
     assert prepared == {"sketch": QUERIES, "photo": PHOTOS}
@@ -296,13 +297,13 @@ def test_another_model_than_the_stores(stores: tuple[Path, Path], tmp_path: Path
 
 
 def test_a_score_that_is_no_number(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    original = ZSENetwork.score_prepared
+    original = Scoring.score_prepared
 
-    def broken(self: ZSENetwork, *pair: object) -> object:
+    def broken(self: Scoring, *pair: object) -> object:
         score = original(self, *pair)  # type: ignore[arg-type]
         score.logit[0] = torch.nan
         return score
 
-    monkeypatch.setattr(ZSENetwork, "score_prepared", broken)
+    monkeypatch.setattr(Scoring, "score_prepared", broken)
     with pytest.raises(ZseError, match=r"0/0 and 1/0"):
         rank(stores, by="rn")

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from zsecli.explain.pair import Mask, Pair
-from zsecli.model.network import centred_cosine
+from zsecli.model.scoring import centred_cosine
 
 Source = Literal["cosine", "attention", "contribution"]
 SOURCES: tuple[Source, ...] = get_args(Source)

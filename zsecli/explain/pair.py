@@ -19,7 +19,8 @@ from zsecli.model import selection
 from zsecli.model.backbone import Encoding
 from zsecli.model.cross_attention import Prepared
 from zsecli.model.embedder import NetworkEmbedder, normalise
-from zsecli.model.network import Score, ZSENetwork
+from zsecli.model.network import ZSENetwork
+from zsecli.model.scoring import Score
 
 Mask = NDArray[np.bool_]
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the picture

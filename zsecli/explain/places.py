@@ -20,7 +20,8 @@ from zsecli.explain.pair import Mask, Pair, Side, relate, see
 from zsecli.model.backbone import TrunkEmbed
 from zsecli.model.config import ModelConfig
 from zsecli.model.embedder import NetworkEmbedder, normalise
-from zsecli.model.network import ZSENetwork, centred_cosine
+from zsecli.model.network import ZSENetwork
+from zsecli.model.scoring import centred_cosine
 
 WINDOW = 2  # patches to each side of the best one
 THRESHOLDS = (0.05, 0.10)  # of the picture's sides

@@ -19,7 +19,7 @@ from zsecli.explain.pair import Mask, Pair, Side, read, relate, see
 from zsecli.model import selection
 from zsecli.model.backbone import Encoding
 from zsecli.model.embedder import NetworkEmbedder, normalise
-from zsecli.model.network import centred_cosine
+from zsecli.model.scoring import centred_cosine
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,12 +15,16 @@ from zsecli import __version__
 from zsecli.errors import StoreError
 from zsecli.files import replacing
 from zsecli.model.config import ModelConfig, from_json, preset
-from zsecli.model.network import ZSENetwork
 from zsecli.model.released import UNUSED, translate
+from zsecli.model.scoring import Scoring
 from zsecli.model.weights import check_fit, is_state, read_pickle, read_state
+
+if TYPE_CHECKING:
+    from zsecli.model.network import ZSENetwork
 
 SCHEMA = "checkpoint"
 VERSION = "1.1"
+Network = TypeVar("Network", bound=Scoring)
 
 
 def save(
@@ -61,8 +65,22 @@ def load(path: Path) -> tuple[ZSENetwork, list[str]]:
     if not path.is_file():
         raise StoreError(f"{path}: no such checkpoint", "give a .safetensors file written by zse, or the authors' .pth")
     if path.suffix in (".pth", ".pt"):
-        return _fill(preset("released"), translate(_published(path), path), path), sorted(UNUSED)
-    return _fill(read_config(path), read_state(path), path), []
+        return _whole(preset("released"), translate(_published(path), path), path), sorted(UNUSED)
+    return _whole(read_config(path), read_state(path), path), []
+
+
+def load_scoring(path: Path) -> Scoring:
+    """The part of a checkpoint's network that scores pairs, in evaluation mode; errors as of `load`."""
+    if path.suffix in (".pth", ".pt"):
+        return load(path)[0]
+    config, backbone = read_config(path), "backbone."
+    state = read_state(path)
+    patch = state.get("backbone.vit.patch_embed.proj.weight")  # of a hybrid, whose stride is 16, no convolution
+    stride = 16 if config.backbone.kind == "hybrid" or patch is None else patch.shape[-1]
+    side, query = config.backbone.image_size // stride, state.get("cross_attention.sketch.query.weight")
+    with torch.device("meta"):
+        network = Scoring(config, 1 if query is None else len(query), (side, side))
+    return _fill(network, {name: t for name, t in state.items() if not name.startswith(backbone)}, path)
 
 
 def read_config(path: Path) -> ModelConfig:
@@ -106,12 +124,18 @@ def _published(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def _fill(config: ModelConfig, state: dict[str, torch.Tensor], path: Path) -> ZSENetwork:
-    """A network of `config` holding `state`, whose keys, shapes and values must be right."""
+def _whole(config: ModelConfig, state: dict[str, torch.Tensor], path: Path) -> ZSENetwork:
+    from zsecli.model.network import ZSENetwork  # here: timm, which it needs, takes seconds to import
+
     with torch.device("meta"):
         network = ZSENetwork(config)
+    return _fill(network, state, path)
+
+
+def _fill(network: Network, state: dict[str, torch.Tensor], path: Path) -> Network:
+    """The network, made on no device, with `state`, whose keys, shapes and values must be right."""
     wanted = network.state_dict()
-    what = f"{path}: does not fit its network ({config.preset})"
+    what = f"{path}: does not fit its network ({network.config.preset})"
     check_fit(state, wanted, what, "the file is damaged or not zse's")
     network.load_state_dict({n: t.to(wanted[n].dtype) for n, t in state.items()}, assign=True)
     return network.eval()

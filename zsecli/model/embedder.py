@@ -12,6 +12,7 @@ from torch import Tensor
 
 from zsecli.data.preprocess import Preprocess, Role
 from zsecli.errors import UsageError
+from zsecli.model.config import Precision
 from zsecli.store.features import Embedded
 
 if TYPE_CHECKING:
@@ -52,6 +53,13 @@ def resolve_device(name: str) -> torch.device:
             f"device {name!r} cannot be used: {str(error).splitlines()[0]}", "--device auto, cpu, or cuda:0"
         ) from error
     return device
+
+
+def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
+    """What networks compute in; UsageError for what the device has not."""
+    if precision == "fp16" and device.type == "cpu":
+        raise UsageError("--precision fp16 needs a GPU", "--precision bf16 is what CPUs have")
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
 def normalise(pictures: NDArray[np.uint8], preprocess: Preprocess, device: torch.device) -> Tensor:

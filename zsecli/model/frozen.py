@@ -13,8 +13,7 @@ from torch import nn
 from zsecli.data.preprocess import Interpolation, Preprocess, Role
 from zsecli.model.backbone import create
 from zsecli.model.config import Precision
-from zsecli.model.embedder import normalise
-from zsecli.model.network import DTYPES
+from zsecli.model.embedder import dtype_of, normalise
 from zsecli.model.spec import ModelSpec
 from zsecli.store.features import Embedded
 
@@ -30,7 +29,7 @@ class FrozenEmbedder:
         config: dict[str, Any] = resolve_data_config({}, model=model)
         kind: Interpolation = "bilinear" if config["interpolation"] == "bilinear" else "bicubic"
         self.preprocess = Preprocess(config["input_size"][1], config["mean"], config["std"], kind)
-        self.dtype = DTYPES[precision]
+        self.dtype = dtype_of(precision, device)
         self.model, self.device = model.to(device, self.dtype).to(memory_format=torch.channels_last).eval(), device
         self.width = self.embed(
             np.zeros((1, self.preprocess.size, self.preprocess.size, 3), np.uint8), "photo"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from zsecli.errors import UsageError
 from zsecli.model.config import Precision
-from zsecli.model.embedder import Embedder, NetworkEmbedder, resolve_device
+from zsecli.model.embedder import Embedder, NetworkEmbedder, dtype_of, resolve_device
 from zsecli.model.spec import ModelSpec
 
 
@@ -17,8 +16,6 @@ def load(spec: ModelSpec, device: str, precision: Precision = "fp32") -> Embedde
     if spec.kind == "hog":
         return HogEmbedder()
     on = resolve_device(device)
-    if precision == "fp16" and on.type == "cpu":
-        raise UsageError("--precision fp16 needs a GPU", "--precision bf16 is what CPUs have")
     if spec.kind == "frozen":
         from zsecli.model.frozen import FrozenEmbedder
 
@@ -27,4 +24,5 @@ def load(spec: ModelSpec, device: str, precision: Precision = "fp32") -> Embedde
 
     assert spec.file is not None
     network, unused = checkpoint.load(spec.file)
-    return NetworkEmbedder(network.lower(precision), on, unused)
+    network.lower(dtype_of(precision, on))
+    return NetworkEmbedder(network, on, unused)

@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -97,6 +96,8 @@ def fill_backbone(model: nn.Module, name: str, path: Path) -> None:
     Raises:
         StoreError: naming the keys that are missing, of another shape, or of no layer of `name`.
     """
+    import timm
+
     state: Mapping[str, Tensor] = read_state(path)
     if convert := getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None):
         state = convert(dict(state), model)  # timm's own, for older names and other picture sizes

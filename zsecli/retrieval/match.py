@@ -166,14 +166,16 @@ def _check(queries: Features, gallery: Features, options: MatchOptions, model: M
 
 def _scorer(queries: Features, gallery: Features, model: ModelSpec | None, device: str, precision: Precision) -> Any:
     """The relation network that made the features."""
-    from zsecli.model.embedder import NetworkEmbedder, resolve_device
-    from zsecli.model.load import load
+    from zsecli.model.checkpoint import load_scoring
+    from zsecli.model.embedder import dtype_of, resolve_device
     from zsecli.retrieval.relation import RelationScorer
 
     made_by = gallery.header.provenance
     spec = model or ModelSpec.parse(made_by["model"])
     if spec.weights_hash() != made_by["weights"]:
         raise StoreError(f"{spec.text}: is no longer the model that made {gallery.path}", "embed again")
-    embedder = load(spec, device, precision)
-    assert isinstance(embedder, NetworkEmbedder)
-    return RelationScorer(embedder.network, resolve_device(device), queries, gallery)
+    on = resolve_device(device)
+    assert spec.file is not None
+    network = load_scoring(spec.file).to(on)
+    network.lower(dtype_of(precision, on))
+    return RelationScorer(network, on, queries, gallery)

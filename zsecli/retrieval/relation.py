@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from zsecli.data.preprocess import Role
 from zsecli.errors import ZseError
 from zsecli.model.cross_attention import Prepared
-from zsecli.model.network import ZSENetwork
+from zsecli.model.scoring import Scoring
 from zsecli.parallel import in_order, threads
 from zsecli.store.features import Features
 from zsecli.store.items import Ints
@@ -35,12 +35,12 @@ class _Some(NamedTuple):
 class RelationScorer:
     """Scores sketches of one store against photos of another with the network that made both."""
 
-    def __init__(self, network: ZSENetwork, device: torch.device, sketches: Features, photos: Features) -> None:
+    def __init__(self, network: Scoring, device: torch.device, sketches: Features, photos: Features) -> None:
         self.network, self.device = network, device
         self.sketches, self.photos = sketches, photos
         self.pairs_at_once = ON_CPU
         if device.type == "cuda":
-            pair = 24 * (1 + network.backbone.places) * network.backbone.width * 4  # bytes: what it gathers and makes
+            pair = 24 * 4 * int(np.prod(photos.file["tokens"].shape[1:]))  # bytes that it gathers and makes
             room = torch.cuda.mem_get_info(device)[0] // 4 // pair
             self.pairs_at_once = min(ON_GPU, 1 << max(3, room.bit_length() - 1))
 

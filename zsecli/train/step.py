@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from zsecli.data.preprocess import Role
 from zsecli.model.backbone import Encoding
 from zsecli.model.embedder import normalise
-from zsecli.model.network import Score, ZSENetwork, centred_cosine
+from zsecli.model.network import ZSENetwork
+from zsecli.model.scoring import Score, centred_cosine
 from zsecli.model.selection import kept
 from zsecli.train.config import TrainConfig
 from zsecli.train.data import Batch
