@@ -48,7 +48,7 @@ class Found:
 
     def hits(self, k: int) -> NDArray[np.int64]:
         """Relevant photos within the first k, (Q,)."""
-        return np.count_nonzero(self.ranks[:, :k] <= k, axis=1)
+        return (self.ranks[:, :k] <= k).sum(1)
 
     def interpolated(self, k: int | None = None) -> Values:
         """Highest precision at this or a later relevant photo within the first k, float64 (Q, W), last photo first."""
@@ -125,7 +125,7 @@ def precision_at_capped(found: Found, k: int) -> Values:
     array([1.])
     """
     cut = np.minimum(k, found.n_relevant)
-    return np.count_nonzero(found.ranks[:, :k] <= cut[:, None], axis=1) / cut
+    return (found.ranks[:, :k] <= cut[:, None]).sum(1) / cut
 
 
 def accuracy_at(found: Found, k: int) -> Values:

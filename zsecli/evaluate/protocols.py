@@ -89,6 +89,7 @@ class Photos:
     """Some photos of a gallery of G.
 
     mask: (G + 1,) bool; its end, where a -1 leads, is False. runs: first row, and row behind the last, of each run.
+    count: how many they are. whole: whether they are all.
     """
 
     def __init__(self, chosen: NDArray[np.bool_]) -> None:
@@ -96,6 +97,7 @@ class Photos:
         edges = np.flatnonzero(np.diff(self.mask, prepend=False)).tolist()
         self.runs = list(zip(edges[::2], edges[1::2], strict=True))
         self.count = sum(stop - first for first, stop in self.runs)
+        self.whole = self.count == len(chosen)
 
 
 @dataclass(frozen=True)
@@ -122,11 +124,11 @@ class Asked:
 
     def ranks(self) -> tuple[list[Ints], list[int]]:
         """For each query (H,) 1-based, ascending ranks of the right photos among the C listed that count; and C."""
-        right, counted = _among(self.right, self.listed), _among(self.counts, self.listed)
-        if not counted.all():
+        right, (count, depth) = _among(self.right, self.listed), self.listed.shape
+        if not all(some.whole for some in self.counts) or (self.listed[:, -1:] < 0).any():  # a -1 is behind all others
+            counted = _among(self.counts, self.listed)
             kept = [hits[some] for hits, some in zip(right, counted, strict=True)]
             return [np.flatnonzero(hits) + 1 for hits in kept], [len(hits) for hits in kept]
-        count, depth = right.shape
         at = _true(right)
         ends = np.searchsorted(at, np.arange(count + 1) * depth).tolist()
         return [at[ends[i] : ends[i + 1]] - (i * depth - 1) for i in range(count)], [depth] * count
@@ -134,8 +136,6 @@ class Asked:
 
 def _among(photos: list[Photos], listed: Ints) -> NDArray[np.bool_]:
     """(B, K) whether each of `listed` (B, K), gallery rows or -1, is one of the photos (B,) of its row."""
-    if all(some.count == len(some.mask) - 1 for some in photos):
-        return listed >= 0
     most = max(1, *(len(some.runs) for some in photos))
     if most > FEW:
         return np.stack([some.mask.take(row) for some, row in zip(photos, listed, strict=True)])
@@ -149,8 +149,8 @@ def _true(values: NDArray[np.bool_]) -> NDArray[np.int64]:
     """`np.flatnonzero` of few among many in half its time, as no branch depends on where they are."""
     packed = np.packbits(values)
     some = np.flatnonzero(packed != 0)
-    at = np.flatnonzero(np.unpackbits(packed[some]).view(np.bool_))
-    return some[at >> 3] * 8 + (at & 7)
+    at = np.flatnonzero(np.unpackbits(packed.take(some)).view(np.bool_))
+    return some.take(at >> 3) * 8 + (at & 7)
 
 
 def ask(ranking: Ranking, protocol: Protocol, trained: Collection[str] = ()) -> Iterator[Asked]:
