@@ -69,7 +69,7 @@ def given_tokens(network: ZSENetwork, sketches: Tensor, photos: Tensor) -> Tenso
 
 @torch.inference_mode()
 def given_pictures(network: ZSENetwork, sketches: Tensor, photos: Tensor) -> Tensor:
-    """Relation scores (S, G) of normalised pictures (S, 3, H, W) and (G, 3, H, W), every photo encoded for every batch."""
+    """Relation scores (S, G) of normalised pictures (S, 3, H, W) and (G, 3, H, W), these encoded for every batch."""
     rows = []
     for some in sketches.split(BATCH):
         sketch = network.encode(some, "sketch").tokens

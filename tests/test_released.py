@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from zsecli.model import checkpoint
 from zsecli.model.backbone import Encoding
 from zsecli.model.network import ZSENetwork
-from zsecli.model.scoring import Score
 from zsecli.model.released import NAMES, UNUSED
+from zsecli.model.scoring import Score
 
 REFERENCE = Path(__file__).parents[2] / "shared/reference"
 GOLDEN = Path(os.environ.get("ZSE_GOLDEN", REFERENCE / "official_golden.npz"))

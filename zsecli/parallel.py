@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 Thing = TypeVar("Thing")
 Made = TypeVar("Made")
@@ -23,15 +25,22 @@ def threads(device: torch.device) -> Iterator[int]:
     other, and what is computed does not depend on their number. A GPU gets two, so that it has work while results
     are fetched.
     """
+    import torch
+
     if device.type != "cpu":
         yield 2
         return
-    cores = torch.get_num_threads()
+    count = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield cores
+        yield count
     finally:
-        torch.set_num_threads(cores)
+        torch.set_num_threads(count)
+
+
+def cores() -> int:
+    """How many there are for this process; of torchrun's, which says so by OMP_NUM_THREADS, each has one."""
+    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
 
 
 def in_order(function: Callable[[Thing], Made], things: Iterable[Thing], count: int) -> Iterator[Made]:

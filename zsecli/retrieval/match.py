@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from zsecli.console import SILENT, Progress, note, warn
-from zsecli.errors import StoreError, UsageError
+from zsecli.errors import StoreError, UsageError, ZseError
+from zsecli.files import partial_path
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
+from zsecli.parallel import cores, in_order
 from zsecli.retrieval.rank import MatchOptions, Ranker, at_once
 from zsecli.shards import WHOLE, Shard, join
 from zsecli.store.features import Features, open_features
@@ -87,14 +91,20 @@ def run(
 
         if rows.start < rows.stop and not finished(path, "ranking", own):
             scorer = None if options.by == "ret" else _scorer(queries, gallery, model, device, options.precision)
+            _check_room(path, (rows.stop - rows.start) * depth * 8)
             note(f"ranking {len(gallery.items)} photos for {rows.stop - rows.start} sketches by {options.by}")
             progress.start((rows.stop - rows.start) * len(gallery.items))
             with writer(path, own, rows) as store:
                 ranker = Ranker(queries, gallery, options, scorer)
                 progress(store.rows * len(gallery.items))
-                for start in range(rows.start + store.rows, rows.stop, step):
-                    indices, scores = ranker.rank(start, min(start + step, rows.stop), progress)
-                    store.write(start - rows.start, indices[:, :depth], scores[:, :depth])
+                blocks = [
+                    slice(start, min(start + step, rows.stop))
+                    for start in range(rows.start + store.rows, rows.stop, step)
+                ]
+                # a relation network has threads of its own
+                ranked = in_order(partial(ranker.rank, progress), blocks, cores() if options.by == "ret" else 1)
+                for block, (indices, scores) in zip(blocks, ranked, strict=True):
+                    store.write(block.start - rows.start, indices[:, :depth], scores[:, :depth])
                 store.finish()
         every = slice(0, len(queries.items))
         whole = join(shard, output, "ranking", key, every.stop, step, lambda _: writer(output, key, every))
@@ -112,6 +122,18 @@ def is_done(sketches: Path, photos: Path, output: Path, options: MatchOptions) -
     """Whether `output` already holds the ranking of these two stores."""
     with open_features(sketches) as queries, open_features(photos) as gallery:
         return finished(output, "ranking", key_of(queries.header, gallery.header, options))
+
+
+def _check_room(path: Path, size: int) -> None:
+    """ZseError where the disk has no room for a ranking of so many bytes, less what is there of it."""
+    partial, folder = partial_path(path), next(p for p in path.absolute().parents if p.is_dir())
+    size -= partial.stat().st_size if partial.exists() else 0
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise ZseError(
+            f"{path}: the ranking takes {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free",
+            "give another place with -o or --workspace, or keep fewer photos of a query with --depth",
+        )
 
 
 def _prepared_bytes(gallery: Features) -> int:

@@ -100,47 +100,44 @@ class Ranker:
             ours, theirs = (getattr(f.items, options.ignore_same) for f in (queries, gallery))
             self.groups = ours.under(theirs.names), theirs.codes
 
-    def rank(self, start: int, stop: int, advance: Callable[[int], None]) -> tuple[Ints, Scores]:
-        """Gallery rows (B, G) for queries `start` to `stop`, best first, with scores; -1 and NaN fill the rest."""
-        by, photos = self.options.by, len(self.photos)
-        if by == "rn":
-            counts = self._counts(start, stop)
+    def rank(self, advance: Callable[[int], None], block: slice) -> tuple[Ints, Scores]:
+        """Gallery rows (B, G) int32 for a block of queries, best first, with scores; -1 and NaN fill the rest."""
+        if self.options.by == "rn":
+            counts = self._counts(block)
             rows, columns = np.nonzero(counts)
             scores = np.full(counts.shape, np.nan, np.float32)
-            scores[rows, columns] = self.scorer.score(start + rows, columns, advance)
+            scores[rows, columns] = self.scorer.score(block.start + rows, columns, advance)
             advance(counts.size - len(rows))
             return self._ordered(scores)
-        indices, scores = np.empty((stop - start, photos), np.int32), np.empty((stop - start, photos), np.float32)
-        step = max(1, ENTRIES_AT_ONCE // photos)
-        for first in range(start, stop, step):
-            some = slice(first - start, min(first + step, stop) - start)
-            indices[some], scores[some] = self._by_ret(first, min(first + step, stop))
+        step = max(1, ENTRIES_AT_ONCE // len(self.photos))
+        parts = [self._by_ret(slice(s, min(s + step, block.stop))) for s in range(block.start, block.stop, step)]
+        indices, scores = (np.concatenate(part) if len(part) > 1 else part[0] for part in zip(*parts, strict=True))
         done = indices.size
-        if by == "cascade":
-            done -= self._rerank(start, indices, scores, advance)
+        if self.options.by == "cascade":
+            done -= self._rerank(block.start, indices, scores, advance)
         advance(done)  # the scorer told of the others
         return indices, scores
 
-    def _by_ret(self, start: int, stop: int) -> tuple[Ints, Scores]:
-        queries = unit(self.queries, self.queries.read("ret", slice(start, stop)) - self.query_mean)
+    def _by_ret(self, block: slice) -> tuple[Ints, Scores]:
+        queries = unit(self.queries, self.queries.read("ret", block) - self.query_mean)
         scores = queries @ self.photos.T
         if self.groups is not None:
-            scores[~self._counts(start, stop)] = np.nan
+            scores[~self._counts(block)] = np.nan
         return self._ordered(scores)
 
-    def _counts(self, start: int, stop: int) -> NDArray[np.bool_]:
+    def _counts(self, block: slice) -> NDArray[np.bool_]:
         """(B, G), the pairs that count."""
         if self.groups is None:
-            return np.ones((stop - start, len(self.photos)), bool)
+            return np.ones((block.stop - block.start, len(self.photos)), bool)
         ours, theirs = self.groups
-        return (ours[start:stop, None] != theirs[None]) | (ours[start:stop, None] < 0)
+        return (ours[block, None] != theirs[None]) | (ours[block, None] < 0)
 
     def _ordered(self, scores: Scores) -> tuple[Ints, Scores]:
         """Scores (B, G), NaN where a pair does not count -> gallery rows in order, and their scores."""
         # what rounding makes of one and the same photo depends on its column: repeated, it is scored as the first
         alike = scores[:, self.first[self.repeated]]
         scores[:, self.repeated] = np.where(np.isnan(alike), scores[:, self.repeated], alike)
-        return _in_order(np.arange(scores.shape[1]), scores)
+        return _sorted(scores)
 
     def _rerank(self, start: int, indices: Ints, scores: Scores, advance: Callable[[int], None]) -> int:
         """Put the first `shortlist` photos of every row, and their scores, as their relation scores say.
@@ -157,18 +154,21 @@ class Ranker:
             first = np.searchsorted(columns[row], self.first[columns[row, place]])
             if columns[row, first] == self.first[columns[row, place]]:
                 relation[row, place] = relation[row, first]
-        indices[:, :cut], scores[:, :cut] = _in_order(columns, relation)
+        best, scores[:, :cut] = _sorted(relation)
+        indices[:, :cut] = np.where(best < 0, -1, np.take_along_axis(columns, best, 1))
         scores[:, cut:] -= 2
         return len(rows)
 
 
-def _in_order(columns: Ints, scores: Scores) -> tuple[Ints, Scores]:
-    """Scores (B, K) of `columns` (B, K) or (K,), ascending -> both in order, -1 and NaN for those without a score."""
-    at = order(np.where(np.isnan(scores), -np.inf, scores))
-    scores = np.take_along_axis(scores, at, 1)
-    columns = np.take_along_axis(np.broadcast_to(columns, at.shape), at, 1)
-    columns[np.isnan(scores)] = -1
-    return columns, scores
+def _sorted(scores: Scores) -> tuple[Ints, Scores]:
+    """Scores (B, K), NaN where there is none -> columns (B, K) int32 in their order and the scores so; -1 for NaN."""
+    none = np.isnan(scores)
+    some = none.any()
+    columns = order(np.where(none, -np.inf, scores) if some else scores)
+    scores = np.take_along_axis(scores, columns, 1)
+    if some:
+        columns[np.isnan(scores)] = -1
+    return columns.astype(np.int32), scores
 
 
 def first_of_its_kind(vectors: Scores, sha256: NDArray[np.uint8]) -> Ints:
