@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 import pytrec_eval
 import timm
+import torch
 from conftest import Zse, call, contents, files
 from safetensors.torch import save_file
 from tiny import TINY, build
 
+from zsecli.data.preprocess import Role
 from zsecli.model import checkpoint
+from zsecli.model.embedder import NetworkEmbedder
+from zsecli.store.features import Embedded
 
 
 @pytest.fixture(scope="session")
@@ -137,3 +141,45 @@ def test_trec_files_agree_with_trec_eval(zse: Zse, ready: Path, split: str, opti
             assert judged[query["query"]]["map"] == pytest.approx(query["AP (raw)"], abs=1e-9)
             if "reciprocal rank" in query:
                 assert judged[query["query"]]["recip_rank"] == pytest.approx(query["reciprocal rank"], abs=1e-9)
+
+
+def test_a_lower_precision_is_another_store_close_by(zse: Zse, folder: Path) -> None:
+    whole = features(folder)
+    half = Path(zse("embed", "--model", "tiny.safetensors", "--precision", "bf16").ok())
+    assert half.name == whole.name.replace(".h5", "-bf16.h5")
+    (a, b) = (contents(folder / path) for path in (whole, half))
+    assert a["run-key"] != b["run-key"]
+    assert 0 < np.abs(a["ret"] - b["ret"]).max() < 0.05 * np.abs(a["ret"]).max()
+    exact = contents(folder / zse("match", whole, "--by", "rn").ok())
+    near = contents(folder / zse("match", whole, "--by", "rn", "--precision", "bf16").ok())
+    scores = [np.take_along_axis(c["scores"], np.argsort(c["indices"], axis=1), 1) for c in (exact, near)]
+    assert 0 < np.abs(scores[0] - scores[1]).max() < 0.01
+    assert exact["run-key"] != near["run-key"]
+
+
+def test_a_precision_that_has_no_say_or_is_not_there(zse: Zse, folder: Path) -> None:
+    store = features(folder)
+    zse("match", store, "--by", "ret", "--precision", "bf16").refused(2, "--precision", "no say in [Ret]")
+    zse("match", store, "--precision", "fp16", "--device", "cpu").refused(2, "fp16 needs a GPU", "bf16")
+    zse("match", store, "--precision", "half").refused(2, "--precision 'half'", "fp32, bf16, fp16")
+    pixels = zse("match", "--model", "pixels", "--precision", "bf16").ok()  # a baseline that is no network
+    assert pixels == zse("match", "--model", "pixels").ok()
+
+
+def test_pictures_that_memory_does_not_hold_together(zse: Zse, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are embedded in smaller parts; one that does not fit alone is an error."""
+    original, room = NetworkEmbedder.embed, 3
+
+    def embed(self: NetworkEmbedder, pictures: np.ndarray, role: Role) -> Embedded:
+        if len(pictures) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(self, pictures, role)
+
+    monkeypatch.setattr(NetworkEmbedder, "embed", embed)
+    words = ["embed", "--model", "tiny.safetensors", "--batch-size", "16", "-o", "x.h5"]
+    other = contents(folder / zse(*words).ok())
+    for name, values in contents(folder / features(folder)).items():
+        if isinstance(values, np.ndarray) and values.dtype.kind == "f":
+            np.testing.assert_allclose(values, other[name], rtol=1e-2, atol=1e-3)
+    room = 0
+    zse(*words, "--overwrite", "--precision", "bf16").refused(1, "does not hold one picture", "--device cpu")

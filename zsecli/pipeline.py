@@ -261,10 +261,11 @@ def match_options(
     center: bool,
     depth: int,
     precision: str,
+    ann: bool = False,
 ) -> MatchOptions:
     """The options of `match`; unless asked, a cascade where there is a relation network, else [Ret] alone."""
     way = by or ("cascade" if relation else "ret")
-    return MatchOptions(cast(By, way), shortlist, ignore_same, center, depth, cast(Precision, precision))
+    return MatchOptions(cast(By, way), shortlist, ignore_same, center, depth, cast(Precision, precision), ann)
 
 
 def match_stores(

@@ -44,6 +44,14 @@ def match(
             help="Photos to keep for a query; 0 keeps all, which most metrics of evaluate need.",
         ),
     ] = 0,
+    ann: Annotated[
+        bool,
+        typer.Option(
+            "--ann",
+            help="Find the shortlist approximately, for a gallery beyond memory, and keep no other photo; zse inspect "
+            "says its recall. Needs the extra ann.",
+        ),
+    ] = False,
     top: Annotated[
         int, typer.Option("--top", metavar="N", min=1, help="Hits to show for a query, on a terminal or by --format.")
     ] = 5,
@@ -93,7 +101,7 @@ def match(
     ws, compute = Workspace(workspace), pipeline.Compute(device, batch_size, workers, precision, part_of, dry_run)
     if sketches is None:
         spec = pipeline.model_of(ws, model)
-        options = pipeline.match_options(by, spec.has_relation, shortlist, ignore_same, center, depth, precision)
+        options = pipeline.match_options(by, spec.has_relation, shortlist, ignore_same, center, depth, precision, ann)
         result, skipped = pipeline.rank_dataset(ws, data, spec, options, compute, output, overwrite, split)
     else:
         opt.refuse(context, ("data", "split"), "has no say in stores that are given", "leave out the stores")

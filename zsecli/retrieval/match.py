@@ -17,10 +17,11 @@ from zsecli.files import partial_path
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
 from zsecli.parallel import cores, in_order
+from zsecli.retrieval.ann import AnnRanker
 from zsecli.retrieval.rank import MatchOptions, Ranker, at_once
 from zsecli.shards import WHOLE, Shard, join
 from zsecli.store.features import Features, open_features
-from zsecli.store.header import Header, check_target, finished, run_key, versions
+from zsecli.store.header import Header, check_target, finished, open_store, read_header, run_key, versions
 from zsecli.store.items import PHOTO, SKETCH
 from zsecli.store.ranking import RankingWriter
 
@@ -71,7 +72,8 @@ def run(
         step = at_once(options, len(gallery.items), _prepared_bytes(gallery))
         rows = shard.rows(len(queries.items), step)
         path, own = shard.path(output), shard.key(key)
-        depth = min(options.depth or len(gallery.items), len(gallery.items))
+        most = min(options.shortlist if options.ann else len(gallery.items), len(gallery.items))
+        depth = min(options.depth or most, most)
         provenance = {
             "argv": sys.argv[1:],
             "versions": versions(),
@@ -85,35 +87,43 @@ def run(
             **vars(options),
         }
 
-        def writer(target: Path, key: str, rows: slice) -> RankingWriter:
-            some = queries.items if rows == slice(0, len(queries.items)) else queries.items.take(np.r_[rows])
-            return RankingWriter(target, key, provenance, some, gallery.items, depth)
+        every = slice(0, len(queries.items))
+
+        def writer(target: Path, key: str, rows: slice, about: dict[str, Any]) -> RankingWriter:
+            some = queries.items if rows == every else queries.items.take(np.r_[rows])
+            return RankingWriter(target, key, about, some, gallery.items, depth)
 
         if rows.start < rows.stop and not finished(path, "ranking", own):
             scorer = None if options.by == "ret" else _scorer(queries, gallery, model, device, options.precision)
             _check_room(path, (rows.stop - rows.start) * depth * 8)
             note(f"ranking {len(gallery.items)} photos for {rows.stop - rows.start} sketches by {options.by}")
             progress.start((rows.stop - rows.start) * len(gallery.items))
-            with writer(path, own, rows) as store:
-                ranker = Ranker(queries, gallery, options, scorer)
+            ranker = (AnnRanker if options.ann else Ranker)(queries, gallery, options, scorer)
+            with writer(path, own, rows, provenance | ranker.about) as store:
                 progress(store.rows * len(gallery.items))
                 blocks = [
                     slice(start, min(start + step, rows.stop))
                     for start in range(rows.start + store.rows, rows.stop, step)
                 ]
-                # a relation network has threads of its own
-                ranked = in_order(partial(ranker.rank, progress), blocks, cores() if options.by == "ret" else 1)
+                # a relation network has threads of its own, and so has faiss
+                own_threads = options.by != "ret" or options.ann
+                ranked = in_order(partial(ranker.rank, progress), blocks, 1 if own_threads else cores())
                 for block, (indices, scores) in zip(blocks, ranked, strict=True):
                     store.write(block.start - rows.start, indices[:, :depth], scores[:, :depth])
                 store.finish()
-        every = slice(0, len(queries.items))
-        whole = join(shard, output, "ranking", key, every.stop, step, lambda _: writer(output, key, every))
+
+        def begin(one: Path) -> RankingWriter:
+            with open_store(one, "ranking") as like:
+                return writer(output, key, every, read_header(like, one).provenance)
+
+        whole = join(shard, output, "ranking", key, every.stop, step, begin)
     return MatchResult(output if whole else path, True)
 
 
 def key_of(sketches: Header, photos: Header, options: MatchOptions) -> str:
-    """Run key of a ranking; a shortlist matters to a cascade alone, and fp32 goes without saying."""
-    without = [options.by != "cascade" and "shortlist", options.precision == "fp32" and "precision"]
+    """Run key of a ranking; a shortlist matters to a cascade alone, and exact and fp32 go without saying."""
+    short = options.by == "cascade" or options.ann
+    without = [not short and "shortlist", options.precision == "fp32" and "precision", not options.ann and "ann"]
     values = {k: v for k, v in vars(options).items() if k not in without}
     return run_key(stage="ranking", sketches=sketches.run_key, photos=photos.run_key, **values)
 

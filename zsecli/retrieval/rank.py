@@ -34,6 +34,7 @@ class MatchOptions:
     ignore_same: leave out pairs whose pictures agree in this column (label, instance, family).
     center: take each modality's mean [Ret] away first.
     depth: photos to keep for a query; 0 keeps all.
+    ann: find the shortlist approximately, and keep no other photo.
     precision: of the relation network; what it is given and its score are float32 all the same.
     """
 
@@ -43,6 +44,7 @@ class MatchOptions:
     center: bool = False
     depth: int = 0
     precision: Precision = "fp32"
+    ann: bool = False
 
     def __post_init__(self) -> None:
         if self.ignore_same is not None and self.ignore_same not in Items.COLUMNS:
@@ -54,6 +56,11 @@ class MatchOptions:
             raise UsageError("--center has no say in relation scores", "leave it out, or rank with --by ret or cascade")
         if self.by == "ret":  # a cosine
             object.__setattr__(self, "precision", "fp32")
+        if self.ann and (self.by == "rn" or self.depth > self.shortlist):
+            raise UsageError(
+                "--ann finds a shortlist by [Ret], and no other photo",
+                "--by ret or cascade, with --depth below --shortlist",
+            )
         if self.shortlist < 1 or self.depth < 0:
             raise UsageError("--shortlist must be at least 1, --depth at least 0")
 
@@ -61,6 +68,7 @@ class MatchOptions:
     def tag(self) -> str:
         """The part of a file name that tells rankings of the same features apart."""
         parts = [f"cascade{self.shortlist}" if self.by == "cascade" else self.by]
+        parts += [f"ann{self.shortlist}"] * self.ann
         parts += [self.precision] * (self.precision != "fp32")
         parts += ["centred"] * self.center + [f"not-same-{self.ignore_same}"] * bool(self.ignore_same)
         return "-".join(parts + [f"top{self.depth}"] * bool(self.depth))
@@ -78,6 +86,8 @@ def at_once(options: MatchOptions, photos: int, prepared: int) -> int:
     Args:
         photos: the gallery's number. prepared: bytes of a picture prepared for the relation network.
     """
+    if options.ann:
+        photos = min(photos, 4 * options.shortlist)
     if options.by == "ret":
         return max(1, ENTRIES_AT_ONCE // photos)
     most = PAIRS_AT_ONCE // photos if options.by == "rn" else 4 * ENTRIES_AT_ONCE // photos
@@ -85,20 +95,29 @@ def at_once(options: MatchOptions, photos: int, prepared: int) -> int:
 
 
 class Ranker:
-    """Ranks blocks of queries against the whole gallery, whose [Ret] it holds."""
+    """Ranks blocks of queries against the whole gallery, whose [Ret] it holds.
+
+    about: what a ranking's provenance should say of it.
+    """
 
     def __init__(self, queries: Features, gallery: Features, options: MatchOptions, scorer: Any) -> None:
         self.queries, self.options, self.scorer = queries, options, scorer
         self.query_mean = photo_mean = np.zeros(queries.width, np.float32)
         if options.center:
             self.query_mean, photo_mean = mean(queries), mean(gallery)
-        self.photos = unit(gallery, gallery.read("ret", slice(None)) - photo_mean)
-        self.first = first_of_its_kind(self.photos, gallery.items.sha256)
-        self.repeated = np.flatnonzero(self.first != np.arange(len(self.first)))
+        self.photos = len(gallery.items)
+        self.about: dict[str, Any] = {}
         self.groups: tuple[Ints, Ints] | None = None
         if options.ignore_same:
             ours, theirs = (getattr(f.items, options.ignore_same) for f in (queries, gallery))
             self.groups = ours.under(theirs.names), theirs.codes
+        self._open(gallery, photo_mean)
+
+    def _open(self, gallery: Features, photo_mean: Scores) -> None:
+        self.vectors = unit(gallery, gallery.read("ret", slice(None)) - photo_mean)
+        self.first = first_of_its_kind(self.vectors, gallery.items.sha256)
+        self.repeated = np.flatnonzero(self.first != np.arange(self.photos))
+        self.step = max(1, ENTRIES_AT_ONCE // self.photos)
 
     def rank(self, advance: Callable[[int], None], block: slice) -> tuple[Ints, Scores]:
         """Gallery rows (B, G) int32 for a block of queries, best first, with scores; -1 and NaN fill the rest."""
@@ -109,26 +128,28 @@ class Ranker:
             scores[rows, columns] = self.scorer.score(block.start + rows, columns, advance)
             advance(counts.size - len(rows))
             return self._ordered(scores)
-        step = max(1, ENTRIES_AT_ONCE // len(self.photos))
-        parts = [self._by_ret(slice(s, min(s + step, block.stop))) for s in range(block.start, block.stop, step)]
+        starts = range(block.start, block.stop, self.step)
+        parts = [self._by_ret(slice(start, min(start + self.step, block.stop))) for start in starts]
         indices, scores = (np.concatenate(part) if len(part) > 1 else part[0] for part in zip(*parts, strict=True))
-        done = indices.size
+        done = len(indices) * self.photos
         if self.options.by == "cascade":
             done -= self._rerank(block.start, indices, scores, advance)
         advance(done)  # the scorer told of the others
         return indices, scores
 
     def _by_ret(self, block: slice) -> tuple[Ints, Scores]:
-        queries = unit(self.queries, self.queries.read("ret", block) - self.query_mean)
-        scores = queries @ self.photos.T
+        scores = self._queries(block) @ self.vectors.T
         if self.groups is not None:
             scores[~self._counts(block)] = np.nan
         return self._ordered(scores)
 
+    def _queries(self, rows: slice | Ints) -> Scores:
+        return unit(self.queries, self.queries.read("ret", rows) - self.query_mean)
+
     def _counts(self, block: slice) -> NDArray[np.bool_]:
         """(B, G), the pairs that count."""
         if self.groups is None:
-            return np.ones((block.stop - block.start, len(self.photos)), bool)
+            return np.ones((block.stop - block.start, self.photos), bool)
         ours, theirs = self.groups
         return (ours[block, None] != theirs[None]) | (ours[block, None] < 0)
 
@@ -137,7 +158,7 @@ class Ranker:
         # what rounding makes of one and the same photo depends on its column: repeated, it is scored as the first
         alike = scores[:, self.first[self.repeated]]
         scores[:, self.repeated] = np.where(np.isnan(alike), scores[:, self.repeated], alike)
-        return _sorted(scores)
+        return sort(scores)
 
     def _rerank(self, start: int, indices: Ints, scores: Scores, advance: Callable[[int], None]) -> int:
         """Put the first `shortlist` photos of every row, and their scores, as their relation scores say.
@@ -154,13 +175,13 @@ class Ranker:
             first = np.searchsorted(columns[row], self.first[columns[row, place]])
             if columns[row, first] == self.first[columns[row, place]]:
                 relation[row, place] = relation[row, first]
-        best, scores[:, :cut] = _sorted(relation)
+        best, scores[:, :cut] = sort(relation)
         indices[:, :cut] = np.where(best < 0, -1, np.take_along_axis(columns, best, 1))
         scores[:, cut:] -= 2
         return len(rows)
 
 
-def _sorted(scores: Scores) -> tuple[Ints, Scores]:
+def sort(scores: Scores) -> tuple[Ints, Scores]:
     """Scores (B, K), NaN where there is none -> columns (B, K) int32 in their order and the scores so; -1 for NaN."""
     none = np.isnan(scores)
     some = none.any()
