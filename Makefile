@@ -25,10 +25,14 @@ lint: .venv/done ## check style and types
 	$(BIN)/mypy
 
 .PHONY: bench
-bench: .venv/done ## make docs/performance.md: what prepare, embed and match take
+bench: .venv/done ## make docs/performance.md: speed and memory, beside plain programs (an hour on two cores; a GPU is used where there is one)
 	$(BIN)/python benchmarks/memory.py > docs/performance.md.new
-	$(BIN)/python benchmarks/prepare.py >> docs/performance.md.new
 	$(BIN)/python benchmarks/speed.py >> docs/performance.md.new
+	$(BIN)/python benchmarks/cascade.py $(PICTURES) zse/results >> docs/performance.md.new
+	$(BIN)/python benchmarks/start.py >> docs/performance.md.new
+	$(BIN)/python benchmarks/metrics.py >> docs/performance.md.new
+	$(BIN)/python benchmarks/large.py >> docs/performance.md.new
+	$(BIN)/python benchmarks/prepare.py >> docs/performance.md.new
 	mv docs/performance.md.new docs/performance.md
 
 .PHONY: results

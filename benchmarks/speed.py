@@ -1,80 +1,291 @@
-"""Measure how fast the shipped network embeds pictures and scores pairs, and print a section of docs/performance.md.
+"""Measure embedding, relation scores and whole evaluations against plain programs, for docs/performance.md.
 
-python benchmarks/speed.py
+    python benchmarks/speed.py
+
+On the shipped network, and on the preset `released` (ViT-B/16) with made-up weights. Runs on a GPU where there is one.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import copy
 import tempfile
-import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
+import plain
 import torch
+from timing import Times, in_turn, machine, settle, spread, times
 
+from zsecli.data.listing import find, items_of
 from zsecli.data.prepare import demo_root
-from zsecli.model.embedder import NetworkEmbedder
-from zsecli.model.load import load
-from zsecli.model.spec import ModelSpec
+from zsecli.model.checkpoint import load
+from zsecli.model.config import Precision, preset
+from zsecli.model.embedder import NetworkEmbedder, dtype_of, normalise, resolve_device
+from zsecli.model.network import ZSENetwork
+from zsecli.model.spec import SHIPPED
+from zsecli.parallel import in_order, threads
+from zsecli.retrieval import embed
+from zsecli.retrieval.relation import RelationScorer
+from zsecli.store.features import Features, FeatureWriter, open_features
+from zsecli.store.items import PHOTO, SKETCH, Items
 
-ZSE = str(Path(sys.executable).with_name("zse"))
-BATCH, ROUNDS = 32, 5
-
-
-def rate(work: Callable[[], object]) -> str:
-    """`median (lowest to highest)` of BATCH things a second."""
-    work()  # the first run chooses kernels
-    found = []
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        work()
-        found.append(BATCH / (time.perf_counter() - began))
-    return f"{median(found):.0f} ({min(found):.0f} to {max(found):.0f})"
+DEVICE = resolve_device("auto")
+ON_GPU = DEVICE.type == "cuda"
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
 
-def command(folder: Path) -> str:
-    """Pictures a second of `zse embed` on the demo's photos, start and decoding included."""
-    photos = demo_root() / "photo"
-    count = sum(file.is_file() for file in photos.rglob("*"))
-    words = ["embed", str(photos), "--model", "small", "--modality", "photo", "-o", str(folder / "photos.h5")]
-    began = time.perf_counter()
-    subprocess.run([ZSE, *words], check=True, stdout=subprocess.DEVNULL)
-    seconds = time.perf_counter() - began
-    return f"{count / seconds:.0f} ({count} pictures in {seconds:.1f} s)"
+@dataclass
+class Case:
+    """A network in each precision, and how much of it is measured.
+
+    pairs: sketches and photos whose tokens are given. pictures: to embed. evaluation: sketches, and photos, of a whole
+    one.
+    """
+
+    title: str
+    networks: dict[Precision, ZSENetwork]
+    pairs: int
+    pictures: int
+    evaluation: int
+    rounds: int
+
+    def embedder(self, precision: Precision) -> NetworkEmbedder:
+        return NetworkEmbedder(self.networks[precision], DEVICE, [])
+
+    @property
+    def flops(self) -> float:
+        """Of one pair whose Q, K and V are there: attention, projection and feed-forward of both streams, relation."""
+        network = self.networks["fp32"]
+        tokens, width = 1 + network.backbone.places, network.backbone.width
+        relation, hidden = network.config.relation, network.config.cross_attention.hidden
+        stream = 4 * tokens**2 * width + 2 * tokens * width**2 + 4 * tokens * width * hidden
+        side = -(-network.backbone.grid[0] // relation.cell)
+        each = relation.project or width
+        pool = 2 * side**2 * relation.cell**2 * width * relation.project
+        sizes = (side**4, *relation.hidden, 1)
+        return 2 * (stream + pool) + 2 * side**4 * each + sum(2 * a * b for a, b in pairwise(sizes))
+
+
+def cases() -> list[Case]:
+    torch.manual_seed(0)
+    released = ZSENetwork(preset("released")).eval()
+    many = 64 if ON_GPU else 0
+    return [
+        Case("shipped", lowered(load(SHIPPED)[0]), many or 20, 256, 100, 3),
+        Case("ViT-B/16", lowered(released), many or 20, 2048 if ON_GPU else 32, 100 if ON_GPU else 40, 3),
+    ]
+
+
+def lowered(network: ZSENetwork) -> dict[Precision, ZSENetwork]:
+    made: dict[Precision, ZSENetwork] = {}
+    for precision in PRECISIONS:
+        made[precision] = copy.deepcopy(network).to(DEVICE)
+        made[precision].lower(dtype_of(precision, DEVICE))
+    return made
+
+
+def roofline() -> dict[Precision, float]:
+    """Floating-point operations a second of a large matrix product."""
+    print(MACHINE.format(machine=machine(), torch=version("torch"), threads=torch.get_num_threads()))
+    peak: dict[Precision, float] = {}
+    size = 8192 if ON_GPU else 2048
+    for precision in PRECISIONS:
+        a, b = (torch.randn(size, size, device=DEVICE, dtype=dtype_of(precision, DEVICE)) for _ in range(2))
+        took = in_turn({"": lambda a=a, b=b: a @ b}, 15)[""]  # type: ignore[misc]
+        peak[precision] = 2 * size**3 / min(took)
+        rates = [2 * size**3 / t / 1e9 for t in took]
+        print(f"| matrix product of {size} x {size}, {precision} | {spread(rates, '.0f')} GFLOP/s |")
+    block = torch.empty(2**28, dtype=torch.uint8, device=DEVICE)
+    other = torch.empty_like(block)
+    copied = in_turn({"": lambda: other.copy_(block)}, 15)[""]
+    print(f"| memory copied, read and written | {spread([2 * block.nbytes / t / 1e9 for t in copied], '.1f')} GB/s |")
+    return peak
+
+
+def pictures() -> tuple[Items, Items]:
+    """The demo's sketches and photos."""
+    return tuple(items_of(find([demo_root() / name]), name)[0] for name in ("sketch", "photo"))  # type: ignore[return-value]
+
+
+def decoded(items: Items, model: NetworkEmbedder) -> list[Any]:
+    reader = embed._Reader(items, Path(), model.preprocess)
+    return [reader[row] for row in range(len(items))]
+
+
+def embedding(case: Case, photos: Items) -> None:
+    """The stage against the network's forward pass alone, on the same pictures."""
+    rows = np.arange(case.pictures) % len(photos)
+    some = photos.take(rows)
+    some.id = [photos.id[row] for row in rows]
+    for precision in PRECISIONS:
+        model = case.embedder(precision)
+        arrays = np.stack(decoded(some, model))
+        size = embed.ON_GPU if ON_GPU else embed.ON_CPU
+
+        def batches(size: int, arrays: Any = arrays) -> list[Any]:
+            return [arrays[start : start + size] for start in range(0, len(arrays), size)]
+
+        def shared(model: Any = model, size: int = size) -> None:
+            with threads(DEVICE) as count:
+                for _ in in_order(lambda batch: model.embed(batch, "photo"), batches(size), count):
+                    pass
+
+        def stage(model: Any = model, size: int = size) -> None:
+            with tempfile.TemporaryDirectory() as folder:
+                embed.write(some, Path(), model, Path(folder) / "x.h5", "", {}, embed.SILENT, size, None)
+
+        took = in_turn(
+            {
+                "usual": lambda model=model: [model.embed(batch, "photo") for batch in batches(32)],  # type: ignore[misc]
+                "shared": shared,
+                "stage": stage,
+            },
+            case.rounds,
+        )
+        rates = [spread([len(some) / t for t in took[name]], ".1f") for name in took]
+        share = [100 * a / b for a, b in zip(took["shared"], took["stage"], strict=True)]
+        print(f"| {case.title} | {precision} | {' | '.join(rates)} | {spread(share, '.0f')} % |", flush=True)
+
+
+def stores(case: Case, folder: Path, opened: ExitStack) -> tuple[Features, Features]:
+    """Open feature stores of as many sketches and photos, of the network's own tokens of noise."""
+    made = []
+    for kind, role in ((SKETCH, "sketch"), (PHOTO, "photo")):
+        noise = torch.randn(case.pairs, 3, 224, 224, device=DEVICE)
+        with torch.inference_mode():
+            tokens = case.networks["fp32"].encode(noise, role).tokens.cpu().numpy()  # type: ignore[arg-type]
+        ids = [f"{role}/{i}" for i in range(case.pairs)]
+        table = Items(
+            ids, np.full(len(ids), kind, np.uint8), np.ones(len(ids), np.int8), np.zeros((len(ids), 32), "u1")
+        )
+        path = folder / f"{role}.h5"
+        with FeatureWriter(path, "", {}, table, tokens.shape[2], tokens.shape[1], None) as store:
+            store.write(ids, [""] * len(ids), tokens[:, 0], tokens)
+            store.finish()
+        made.append(opened.enter_context(open_features(path)))
+    return made[0], made[1]
+
+
+def relation(case: Case, peak: dict[Precision, float]) -> None:
+    """Relation scores of tokens that are there."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as opened:
+        sketches, photos = stores(case, Path(name), opened)
+        rows, columns = (x.ravel() for x in np.indices((case.pairs, case.pairs)))
+        tokens = [torch.from_numpy(f.read("tokens", slice(None))).to(DEVICE).float() for f in (sketches, photos)]
+        works: dict[str, Callable[[], Any]] = {}
+        for precision in PRECISIONS:
+            network = case.networks[precision]
+            given = [t.to(dtype_of(precision, DEVICE)) for t in tokens]
+            works[f"plain {precision}"] = lambda n=network, g=given: plain.given_tokens(n, *g)  # type: ignore[misc]
+            scorer = RelationScorer(network, DEVICE, sketches, photos)
+            works[precision] = lambda s=scorer: s.score(rows, columns)  # type: ignore[misc]
+        took = in_turn(works, case.rounds)
+        exact = works["plain fp32"]().float().cpu().numpy().ravel()
+        for precision in PRECISIONS:
+            rate = [len(rows) / t for t in took[precision]]
+            cells = [
+                spread([len(rows) / t for t in took["plain fp32"]], ".1f"),
+                spread(rate, ".1f"),
+                times(took["plain fp32"], took[precision]),
+                times(took[f"plain {precision}"], took[precision]),
+                f"{100 * median(rate) * case.flops / peak[precision]:.0f} %",
+                f"{np.abs(works[precision]() - exact).max():.0e}",
+            ]
+            print(f"| {case.title} | {precision} | {' | '.join(cells)} |", flush=True)
+
+
+def evaluation(case: Case, sketches: Items, photos: Items) -> None:
+    """From pictures to the relation score of every pair; plain is given decoded pictures, and writes no store."""
+    count = case.evaluation
+    drawn, shown = sketches.take(np.arange(count)), photos.take(np.arange(count))
+    models = {precision: case.embedder(precision) for precision in PRECISIONS}
+    model = models["fp32"]
+    inputs = [normalise(np.stack(decoded(items, model)), model.preprocess, DEVICE) for items in (drawn, shown)]
+
+    def ours(precision: Precision) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            paths = [Path(name) / kind for kind in ("sketches.h5", "photos.h5")]
+            size = embed.ON_GPU if ON_GPU else embed.ON_CPU
+            for items, path in zip((drawn, shown), paths, strict=True):
+                embed.write(items, Path(), models[precision], path, "", {}, embed.SILENT, size, None)
+            with open_features(paths[0]) as ours, open_features(paths[1]) as theirs:
+                rows, columns = (x.ravel() for x in np.indices((count, count)))
+                RelationScorer(case.networks[precision], DEVICE, ours, theirs).score(rows, columns)
+            settle()
+
+    took: Times = in_turn(
+        {
+            "plain": lambda: plain.given_pictures(case.networks["fp32"], *inputs),
+            **{precision: lambda p=precision: ours(p) for precision in PRECISIONS},  # type: ignore[misc]
+        },
+        case.rounds,
+        warm=False,
+    )
+    for precision in PRECISIONS:
+        cells = [spread(took["plain"], ".1f"), spread(took[precision], ".1f"), times(took["plain"], took[precision])]
+        print(f"| {case.title}, {count} x {count} | {precision} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        whole = command(Path(folder))
-    model = load(ModelSpec.parse("small"), "auto")
-    assert isinstance(model, NetworkEmbedder)
-    size = model.preprocess.size
-    pictures = np.random.default_rng(0).integers(256, size=(BATCH, size, size, 3), dtype=np.uint8)
-    network, places = model.network, torch.arange(model.network.backbone.places, device=model.device)
-    with torch.inference_mode():
-        tokens = torch.from_numpy(model.embed(pictures, "photo").tokens).to(model.device)
-        index = places.expand(BATCH, -1)
-        sketches, photos = (network.prepare(tokens, index, role) for role in ("sketch", "photo"))  # type: ignore[arg-type]
-        pairs = rate(lambda: network.score_prepared(sketches, photos).relation.cpu())
-    device = torch.cuda.get_device_name() if model.device.type == "cuda" else f"CPU, {os.cpu_count()} cores"
-    print(TEXT.format(device=device, batch=BATCH, rounds=ROUNDS))
-    print(f"| `zse embed fixtures/demo/photo --model small`, the whole command: pictures | {whole} |")
-    print(f"| the network alone: pictures | {rate(lambda: model.embed(pictures, 'photo'))} |")
-    print(f"| relation scores of prepared pictures: pairs | {pairs} |")
+    peak, (sketches, photos) = roofline(), pictures()
+    made = cases()
+    print(EMBEDDING)
+    for case in made:
+        embedding(case, photos)
+    print(RELATION.format(batch=plain.BATCH))
+    for case in made:
+        relation(case, peak)
+    print(EVALUATION.format(batch=plain.BATCH))
+    for case in made:
+        evaluation(case, sketches, photos)
 
 
-TEXT = """
-## Speed of the shipped network
+MACHINE = """
+## The machine and the figures below
 
-`benchmarks/speed.py`; float32, {device}, batches of {batch}, median of {rounds} rounds (lowest to highest).
+{machine}; PyTorch {torch}, {threads} threads. All figures are medians of rounds in which what is compared runs in turn,
+with the lowest and the highest round; "times as fast" is taken round by round. "Plain" is `benchmarks/plain.py`: the
+same network in ordinary PyTorch, batch by batch, with nothing kept. "Shipped" is the network `small`; "ViT-B/16" is the
+preset `released` with made-up weights.
 
-| | a second |
+| `benchmarks/speed.py` | |
 |---|---|"""
+
+EMBEDDING = """
+## Embedding
+
+Pictures a second. "Usual": the network alone, 32 pictures at once on all cores. "Shared": the network alone as zse runs
+it, few pictures at once on each core. "Stage": `zse embed` once the model is loaded, with reading, decoding, and
+writing the store. The last column is the stage's share of "shared".
+
+| network | precision | usual | shared | stage | share |
+|---|---|---|---|---|---|"""
+
+RELATION = """
+## Relation scores of tokens that are there
+
+Pairs a second. Plain: {batch} sketches x {batch} photos at once, in fp32. The last columns: times as fast as plain in
+the same precision, the share of the matrix product's peak that the arithmetic of a pair (Q, K and V being there) makes,
+and the largest difference of a score from plain fp32.
+
+| network | precision | plain, fp32 | zse | times as fast | than plain in it | share of peak | difference |
+|---|---|---|---|---|---|---|---|"""
+
+EVALUATION = """
+## A whole evaluation by relation scores
+
+Seconds from pictures to the score of every pair. Plain encodes photos anew for every {batch} sketches; it is given
+decoded pictures and writes nothing, zse decodes and writes its stores.
+
+| network, sketches x photos | precision | plain, fp32 | zse | times as fast |
+|---|---|---|---|---|"""
 
 if __name__ == "__main__":
     main()

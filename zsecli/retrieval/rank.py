@@ -21,7 +21,7 @@ BY = get_args(By)
 Scores = NDArray[np.float32]
 
 ENTRIES_AT_ONCE = 2**22  # of a ranking, that are sorted together
-PAIRS_AT_ONCE = 2**18  # that a relation network scores between two commits, if every photo is scored
+PAIRS_AT_ONCE = 2**16  # that a relation network scores between two commits, if every photo is scored
 SKETCH_BYTES = 2**30  # for the sketches whose shortlists are scored together
 
 

@@ -1,0 +1,142 @@
+"""Measure what a cascade's shortlist and a lower precision cost, and print sections of docs/performance.md.
+
+    python benchmarks/cascade.py MANIFEST WORKSPACE
+
+Quality on the unseen classes of a manifest as in `benchmarks/results.py`, time against a gallery of made-up photos.
+What is ranked already in WORKSPACE stays: the relation score of every pair takes half an hour on two cores.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from results import zse
+from timing import in_turn, machine, spread
+
+from zsecli.model.spec import ModelSpec
+from zsecli.retrieval import match
+from zsecli.retrieval.rank import MatchOptions
+from zsecli.store.features import FeatureWriter, open_features
+from zsecli.store.items import PHOTO, SKETCH, Items
+
+PHOTOS, SKETCHES, FEW = 10_000, 16, 2
+SHORTLISTS = (10, 20, 50, 100, 200)
+COLUMNS = (
+    ("emoji, same class", "emoji", "zs-inter", "zs-inter"),
+    ("emoji, own instance, all", "emoji", "zs-intra", "zs-intra/all"),
+    ("emoji, own instance, within the class", "emoji", "zs-intra", "zs-intra/class"),
+    ("stamps, same class", "stamps", "zs-inter", "zs-inter"),
+)
+
+
+def quality(options: tuple[str, ...], workspace: str) -> list[float]:
+    """mAP (raw) of each column."""
+    found = []
+    for _, data, split, protocol in COLUMNS:
+        words = ["evaluate", "--data", data, "--split", split, "--model", "small", *options, "--json"]
+        words += ["--ignore-same", "family"] if data == "emoji" else []
+        report = json.loads(zse(*words, workspace=workspace))
+        found.append(report["protocols"][protocol]["mean"]["mAP (raw)"]["value"])
+    return found
+
+
+def gallery(source: Path, folder: Path) -> tuple[Path, Path]:
+    """Stores of SKETCHES sketches and PHOTOS photos: those of `source`, repeated photos a little changed."""
+    rng = np.random.default_rng(0)
+    paths = []
+    with open_features(source) as opened:
+        for kind, count in ((SKETCH, SKETCHES), (PHOTO, PHOTOS)):
+            some = opened.take(opened.items.modality == kind)
+            ids = [f"{kind}/{i}" for i in range(count)]
+            digests = rng.integers(256, size=(count, 32), dtype=np.uint8)
+            table = Items(ids, np.full(count, kind, np.uint8), np.ones(count, np.int8), digests)
+            shape = opened.file["tokens"].shape[1:]
+            path = folder / f"{kind}.h5"
+            with FeatureWriter(path, path.name, opened.header.provenance, table, shape[1], shape[0], None) as store:
+                for start in range(0, count, 250):
+                    part = ids[start : start + 250]
+                    rows = np.arange(start, start + len(part)) % len(some.items)
+                    tokens = some.read("tokens", rows).astype(np.float32)
+                    if start >= len(some.items):
+                        tokens += 0.05 * rng.standard_normal(tokens.shape, np.float32)
+                    store.write(part, [""] * len(part), tokens[:, 0], tokens)
+                store.finish()
+            paths.append(path)
+    return paths[0], paths[1]
+
+
+def seconds(source: Path) -> dict[str, list[float]]:
+    """Of the stage `match`, for one sketch against PHOTOS photos."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sketches, photos = gallery(source, folder)
+        with open_features(sketches) as opened:
+            few = folder / "few.h5"
+            items, tokens = opened.items.take(np.arange(FEW)), opened.read("tokens", slice(0, FEW))
+            about, shape = opened.header.provenance, tokens.shape
+            with FeatureWriter(few, "few", about, items, shape[2], shape[1], None) as store:
+                store.write(items.id, [""] * FEW, opened.read("ret", slice(0, FEW)), tokens)
+                store.finish()
+
+        def rank(options: MatchOptions) -> None:
+            asked = few if options.by == "rn" else sketches
+            (folder / "ranking.h5").unlink(missing_ok=True)
+            match.run(asked, photos, folder / "ranking.h5", options, model=ModelSpec.parse("small"))
+
+        ways = {"ret": MatchOptions(by="ret"), "rn": MatchOptions(by="rn")}
+        ways |= {str(k): MatchOptions(shortlist=k) for k in SHORTLISTS}
+        took = in_turn({name: partial(rank, options) for name, options in ways.items()}, 3, warm=False)
+        return {name: [t / (FEW if name == "rn" else SKETCHES) for t in values] for name, values in took.items()}
+
+
+def main(manifest: str, workspace: str) -> None:
+    for data in ("emoji", "stamps"):
+        zse("prepare", "folder", manifest, "--where", f"set={data}", "--name", data, workspace=workspace)
+    exact = quality(("--by", "rn"), workspace)
+    (source,) = Path(workspace).glob(f"features/emoji.unseen.{ModelSpec.parse('small').tag()}.h5")
+    took = seconds(source)
+    titles = " | ".join(column[0] for column in COLUMNS)
+    print(TEXT.format(machine=machine(), photos=PHOTOS, sketches=SKETCHES, few=FEW, titles=titles))
+    rows = [("Ret alone", "ret", quality(("--by", "ret"), workspace))]
+    rows += [
+        (f"cascade, {k}", str(k), quality(("--by", "cascade", "--shortlist", str(k)), workspace)) for k in SHORTLISTS
+    ]
+    rows += [("RN of every pair", "rn", exact)]
+    for title, name, found in rows:
+        faster = median(a / b for a, b in zip(took["rn"], took[name], strict=True))
+        cells = [f"{value:.3f} ({100 * (value - best):+.1f})" for value, best in zip(found, exact, strict=True)]
+        print(f"| {title} | {spread(took[name], '.3f')} | {faster:.0f} | {' | '.join(cells)} |")
+    print(PRECISION.format(titles=titles))
+    whole = quality(("--by", "cascade"), workspace)
+    for precision in ("fp32", "bf16"):
+        found = quality(("--by", "cascade", "--precision", precision), workspace)
+        cells = [f"{value:.4f} ({100 * (value - first):+.2f})" for value, first in zip(found, whole, strict=True)]
+        print(f"| {precision} | {' | '.join(cells)} |")
+
+
+TEXT = """
+## A cascade's shortlist
+
+`benchmarks/cascade.py`, fp32. Time: seconds a sketch of `zse match` once Python is there, against {photos:,} made-up
+photos ({sketches} sketches together, {few} for RN), {machine}; and how many times as fast as RN of every pair. Quality:
+mAP (raw) of the shipped network on unseen classes, and the points it differs from RN of every pair.
+
+| shortlist | seconds a sketch | times as fast | {titles} |
+|---|---|---|---|---|---|---|"""
+
+PRECISION = """
+## What a lower precision costs
+
+mAP (raw) of a cascade of 100, pictures embedded and pairs scored with `--precision`, and the points it differs by.
+
+| precision | {titles} |
+|---|---|---|---|---|"""
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,91 @@
+"""Measure whole commands on small inputs, as they are typed, and print a section of docs/performance.md.
+
+python benchmarks/start.py
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from cascade import PHOTOS, gallery
+from timing import in_turn, machine, spread
+
+from zsecli.data.prepare import demo_root
+
+ROUNDS = 5
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+
+        def run(*words: str) -> None:
+            subprocess.run([sys.executable, *words], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+        def zse(*words: str) -> None:
+            run("-m", "zsecli", *words)
+
+        sketch = str(next((demo_root() / "sketch").rglob("*.png")))
+        photo = str(next((demo_root() / "photo").rglob("*.*")))
+        zse("embed", str(demo_root()), "--model", "small", "-o", "demo.h5")
+        gallery(folder / "demo.h5", folder)
+        zse("embed", sketch, "--modality", "sketch", "--model", "small", "-o", "sketch.h5")
+        zse("prepare", "demo")
+        zse("match", "--model", "small", "-o", "demo-ranking.h5")
+        commands = {
+            "`python -c 'import torch'`, to compare": ("-c", "import torch"),
+            "`zse --help`": ("-m", "zsecli", "--help"),
+            "`zse inspect`, a store of 10,000 photos": ("-m", "zsecli", "inspect", "1.h5"),
+            "`zse prepare demo` again": ("-m", "zsecli", "prepare", "demo"),
+            "`zse embed`, one sketch": ("-m", "zsecli", *f"embed {sketch} --model small -o x.h5 --overwrite".split()),
+            "`zse embed`, up to date": ("-m", "zsecli", *f"embed {sketch} --model small -o sketch.h5".split()),
+            f"`zse match --by cascade`, one sketch, {PHOTOS:,} photos": (
+                "-m",
+                "zsecli",
+                *["match", "sketch.h5", "1.h5", "--by", "cascade", "-o", "y.h5"],
+            ),
+            f"`zse match --by ret`, one sketch, {PHOTOS:,} photos": (
+                "-m",
+                "zsecli",
+                *["match", "sketch.h5", "1.h5", "--by", "ret", "-o", "z.h5"],
+            ),
+            "`zse evaluate`, the demo's ranking": ("-m", "zsecli", "evaluate", "demo-ranking.h5"),
+            "`zse explain`, one pair": (
+                "-m",
+                "zsecli",
+                *f"explain {sketch} {photo} --model small -o e.html --overwrite".split(),
+            ),
+            "`zse synthesize`, one pair": (
+                "-m",
+                "zsecli",
+                *f"synthesize {sketch} {photo} --model small -o s.png --overwrite".split(),
+            ),
+        }
+
+        def afresh(words: tuple[str, ...]) -> None:
+            for made in ("x.h5", "y.h5", "z.h5"):
+                (folder / made).unlink(missing_ok=True)
+            run(*words)
+
+        took = in_turn({title: partial(afresh, words) for title, words in commands.items()}, ROUNDS)
+    torch = next(iter(took.values()))
+    print(TEXT.format(machine=machine(), rounds=ROUNDS))
+    for title, values in took.items():
+        beyond = [a - b for a, b in zip(values, torch, strict=True)]
+        print(f"| {title} | {spread(values, '.2f')} | {spread(beyond, '+.2f')} |")
+
+
+TEXT = """
+## Whole commands on small inputs
+
+`benchmarks/start.py`: seconds, Python's start included, {machine}; median of {rounds} rounds (lowest to highest).
+
+| command | seconds | beyond importing torch |
+|---|---|---|"""
+
+if __name__ == "__main__":
+    main()
