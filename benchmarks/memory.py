@@ -93,7 +93,8 @@ def row(name: str, count: int, sizes: list[float]) -> None:
 
 TEXT = """# Performance
 
-Made by `make bench`, which runs `benchmarks/memory.py`, `benchmarks/prepare.py` and `benchmarks/speed.py`.
+Made by `make bench`, which runs the programs of `benchmarks/` that are named below. CUDA was not at hand for these
+figures: on a machine with a GPU the same programs use it and say so.
 
 ## Memory
 
