@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from typing import Annotated
 
 import typer
@@ -70,7 +71,9 @@ def main() -> None:
     """Run the command line; whatever goes wrong becomes two lines and an exit code."""
     _streams()
     try:
-        code = app(prog_name="zse", standalone_mode=False) or DONE
+        with warnings.catch_warnings():  # for all threads: that a picture's EXIF block is damaged, say
+            warnings.filterwarnings("ignore", module="PIL")
+            code = app(prog_name="zse", standalone_mode=False) or DONE
         sys.stdout.flush()  # a full disk or a closed pipe shows here, not in the interpreter's last breath
     except KeyboardInterrupt:
         code = INTERRUPTED

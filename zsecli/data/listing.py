@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,8 @@ def items_of(paths: list[str], modality: str, progress: Progress = SILENT) -> tu
             f"no picture to embed ({names or 'the list is empty'})",
             "give pictures, a folder, a dataset store, or a list on stdin with -",
         )
-    kinds = [guess(Path(name)) if modality == "auto" else modality for name in ids]
+    with ThreadPoolExecutor() as pool:
+        kinds = list(pool.map(guess, map(Path, ids))) if modality == "auto" else [modality] * len(ids)
     items = Items(
         ids,
         np.array([MODALITIES.index(k) for k in kinds], np.uint8),

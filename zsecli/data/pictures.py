@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import warnings
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -32,17 +32,17 @@ class PictureError(Exception):
 def decode(data: bytes) -> Image.Image:
     """The picture in `data`, turned as its EXIF says and laid on white where it is transparent.
 
-    A palette without transparency stays a palette. Raises PictureError with the reason.
+    A palette without transparency stays a palette. Raises PictureError with the reason. Threads may decode at once,
+    so it leaves the warnings of Pillow, which are about what it mends, to its caller: their filters are the process's.
     """
     if not data:
         raise PictureError("the file is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a damaged EXIF block, say
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image: Image.Image = Image.open(io.BytesIO(data))
-            image.load()
-            return _plain(ImageOps.exif_transpose(image))
+        image: Image.Image = Image.open(io.BytesIO(data))
+        if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+            raise Image.DecompressionBombError
+        image.load()
+        return _plain(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
         raise PictureError("not a picture that Pillow reads") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
