@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Zse, call, same
+from conftest import DEMO, Zse, call, same
 from tiny import SELECTING, build
 
 from zsecli.errors import StoreBusy
@@ -111,6 +111,19 @@ def test_two_that_are_last(zse: Zse, folder: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(FeatureWriter, "append", busy)
     assert zse(*words, "--shard", "2/2").ok() == "new.2-of-2.h5"
+
+
+def test_a_shard_of_which_no_picture_can_be_read(zse: Zse, folder: Path) -> None:
+    """It is a part like any other: its pictures are listed as skipped."""
+    picture = next((DEMO / "sketch").rglob("*.png"))
+    for name in "abcd":
+        (folder / f"{name}.png").write_bytes(picture.read_bytes()[:-200])
+    bad = [f"{name}.png" for name in "abcd"]
+    words = ["embed", *bad, picture, "--model", "tiny.safetensors", "--modality", "photo", "-o", "new.h5"]
+    zse(*words, "--shard", "2/2").ok()
+    done = zse(*words, "--shard", "1/2")
+    assert (done.code, done.out) == (4, "new.h5\n")
+    assert done.err.count("skipped:") == 4
 
 
 def test_what_is_no_shard(zse: Zse, folder: Path) -> None:

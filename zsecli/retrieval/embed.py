@@ -122,7 +122,7 @@ def run(
         }
         note(f"embedding {rows.stop - rows.start} pictures with {spec.text}")
         some = items if shard.of == 1 else items.take(np.arange(rows.start, rows.stop))
-        write(some, root, model, path, own, provenance, progress, size, workers)
+        write(some, root, model, path, own, provenance, progress, size, workers, shard.of > 1)
     whole = join(shard, output, "features", key, len(items), size, lambda one: like(one, output, key, items))
     path = output if whole else path
     return EmbedResult(path, True, skipped_in(path) if path.is_file() else [])
@@ -138,11 +138,12 @@ def write(
     progress: Progress,
     size: int,
     workers: int | None,
+    part: bool = False,
 ) -> None:
     """Write the features of a model that is there already, or the rest of them, under the run key `key`.
 
     Raises:
-        ZseError: no picture at all can be used.
+        ZseError: no picture at all can be used, and they are not `part` of more.
     """
     if workers is None:
         workers = 0 if model.device.type == "cpu" else min(DECODERS, os.cpu_count() or 1)
@@ -159,7 +160,7 @@ def write(
             if rows.stop % step == 0 or rows.stop == len(items):
                 store.write(ids, reasons, **vars(Embedded.cat(found)))
                 ids, reasons, found = [], [], []
-        if store.empty():
+        if store.empty() and not part:
             raise ZseError(f"no picture could be read (the first: {items.id[0]})", "see the reasons above")
         store.finish()
 

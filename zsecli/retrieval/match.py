@@ -69,55 +69,77 @@ def run(
         if finished(output, "ranking", key):
             return MatchResult(output, False)
         check_target(output, "ranking", key, overwrite)
-        step = at_once(options, len(gallery.items), _prepared_bytes(gallery))
-        rows = shard.rows(len(queries.items), step)
-        path, own = shard.path(output), shard.key(key)
-        most = min(options.shortlist if options.ann else len(gallery.items), len(gallery.items))
-        depth = min(options.depth or most, most)
-        provenance = {
-            "argv": sys.argv[1:],
-            "versions": versions(),
-            "sketches": str(sketches),
-            "photos": str(photos),
-            "model": gallery.header.provenance.get("model"),
-            "weights": gallery.header.provenance.get("weights"),
-            "origins": [_origin(queries), _origin(gallery)],
-            "roots": [f.header.provenance.get("root", "") for f in (queries, gallery)],
-            "inputs": [queries.header.run_key, gallery.header.run_key],
-            **vars(options),
-        }
-
-        every = slice(0, len(queries.items))
-
-        def writer(target: Path, key: str, rows: slice, about: dict[str, Any]) -> RankingWriter:
-            some = queries.items if rows == every else queries.items.take(np.r_[rows])
-            return RankingWriter(target, key, about, some, gallery.items, depth)
-
+        job = _Job(sketches, photos, queries, gallery, options)
+        step, count = at_once(options, len(gallery.items), _prepared_bytes(gallery)), len(queries.items)
+        rows, path, own = shard.rows(count, step), shard.path(output), shard.key(key)
         if rows.start < rows.stop and not finished(path, "ranking", own):
+            _check_room(path, (rows.stop - rows.start) * job.depth * 8)
             scorer = None if options.by == "ret" else _scorer(queries, gallery, model, device, options.precision)
-            _check_room(path, (rows.stop - rows.start) * depth * 8)
             note(f"ranking {len(gallery.items)} photos for {rows.stop - rows.start} sketches by {options.by}")
-            progress.start((rows.stop - rows.start) * len(gallery.items))
-            ranker = (AnnRanker if options.ann else Ranker)(queries, gallery, options, scorer)
-            with writer(path, own, rows, provenance | ranker.about) as store:
-                progress(store.rows * len(gallery.items))
-                blocks = [
-                    slice(start, min(start + step, rows.stop))
-                    for start in range(rows.start + store.rows, rows.stop, step)
-                ]
-                # a relation network has threads of its own, and so has faiss
-                own_threads = options.by != "ret" or options.ann
-                ranked = in_order(partial(ranker.rank, progress), blocks, 1 if own_threads else cores())
-                for block, (indices, scores) in zip(blocks, ranked, strict=True):
-                    store.write(block.start - rows.start, indices[:, :depth], scores[:, :depth])
-                store.finish()
+            _rank(job, scorer, rows, step, path, own, progress)
 
         def begin(one: Path) -> RankingWriter:
             with open_store(one, "ranking") as like:
-                return writer(output, key, every, read_header(like, one).provenance)
+                return job.writer(output, key, slice(0, count), read_header(like, one).provenance)
 
-        whole = join(shard, output, "ranking", key, every.stop, step, begin)
+        whole = join(shard, output, "ranking", key, count, step, begin)
     return MatchResult(output if whole else path, True)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is ranked, and what is said of it in the store."""
+
+    sketches: Path
+    photos: Path
+    queries: Features
+    gallery: Features
+    options: MatchOptions
+
+    @property
+    def depth(self) -> int:
+        """Photos kept of a query."""
+        most = min(self.options.shortlist if self.options.ann else len(self.gallery.items), len(self.gallery.items))
+        return min(self.options.depth or most, most)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        ours, theirs = self.queries.header, self.gallery.header
+        return {
+            "argv": sys.argv[1:],
+            "versions": versions(),
+            "sketches": str(self.sketches),
+            "photos": str(self.photos),
+            "model": theirs.provenance.get("model"),
+            "weights": theirs.provenance.get("weights"),
+            "origins": [_origin(self.queries), _origin(self.gallery)],
+            "roots": [header.provenance.get("root", "") for header in (ours, theirs)],
+            "inputs": [ours.run_key, theirs.run_key],
+            **vars(self.options),
+        }
+
+    def writer(self, path: Path, key: str, rows: slice, provenance: dict[str, Any]) -> RankingWriter:
+        """Of the ranking for the sketches `rows`."""
+        items = self.queries.items
+        some = items if rows == slice(0, len(items)) else items.take(np.r_[rows])
+        return RankingWriter(path, key, provenance, some, self.gallery.items, self.depth)
+
+
+def _rank(job: _Job, scorer: Any, rows: slice, step: int, path: Path, key: str, progress: Progress) -> None:
+    """Write the ranking for the sketches `rows`, `step` of them together, or the rest of it."""
+    options, photos = job.options, len(job.gallery.items)
+    ranker = (AnnRanker if options.ann else Ranker)(job.queries, job.gallery, options, scorer)
+    progress.start((rows.stop - rows.start) * photos)
+    with job.writer(path, key, rows, job.provenance | ranker.about) as store:
+        progress(store.rows * photos)
+        starts = range(rows.start + store.rows, rows.stop, step)
+        blocks = [slice(start, min(start + step, rows.stop)) for start in starts]
+        rank = partial(ranker.rank, progress)
+        # a relation network has threads of its own, and so has faiss
+        ranked = in_order(rank, blocks, cores()) if options.by == "ret" and not options.ann else map(rank, blocks)
+        for block, (indices, scores) in zip(blocks, ranked, strict=True):
+            store.write(block.start - rows.start, indices[:, : job.depth], scores[:, : job.depth])
+        store.finish()
 
 
 def key_of(sketches: Header, photos: Header, options: MatchOptions) -> str:
