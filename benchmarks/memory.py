@@ -59,15 +59,21 @@ def features(path: Path, kind: int, count: int) -> Path:
 
 def main(count: int = 200) -> None:
     print(TEXT.format(torch=version("torch"), h5py=version("h5py")))
-    print("| command | pictures or queries | peak MiB | at ten times as many | growth |")
+    print("| command | pictures, photos or queries | peak MiB | at ten times as many | growth |")
     print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         folders = [pictures(root / str(n), n) for n in (count, 10 * count)]
         models = {"pixels": "pixels", "small.safetensors": str(network(root / "small.safetensors"))}
         for title, model in models.items():
-            options = ("--model", model, "--modality", "photo", "--overwrite", "-o", str(root / "features.h5"))
-            row(f"zse embed --model {title}", count, [peak("embed", str(f), *options) for f in folders])
+            options = ("--model", model, "--modality", "photo", "--overwrite", "-o")
+            sizes = [peak("embed", str(f), *options, str(root / f"features{f.name}.h5")) for f in folders]
+            row(f"zse embed --model {title}", count, sizes)
+        sketches = str(root / "sketches.h5")
+        peak("embed", str(folders[0]), "--model", model, "--modality", "sketch", "-o", sketches)
+        options = ("--by", "cascade", "--shortlist", "5", "--overwrite", "-o", str(root / "ranking.h5"))
+        sizes = [peak("match", sketches, str(root / f"features{f.name}.h5"), *options) for f in folders]
+        row(f"zse match --by cascade, {count} sketches", count, sizes)
         photos = features(root / "photos.h5", 1, GALLERY)
         stores = [features(root / f"sketches{n}.h5", 0, n) for n in (count, 10 * count)]
         options = (str(photos), "--by", "ret", "--overwrite", "-o", str(root / "ranking.h5"))
@@ -99,7 +105,7 @@ figures: on a machine with a GPU the same programs use it and say so.
 ## Memory
 
 Pictures are embedded and queries ranked in blocks that are written before the next is read, so the peak does not grow
-with their number. Peak resident memory of the whole command, as the operating system counts it, on made-up pictures of
+with their number, but for the sketches that a cascade re-ranks together: up to 1 GiB of them. Peak resident memory of the whole command, as the operating system counts it, on made-up pictures of
 64 x 64 pixels and on random features of width 768; CPU, PyTorch {torch}, h5py {h5py}. `small.safetensors` is an
 untrained network of the preset `small`, which stores 197 tokens of width 256 a picture.
 """

@@ -40,7 +40,8 @@ def threads(device: torch.device) -> Iterator[int]:
 
 def cores() -> int:
     """How many there are for this process; of torchrun's, which says so by OMP_NUM_THREADS, each has one."""
-    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(os.environ.get("OMP_NUM_THREADS") or here)
 
 
 def in_order(function: Callable[[Thing], Made], things: Iterable[Thing], count: int) -> Iterator[Made]:
