@@ -105,9 +105,10 @@ figures: on a machine with a GPU the same programs use it and say so.
 ## Memory
 
 Pictures are embedded and queries ranked in blocks that are written before the next is read, so the peak does not grow
-with their number, but for the sketches that a cascade re-ranks together: up to 1 GiB of them. Peak resident memory of the whole command, as the operating system counts it, on made-up pictures of
-64 x 64 pixels and on random features of width 768; CPU, PyTorch {torch}, h5py {h5py}. `small.safetensors` is an
-untrained network of the preset `small`, which stores 197 tokens of width 256 a picture.
+with their number, but for the sketches that a cascade re-ranks together: up to 1 GiB of them. Peak resident memory of
+the whole command, as the operating system counts it, on made-up pictures of 64 x 64 pixels and on random features of
+width 768; CPU, PyTorch {torch}, h5py {h5py}. `small.safetensors` is an untrained network of the preset `small`, which
+stores 197 tokens of width 256 a picture.
 """
 
 if __name__ == "__main__":
