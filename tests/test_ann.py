@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Zse
 
 from zsecli.errors import UsageError
 from zsecli.retrieval import ann, match
 from zsecli.retrieval.rank import MatchOptions
-from zsecli.store.features import FeatureWriter
+from zsecli.store.features import FeatureWriter, open_features
 from zsecli.store.items import Column, Items
 from zsecli.store.ranking import open_ranking
 
@@ -66,6 +68,37 @@ def test_it_finds_most_of_the_exact_shortlist(
         np.testing.assert_allclose(near[row], scores[row, at], atol=1e-6)
 
 
+def test_a_large_group_that_does_not_count(features: Path, tmp_path: Path) -> None:
+    """The photos nearest to a sketch are all of its family: others fill the shortlist."""
+    with open_features(features) as opened:
+        items, ret = opened.items, opened.read("ret", slice(None))
+    near = np.argsort(-(ret[QUERIES:] @ ret[0]))[:2000]
+    names = np.array(["far"] * len(ret), object)
+    names[[0, *(QUERIES + near)]] = "near"
+    items.family = Column.of(list(names))
+    path = tmp_path / "grouped.h5"
+    with FeatureWriter(
+        path, "grouped", {"model": "x", "preprocess": {}, "weights": ""}, items, WIDTH, 0, None
+    ) as store:
+        store.write(items.id, [""] * len(ret), ret)
+        store.finish()
+    exact, _, _ = rank(path, tmp_path, ignore_same="family")
+    found, _, recall = rank(path, tmp_path, ann=True, shortlist=50, ignore_same="family")
+    share = np.mean([np.isin(true, some).mean() for true, some in zip(exact[:, :50], found, strict=True)])
+    assert abs(recall - share) < 1e-9
+    assert (found[0] >= 0).all()
+
+
+def test_the_commands_say_that_it_is_approximate(prepared: Path, ready: Path, zse: Zse, tmp_path: Path) -> None:
+    (store,) = ready.glob("features/*.h5")
+    ranking = zse("match", store, "--by", "ret", "--ann", "--shortlist", 20, "-o", "r.h5").ok()
+    with open_ranking(tmp_path / ranking) as opened:
+        assert opened.depth == 20 and opened.header.provenance["ann"]
+    report = json.loads(zse("evaluate", ranking, "--split", "zs-intra", "--json").ok())
+    assert report["ann"] and report["recall"] > 0.9
+    assert any("approximate" in note for note in report["notes"])
+
+
 def test_few_lists_miss_photos_and_say_so(features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ann, "PROBES", 1)
     _, _, recall = rank(features, tmp_path, ann=True, shortlist=200)
@@ -85,4 +118,4 @@ def test_what_it_cannot_do(features: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(UsageError, match="needs faiss") as error:
         rank(features, tmp_path, ann=True)
-    assert "zse[ann]" in error.value.hint
+    assert "faiss-cpu" in error.value.hint

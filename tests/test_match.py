@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -200,6 +201,69 @@ def test_copies_tie_and_go_to_the_lower_index(tmp_path: Path, network: ModelSpec
         place = np.argsort(indices[row])
         assert (place[count:] > place[:count]).all()  # the copy stands behind
         np.testing.assert_array_equal(scores[row][place[:count]], scores[row][place[count:]])
+
+
+@pytest.mark.parametrize("by", ["ret", "rn", "cascade"])
+def test_a_copy_in_another_family_does_not_bring_a_pair_back(tmp_path: Path, network: ModelSpec, by: str) -> None:
+    """Of two copies, the one that the sketch's family leaves out stays out."""
+    rng = np.random.default_rng(6)
+    photos, sketches = items(1, 40, 2), items(0, 3, 1)
+    photos.family = Column.of([f"f{i // 20}" for i in range(40)])
+    sketches.family = Column.of(["f0", "f1", None])
+    ret = np.tile(rng.standard_normal((20, WIDTH)).astype(np.float32), (2, 1))
+    tokens = np.tile(rng.standard_normal((20, 10, WIDTH)).astype(np.float32), (2, 1, 1))
+    stores = (
+        write(tmp_path / "sketches.h5", sketches, network, ret[:3]),
+        write(tmp_path / "photos.h5", photos, network, ret, values=tokens),
+    )
+    indices, scores = rank(stores, by=by, ignore_same="family", shortlist=30)
+    for row, left in enumerate((range(20, 40), range(20), range(40))):
+        assert sorted(indices[row][indices[row] >= 0]) == list(left)
+        assert np.isfinite(scores[row]).sum() == len(left)
+
+
+@pytest.mark.parametrize("by", ["ret", "rn", "cascade"])
+def test_no_pair_counts(tmp_path: Path, network: ModelSpec, by: str) -> None:
+    photos, sketches = items(1, 5, 2), items(0, 3, 1)
+    photos.family, sketches.family = (Column.of(["f"] * n) for n in (5, 3))
+    ret = np.ones((5, WIDTH), np.float32)
+    stores = tuple(
+        write(tmp_path / f"{name}.h5", table, network, ret[: len(table)])
+        for name, table in (("sketches", sketches), ("photos", photos))
+    )
+    indices, scores = rank(stores, by=by, ignore_same="family")  # type: ignore[arg-type]
+    assert (indices == -1).all() and np.isnan(scores).all()
+
+
+def test_memory_for_few_pairs_only(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a GPU's memory does not hold a block of pairs, smaller ones give the same scores."""
+    whole, original = rank(stores, by="rn"), Scoring.score_prepared
+
+    def narrow(self: Scoring, *pair: Any) -> object:
+        if len(pair[0].tokens) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(self, *pair)
+
+    monkeypatch.setattr(Scoring, "score_prepared", narrow)
+    np.testing.assert_allclose(whole[1], rank(stores, by="rn", depth=PHOTOS)[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("by", ["ret", "rn"])
+def test_the_number_of_threads_does_not_matter(
+    stores: tuple[Path, Path], by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = rank(stores, by=by)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
+    monkeypatch.setattr(match, "at_once", lambda *_: 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        four = rank(stores, by=by, depth=PHOTOS)
+        assert torch.get_num_threads() == 4  # given back
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(one[0], four[0])
+    np.testing.assert_allclose(one[1], four[1], atol=1e-6)
 
 
 def test_the_rest_of_a_cascade_keeps_its_order(tmp_path: Path, network: ModelSpec) -> None:

@@ -32,6 +32,7 @@ from zsecli.model.load import load
 from zsecli.model.network import ZSENetwork
 from zsecli.model.relation import RelationNetwork
 from zsecli.model.spec import ModelSpec
+from zsecli.model.tokenizer import ConvTokenizer
 
 
 def pictures(count: int, side: int = 64, seed: int = 1) -> torch.Tensor:
@@ -159,6 +160,31 @@ def test_tokenizer_modalities(on: str, sketch_changes: bool, photo_changes: bool
     for role, changes in (("sketch", sketch_changes), ("photo", photo_changes)):
         same = torch.equal(before[role], network.encode(x, role).tokens)  # type: ignore[arg-type]
         assert same != changes
+
+
+def test_tokenizer_is_resampled_in_bfloat16() -> None:
+    """A grid that is not the stem's, as of patches of 14 pixels, in the precision that a CPU cannot resample in."""
+    stem = ConvTokenizer(TokenizerConfig(on="both"), 8)
+    tokens, picture = torch.zeros(1, 25, 8), pictures(1, 56)
+    whole = stem(tokens, picture, (5, 5), True)
+    half = stem.bfloat16()(tokens.bfloat16(), picture.bfloat16(), (5, 5), True)
+    torch.testing.assert_close(half.float(), whole, atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_tiny_r_s16_p8_224"])
+def test_what_scores_pairs_is_loaded_alone(tmp_path: Path, name: str) -> None:
+    """Of a convolutional patch embedding too, where only the backbone itself knows its grid."""
+    config = replace(TINY, backbone=BackboneConfig(name=name, image_size=64))
+    path = checkpoint.save(build(config), tmp_path / "net.safetensors")
+    whole, alone = checkpoint.load(path)[0], checkpoint.load_scoring(path)
+    assert alone.places == whole.places
+    tokens = torch.randn(2, 1 + whole.places, whole.backbone.width)
+    index = torch.arange(whole.places).expand(2, -1)
+    scores = [
+        network.score_prepared(network.prepare(tokens, index, "sketch"), network.prepare(tokens, index, "photo")).logit
+        for network in (whole, alone)
+    ]
+    torch.testing.assert_close(*scores)
 
 
 def test_tokenizer_combines() -> None:

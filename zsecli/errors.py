@@ -30,10 +30,6 @@ class StoreError(ZseError):
     code = UNUSABLE
 
 
-class StoreBusy(StoreError):
-    """A store that another process is writing."""
-
-
 def nearest(name: str, names: Iterable[str]) -> str:
     """`; did you mean 'x'?` where one of `names` is close to `name`, else nothing."""
     close = difflib.get_close_matches(name, list(names), n=1)

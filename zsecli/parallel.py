@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,13 +23,13 @@ def threads(device: torch.device) -> Iterator[int]:
     """How many threads may compute at once, and PyTorch set for them.
 
     On a CPU one a core, with PyTorch keeping to one core in each: that is faster than all cores on one thing after the
-    other, and what is computed does not depend on their number. A GPU gets two, so that it has work while results
-    are fetched.
+    other, and what is computed does not depend on their number. CUDA gets two, so that it has work while results
+    are fetched; others are not safe in threads.
     """
     import torch
 
     if device.type != "cpu":
-        yield 2
+        yield 2 if device.type == "cuda" else 1
         return
     count = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -41,7 +42,8 @@ def threads(device: torch.device) -> Iterator[int]:
 def cores() -> int:
     """How many there are for this process; of torchrun's, which says so by OMP_NUM_THREADS, each has one."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(os.environ.get("OMP_NUM_THREADS") or here)
+    asked = re.match(r"[1-9]\d*", os.environ.get("OMP_NUM_THREADS", ""))  # a list says it of nested threads too
+    return int(asked[0]) if asked else here
 
 
 def in_order(function: Callable[[Thing], Made], things: Iterable[Thing], count: int) -> Iterator[Made]:

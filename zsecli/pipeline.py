@@ -17,7 +17,7 @@ from zsecli.data.hashing import changed_files
 from zsecli.data.listing import items_of
 from zsecli.data.sources import SOURCES, Options, find_root, lists
 from zsecli.data.splits import Split, select
-from zsecli.errors import ZseError
+from zsecli.errors import UsageError, ZseError
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval import embed, match
@@ -34,15 +34,17 @@ from zsecli.workspace import Workspace
 class Compute:
     """How work is done; none of it changes what a stage means.
 
-    batch_size, workers: None as suits the device. shard: this process's share.
+    batch_size: None as suits the device. shard: this process's share. embeds: whether features
+    that are missing may be made.
     """
 
     device: str = "auto"
     batch_size: int | None = None
-    workers: int | None = None
+    workers: int = 0
     precision: str = "fp32"
     shard: Shard = WHOLE
     dry_run: bool = False
+    embeds: bool = True
 
     def of(self, spec: ModelSpec) -> Precision:
         """The precision of a model: a baseline that is no network has but one."""
@@ -227,6 +229,10 @@ def _embed(
         )
         console.plan(f"{state}: {len(items)} pictures below {root.resolve()} with {spec.text}, into {target}")
         return embed.EmbedResult(target, False, [])
+    if not compute.embeds and not finished(target, "features", embed.key_of(items, spec, compute.of(spec))):
+        raise UsageError(
+            "--shard of a ranking needs the features of all pictures", "zse embed makes them, by --shard too"
+        )
     with console.progress("embedding") as progress:
         result = embed.run(
             items,
@@ -261,7 +267,7 @@ def match_options(
     center: bool,
     depth: int,
     precision: str,
-    ann: bool = False,
+    ann: bool,
 ) -> MatchOptions:
     """The options of `match`; unless asked, a cascade where there is a relation network, else [Ret] alone."""
     way = by or ("cascade" if relation else "ret")
@@ -314,7 +320,8 @@ def rank_dataset(
     """The ranking that a split of a prepared data set needs, embedding its pictures first where that is still to do."""
     if options.by != "ret" and not spec.has_relation:
         raise match.no_relation(spec.text)
-    alone = compute if compute.shard.together else replace(compute, shard=WHOLE)  # a ranking needs all features
+    shared = compute.shard.of > 1 and not compute.shard.together
+    alone = replace(compute, shard=WHOLE, embeds=False) if shared else compute  # a ranking needs all features
     features = embed_dataset(workspace, dataset_of(workspace, data, compute.dry_run), spec, Split.parse(split), alone)
     ranking = match_stores(workspace, features.path, features.path, options, compute, spec, output, overwrite)
     return ranking, features.skipped

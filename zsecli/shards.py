@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -11,8 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from zsecli import console
-from zsecli.errors import StoreBusy, StoreError, UsageError
-from zsecli.files import partial_path
+from zsecli.errors import UsageError, ZseError
 from zsecli.store.header import Writer, finished, run_key
 
 
@@ -60,11 +60,14 @@ class Shard:
         return key if self.of == 1 else run_key(of=key, shard=self.number, shards=self.of)
 
     def wait(self) -> None:
-        """For the other processes to come as far."""
+        """For the other processes to come as far; ZseError where one of them failed."""
         if self.together:
             from torch import distributed
 
-            distributed.barrier()
+            try:
+                distributed.barrier()
+            except RuntimeError as error:
+                raise ZseError("another of the processes has failed", "what it said stands beside this") from error
 
 
 WHOLE = Shard()
@@ -73,7 +76,7 @@ WHOLE = Shard()
 @contextlib.contextmanager
 def share(text: str | None) -> Iterator[Shard]:
     """The shard that `--shard` or torchrun says is this process's."""
-    world, rank = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", "1"), ("RANK", "0")))
+    world = int(os.environ.get("WORLD_SIZE") or 1) if "MASTER_ADDR" in os.environ else 1
     if world == 1 or text is not None:
         if world > 1:
             raise UsageError("--shard and torchrun both share out the work", "leave out one")
@@ -81,6 +84,7 @@ def share(text: str | None) -> Iterator[Shard]:
         return
     from torch import distributed
 
+    rank = int(os.environ["RANK"])
     console.quiet |= rank > 0
     distributed.init_process_group("gloo", timeout=timedelta(days=1))  # the slowest may take long
     try:
@@ -106,21 +110,29 @@ def join(
     parts = [(one.rows(count, step), one.path(output), one.key(key)) for one in shard.all]
     parts = [part for part in parts if part[0].start < part[0].stop]
     if shard.speaks:
-        if all(finished(path, kind, part_key) for _, path, part_key in parts):
-            try:
+        with _alone(output):  # several may be the last to be done
+            done = finished(output, kind, key)
+            if not done and all(finished(path, kind, part_key) for _, path, part_key in parts):
                 with begin(parts[0][1]) as store:
                     for rows, path, _ in parts:
                         store.append(path, kind, rows)
                     store.finish()
-            except StoreBusy:  # another shard was last too, and is putting them together
-                return False
-            except StoreError:
-                if not finished(output, kind, key):
-                    raise
-                partial_path(output).unlink(missing_ok=True)
-            for _, path, _ in parts:
-                path.unlink(missing_ok=True)
-        elif not finished(output, kind, key):
-            console.note(f"shard {shard.number} of {shard.of} is done; the last of them puts all together")
+                for _, path, _ in parts:
+                    path.unlink()
+            elif not done:
+                console.note(f"shard {shard.number} of {shard.of} is done; the last of them puts all together")
     shard.wait()
     return finished(output, kind, key)
+
+
+@contextlib.contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """One process at a time; a lock of the system goes with its process, so that a killed one blocks nobody."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    lock = output.with_name(f".{output.name}.lock")
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)

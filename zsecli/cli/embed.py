@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from zsecli.cli import options as opt
 from zsecli.cli.results import finish
 from zsecli.errors import UsageError
 from zsecli.workspace import Workspace
+
+if TYPE_CHECKING:
+    from zsecli.model.spec import ModelSpec
 
 PARTS, MODALITIES = ("unseen", "seen", "all"), ("sketch", "photo", "auto")
 
@@ -56,7 +59,7 @@ def embed(
     overwrite: opt.Overwrite = False,
     device: opt.Device = "auto",
     batch_size: opt.BatchSize = None,
-    workers: opt.Workers = None,
+    workers: opt.Workers = 0,
     precision: opt.Precision = "fp32",
     shard: opt.Shard = None,
     dry_run: opt.DryRun = False,
@@ -93,7 +96,7 @@ def embed(
             opt.apart(output, store)
         if split is not None:
             opt.refuse(context, ("part",), "has no say where --split is given", "leave out one of the two")
-        spec = pipeline.model_of(ws, model)
+        spec = _model(context, ws, model)
         store = store or pipeline.dataset_of(ws, data, dry_run)
         chosen = Split.parse(split) if split is not None else part
         result = pipeline.embed_dataset(ws, store, spec, chosen, compute, output, overwrite)
@@ -102,14 +105,23 @@ def embed(
         opt.refuse(
             context, ("data", "part", "split"), "has no say in single pictures", "leave out the pictures, or the option"
         )
-        spec = pipeline.model_of(ws, model)
+        spec = _model(context, ws, model)
         names = find([Path(p) for i in inputs for p in (_list() if i == "-" else [i])])
         opt.apart(output, *map(Path, names))
         result = pipeline.embed_pictures(ws, names, spec, modality, compute, output, overwrite)
         others = " PHOTOS.h5 --top 5"
-    if not dry_run and part_of.speaks:
+    if not dry_run and part_of.speaks and result.path.is_file():  # a shard may have no rows
         hint = f"zse match {shlex.quote(str(result.path))}{others}"
         finish(result.path, result.fresh, result.skipped, as_json, hint)
+
+
+def _model(context: typer.Context, workspace: Workspace, text: str | None) -> ModelSpec:
+    from zsecli import pipeline
+
+    spec = pipeline.model_of(workspace, text)
+    if not spec.is_network:
+        opt.refuse(context, ("precision",), f"has no say in {spec.text}", "leave it out")
+    return spec
 
 
 def _only_store(inputs: list[str]) -> Path | None:

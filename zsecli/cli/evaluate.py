@@ -138,7 +138,7 @@ def evaluate(
     seed: opt.Seed = 0,
     device: opt.Device = "auto",
     batch_size: opt.BatchSize = None,
-    workers: opt.Workers = None,
+    workers: opt.Workers = 0,
     precision: opt.Precision = "fp32",
     dry_run: opt.DryRun = False,
     workspace: opt.WorkspaceDir = opt.DEFAULT_WORKSPACE,
@@ -214,7 +214,7 @@ def evaluate(
     stores, skipped = list[Path](), list[tuple[str, str]]()
     for one in chosen:
         if isinstance(one, ModelSpec):
-            options = pipeline.match_options(by, one.has_relation, shortlist, ignore_same, center, 0, precision)
+            options = pipeline.match_options(by, one.has_relation, shortlist, ignore_same, center, 0, precision, False)
             result, more = pipeline.rank_dataset(ws, data, one, options, compute, split=split)
             one, skipped = result.path, [*dict.fromkeys(skipped + more)]
         if one in stores:

@@ -71,7 +71,7 @@ def match(
     overwrite: opt.Overwrite = False,
     device: opt.Device = "auto",
     batch_size: opt.BatchSize = None,
-    workers: opt.Workers = None,
+    workers: opt.Workers = 0,
     precision: opt.Precision = "fp32",
     shard: opt.Shard = None,
     dry_run: opt.DryRun = False,
@@ -97,6 +97,8 @@ def match(
     from zsecli.retrieval.hits import print_hits, show_hits
     from zsecli.shards import share
 
+    if output_format:
+        opt.refuse(context, ("shard",), "has no hits to print before all are put together", "leave out --format")
     part_of = context.with_resource(share(shard))
     ws, compute = Workspace(workspace), pipeline.Compute(device, batch_size, workers, precision, part_of, dry_run)
     if sketches is None:
@@ -108,15 +110,14 @@ def match(
         first = _store(sketches)
         second = _store(photos) if photos else first
         opt.apart(output, first, second)
-        options = pipeline.match_options(
-            by, pipeline.can_relate(first), shortlist, ignore_same, center, depth, precision
-        )
+        relation = pipeline.can_relate(first)
+        options = pipeline.match_options(by, relation, shortlist, ignore_same, center, depth, precision, ann)
         if options.by == "ret":
             opt.refuse(context, ("precision",), "has no say in [Ret] that is there", "leave it out, or --by cascade")
         # the stores name their model: only one that is typed, not a default from elsewhere, takes its place
         chosen = ModelSpec.parse(model) if model and opt.typed(context, "model") else None
         result, skipped = pipeline.match_stores(ws, first, second, options, compute, chosen, output, overwrite), []
-    if dry_run or not part_of.speaks:
+    if dry_run or not part_of.speaks or not result.path.is_file():  # a shard may have no rows
         return
     if output_format:
         print_hits(result.path, top, output_format)

@@ -107,17 +107,11 @@ BatchSize = Annotated[
         "--batch-size",
         metavar="N",
         min=1,
-        help="Pictures at once. Default: 4 for each core, or 256 on a GPU, fewer where its memory is full.",
+        help="Pictures at once in a thread. Default: 4 on a CPU, 128 on a GPU, fewer where its memory is full.",
     ),
 ]
 Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        metavar="N",
-        min=0,
-        help="Processes that decode pictures; 0: the threads that compute do. Default: 0, or up to 8 for a GPU.",
-    ),
+    int, typer.Option("--workers", metavar="N", min=0, help="Processes that decode pictures; 0: none beside this one.")
 ]
 Shard = Annotated[
     str | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ def end(skipped: list[tuple[str, str]], hint: str = "") -> None:
     """List what was skipped and exit 4, or suggest the next step."""
     if skipped:
         console.skipped(skipped)
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            return  # to torchrun all but 0 is a failure, of which it makes a page
         raise typer.Exit(SKIPPED)
     if hint:
         console.note(f"next: {hint}")

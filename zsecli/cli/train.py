@@ -283,7 +283,7 @@ def train(
         return
     with console.progress("training") as progress:
         result = run(
-            job, target, ws.root / "cache", device=device, workers=workers or 0, overwrite=overwrite, progress=progress
+            job, target, ws.root / "cache", device=device, workers=workers, overwrite=overwrite, progress=progress
         )
     if not result.fresh:
         console.note(f"up to date: {target}")

@@ -22,7 +22,7 @@ from zsecli.retrieval.order import tied
 from zsecli.store.items import SEEN
 from zsecli.store.ranking import Ranking, open_ranking
 
-ABOUT = ("model", "by", "shortlist", "ignore_same", "center")  # of a ranking's provenance
+ABOUT = ("model", "by", "shortlist", "ignore_same", "center", "precision", "ann", "recall")  # of a ranking's provenance
 
 
 @dataclass
@@ -143,6 +143,8 @@ def run(
             reports.append(_protocol(opened, protocol, seed, resamples, known))
         ties, entries = _ties(opened)
         about = {k: opened.header.provenance.get(k) for k in ABOUT}
+        if about["ann"]:
+            notes.append(f"the shortlist is approximate: it holds {about['recall']:.1%} of the exact one")
         same = {k: v for k, v in origins[0].items() if origins[1].get(k) == v}
         about = {"data": same.get("data"), "benchmark": same.get("benchmark")} | about
     settings: dict[str, Any] = {"interval": "95 %", "resamples": resamples, "seed": seed}

@@ -35,7 +35,12 @@ class Evaluation:
 
     def titles(self) -> list[str]:
         """A name for each report: its model and how it ranked; its file where that does not tell them apart."""
-        names = [f"{r.about['model']} {r.about['by']}{' centred' if r.about['center'] else ''}" for r in self.reports]
+        names = [
+            f"{r.about['model']} {r.about['by']}"
+            f"{' centred' if r.about['center'] else ''}{' approximate' if r.about['ann'] else ''}"
+            f"{' ' + r.about['precision'] if r.about['precision'] not in (None, 'fp32') else ''}"
+            for r in self.reports
+        ]
         return [r.ranking.name if names.count(n) > 1 else n for n, r in zip(names, self.reports, strict=True)]
 
 
@@ -46,7 +51,7 @@ def settings(evaluation: Evaluation) -> list[str]:
         about = ", ".join(
             f"{k} {v}"
             for k, v in report.about.items()
-            if v not in (None, False, "") and (k != "shortlist" or report.about.get("by") == "cascade")
+            if v not in (None, False, "", "fp32") and (k != "shortlist" or report.about.get("by") == "cascade")
         )
         lines.append(f"{about}; {report.tied} of {report.entries} compared entries tie with a neighbour")
         lines += report.notes

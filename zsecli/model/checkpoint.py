@@ -73,14 +73,18 @@ def load_scoring(path: Path) -> Scoring:
     """The part of a checkpoint's network that scores pairs, in evaluation mode; errors as of `load`."""
     if path.suffix in (".pth", ".pt"):
         return load(path)[0]
-    config, backbone = read_config(path), "backbone."
-    state = read_state(path)
-    patch = state.get("backbone.vit.patch_embed.proj.weight")  # of a hybrid, whose stride is 16, no convolution
+    config, state = read_config(path), read_state(path)
+    query, patch = (
+        state.get(name) for name in ("cross_attention.sketch.query.weight", "backbone.vit.patch_embed.proj.weight")
+    )
     stride = 16 if config.backbone.kind == "hybrid" or patch is None else patch.shape[-1]
-    side, query = config.backbone.image_size // stride, state.get("cross_attention.sketch.query.weight")
+    side, width = config.backbone.image_size // stride, 1 if query is None else len(query)
     with torch.device("meta"):
-        network = Scoring(config, 1 if query is None else len(query), (side, side))
-    return _fill(network, {name: t for name, t in state.items() if not name.startswith(backbone)}, path)
+        network = Scoring(config, width, (side, side))
+    try:
+        return _fill(network, {name: t for name, t in state.items() if not name.startswith("backbone.")}, path)
+    except StoreError:  # damaged, or a grid that only the backbone itself knows
+        return load(path)[0]
 
 
 def read_config(path: Path) -> ModelConfig:

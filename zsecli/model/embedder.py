@@ -43,8 +43,8 @@ def resolve_device(name: str) -> torch.device:
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32, on a GPU too
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and "LOCAL_RANK" in os.environ:  # torchrun: each process has a GPU of its own
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:  # torchrun: a GPU of its own for each, as far as there are
+        name = f"cuda:{int(os.environ['LOCAL_RANK']) % max(1, torch.cuda.device_count())}"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -38,6 +38,7 @@ class ConvTokenizer(nn.Module):
             return tokens
         maps = self.stem(picture)
         if maps.shape[-2:] != torch.Size(grid):
-            maps = F.interpolate(maps, size=grid, mode="bilinear", align_corners=False, antialias=True)
+            resized = F.interpolate(maps.float(), size=grid, mode="bilinear", align_corners=False, antialias=True)
+            maps = resized.to(maps.dtype)  # a CPU has no such kernel for bfloat16
         total = tokens + maps.flatten(2).transpose(1, 2)
         return total / 2 if self.config.combine == "mean" else total

@@ -33,18 +33,22 @@ class AnnRanker(Ranker):
         try:
             import faiss
         except ImportError as error:
-            raise UsageError("--ann needs faiss", "pip install 'zse[ann]', or leave it out") from error
+            raise UsageError("--ann needs faiss", "pip install faiss-cpu, or leave it out") from error
         self.repeated = np.empty(0, np.int64)  # [Ret] of all photos, which could tell, are never here together
         self.gallery, self.photo_mean = gallery, photo_mean
         self.cut = min(self.options.shortlist, len(gallery.items))
         self.found = min(WIDER * self.cut, len(gallery.items))
         self.step = max(1, VALUES // (self.found * gallery.width))
         count = len(gallery.items)
-        lists = max(1, min(int(4 * count**0.5), count // 39))  # 39: fewer training vectors a list, and faiss warns
-        index: Any = faiss.index_factory(gallery.width, f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
+        lists = min(int(4 * count**0.5), count // 39)  # 39: fewer training vectors a list, and faiss warns
+        kind = f"IVF{lists},SQ8" if lists > 1 else "SQ8"
+        index: Any = faiss.index_factory(gallery.width, kind, faiss.METRIC_INNER_PRODUCT)
         self.index = index
-        self.index.train(self._vectors(np.unique(np.linspace(0, count - 1, min(count, 64 * lists)).astype(np.int64))))
-        self.index.nprobe = PROBES
+        self.index.train(
+            self._vectors(np.unique(np.linspace(0, count - 1, min(count, 64 * max(1, lists))).astype(np.int64)))
+        )
+        if lists > 1:
+            self.index.nprobe = PROBES
         for _, vectors in self._blocks():
             self.index.add(vectors)
         self.about = {"recall": self._recall()}
@@ -57,26 +61,46 @@ class AnnRanker(Ranker):
         for start in range(0, len(self.gallery.items), READ):
             yield start, self._vectors(slice(start, start + READ))
 
-    def _by_ret(self, block: slice) -> tuple[Ints, Scores]:
+    def _by_ret(self, block: slice | Ints) -> tuple[Ints, Scores]:
         queries = self._queries(block)
-        columns = np.sort(self.index.search(queries, self.found)[1], axis=1)  # -1 where it found fewer
+        columns = self._candidates(queries, block)
         rows, place = np.unique(np.maximum(columns, 0), return_inverse=True)
         scores = np.einsum("qd,qkd->qk", queries, self._vectors(rows)[place.reshape(columns.shape)])
         scores[columns < 0] = np.nan
-        if self.groups is not None:
-            scores[~np.take_along_axis(self._counts(block), np.maximum(columns, 0), 1)] = np.nan
         at, scores = sort(scores)
         indices = np.where(at < 0, -1, np.take_along_axis(columns, np.maximum(at, 0), 1))
         return indices[:, : self.cut].astype(np.int32), scores[:, : self.cut]
+
+    def _candidates(self, queries: Scores, block: slice | Ints) -> Ints:
+        """Gallery rows (B, `found`), ascending, of photos that count; -1 where there are fewer."""
+        asked = self.found
+        while True:
+            columns = self.index.search(queries, asked)[1]
+            if self.groups is not None:
+                more = columns[:, -1] >= 0  # the lists that are searched hold more
+                columns[~self._counts(block, columns)] = -1
+                if asked < self.photos and (more & ((columns >= 0).sum(1) < self.cut)).any():
+                    asked = min(4 * asked, self.photos)
+                    continue
+            best = np.argsort(columns < 0, axis=1, kind="stable")[:, : self.found]
+            return np.sort(np.take_along_axis(columns, best, 1), axis=1)
 
     def _recall(self) -> float:
         rows = np.unique(np.linspace(0, len(self.queries.items) - 1, SAMPLE).astype(np.int64))
         queries = self._queries(rows)
         best, at = np.empty((len(rows), 0), np.float32), np.empty((len(rows), 0), np.int64)
         for start, vectors in self._blocks():
-            scores = np.hstack([best, queries @ vectors.T])
-            places = np.hstack([at, np.tile(np.arange(start, start + len(vectors)), (len(rows), 1))])
+            columns = np.tile(np.arange(start, start + len(vectors)), (len(rows), 1))
+            scores = queries @ vectors.T
+            if self.groups is not None:
+                scores[~self._counts(rows, columns)] = -np.inf
+            scores, columns = np.hstack([best, scores]), np.hstack([at, columns])
             first = np.argsort(-scores, axis=1, kind="stable")[:, : self.cut]
-            best, at = (np.take_along_axis(values, first, 1) for values in (scores, places))
-        found = self.index.search(queries, self.found)[1]
-        return float(np.mean([np.isin(true, some).mean() for true, some in zip(at, found, strict=True)]))
+            best, at = np.take_along_axis(scores, first, 1), np.take_along_axis(columns, first, 1)
+        found = self._by_ret(rows)[0]
+        shares = [
+            np.isin(true[score > -np.inf], some).mean()
+            for true, score, some in zip(at, best, found, strict=True)
+            if (score > -np.inf).any()
+        ]
+        return float(np.mean(shares)) if shares else 1.0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from zsecli.model.embedder import Embedder
 
 
-ON_CPU, ON_GPU = 4, 256  # pictures at once: a core's cache is soon full, a GPU with few has little to do
+ON_CPU, ON_GPU = 4, 128  # pictures at once: a core's cache is soon full, a GPU with few has little to do
 COMMIT = 64  # pictures, at least, that are written together
-DECODERS = 8  # processes for a GPU, at most
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def run(
     origin: Mapping[str, str] | None = None,
     device: str = "auto",
     batch_size: int | None = None,
-    workers: int | None = None,
+    workers: int = 0,
     precision: Precision = "fp32",
     overwrite: bool = True,
     shard: Shard = WHOLE,
@@ -83,8 +82,8 @@ def run(
 
     Args:
         origin: what the pictures came from, for the provenance (the data set's name and run key, say).
-        batch_size: pictures at once; None: as suits the device. workers: processes that decode; 0: the threads that
-            compute do; None: for a GPU some.
+        batch_size: pictures at once in a thread; None: as suits the device.
+        workers: processes that decode; 0: threads do.
         precision: to compute in.
         overwrite: replace another content of `output`.
         shard: the share to embed; the last one to be done puts the shards together in `output`.
@@ -101,10 +100,12 @@ def run(
     from zsecli.model.load import load
 
     on_cpu = resolve_device(device).type == "cpu" or not spec.is_network
-    size = batch_size or (ON_CPU if on_cpu else ON_GPU)
-    rows = shard.rows(len(items), size)
+    # a shard is whole batches, on a GPU too where there are many: nothing but the inputs may say where it ends
+    step = ON_GPU if len(items) >= 8 * ON_GPU * shard.of else ON_CPU
+    rows = shard.rows(len(items), step)
     path, own = shard.path(output), shard.key(key)
-    if rows.start < rows.stop and not finished(path, "features", own):
+    due = rows.start < rows.stop and not finished(path, "features", own)
+    if due:
         model = load(spec, device, precision)
         if unused := model.about.get("unused"):
             note(f"{spec.file}: {len(unused)} parameters in the file are never used by the network ({unused[0]}, ...)")
@@ -122,10 +123,11 @@ def run(
         }
         note(f"embedding {rows.stop - rows.start} pictures with {spec.text}")
         some = items if shard.of == 1 else items.take(np.arange(rows.start, rows.stop))
+        size = batch_size or (ON_CPU if on_cpu else ON_GPU)
         write(some, root, model, path, own, provenance, progress, size, workers, shard.of > 1)
-    whole = join(shard, output, "features", key, len(items), size, lambda one: like(one, output, key, items))
+    whole = join(shard, output, "features", key, len(items), step, lambda one: like(one, output, key, items))
     path = output if whole else path
-    return EmbedResult(path, True, skipped_in(path) if path.is_file() else [])
+    return EmbedResult(path, due or (whole and shard.of > 1), skipped_in(path) if path.is_file() else [])
 
 
 def write(
@@ -137,7 +139,7 @@ def write(
     provenance: dict[str, Any],
     progress: Progress,
     size: int,
-    workers: int | None,
+    workers: int,
     part: bool = False,
 ) -> None:
     """Write the features of a model that is there already, or the rest of them, under the run key `key`.
@@ -145,9 +147,6 @@ def write(
     Raises:
         ZseError: no picture at all can be used, and they are not `part` of more.
     """
-    if workers is None:
-        workers = 0 if model.device.type == "cpu" else min(DECODERS, os.cpu_count() or 1)
-    step = size * -(-COMMIT // size)  # what is computed together depends neither on where a run began nor on its kills
     with FeatureWriter(output, key, provenance, items, model.width, model.tokens, model.kept) as store:
         progress.start(len(items))
         progress(store.rows)
@@ -157,26 +156,26 @@ def write(
             reasons += some
             found.append(features)
             progress(len(some))
-            if rows.stop % step == 0 or rows.stop == len(items):
+            if len(ids) >= COMMIT or rows.stop == len(items):
                 store.write(ids, reasons, **vars(Embedded.cat(found)))
                 ids, reasons, found = [], [], []
-        if store.empty() and not part:
-            raise ZseError(f"no picture could be read (the first: {items.id[0]})", "see the reasons above")
-        store.finish()
+        store.finish(part)
 
 
 def _embedded(
     items: Items, root: Path, model: Embedder, size: int, workers: int, start: int
 ) -> Iterator[tuple[slice, list[str], Embedded]]:
     """From row `start` on, `size` pictures at once: their rows, why some are not used, the features of the others."""
-    from zsecli.parallel import in_order, threads
+    from zsecli.parallel import cores, in_order, threads
 
     reader = _Reader(items, root, model.preprocess)
 
-    def embed(batch: tuple[slice, list[Any] | None]) -> tuple[slice, list[str], Embedded]:
+    def read(batch: tuple[slice, list[Any] | None]) -> tuple[slice, list[Any]]:
         rows, pictures = batch
-        if pictures is None:
-            pictures = [reader[row] for row in range(rows.start, rows.stop)]
+        return rows, [reader[row] for row in range(rows.start, rows.stop)] if pictures is None else pictures
+
+    def embed(batch: tuple[slice, list[Any] | None]) -> tuple[slice, list[str], Embedded]:
+        rows, pictures = read(batch)
         for picture in pictures:
             if isinstance(picture, ZseError):
                 raise picture
@@ -184,8 +183,11 @@ def _embedded(
         reasons = [picture if isinstance(picture, str) else "" for picture in pictures]
         return rows, reasons, _by_role(model, [pictures[i] for i in good], items.modality[rows][good])
 
+    batches = _batches(reader, size, workers, start)
     with threads(model.device) as count:
-        yield from in_order(embed, _batches(reader, size, workers, start), count)
+        # on a CPU the threads that compute also decode; for a GPU the cores have nothing else to do
+        ready = batches if model.device.type == "cpu" or workers else in_order(read, batches, cores())
+        yield from in_order(embed, ready, count)
 
 
 def _by_role(model: Embedder, pictures: list[Pixels], modality: Ints) -> Embedded:
@@ -219,14 +221,16 @@ def _embed(model: Embedder, pictures: NDArray[np.uint8], role: Role) -> Embedded
 
 def _batches(reader: _Reader, size: int, workers: int, start: int) -> Iterator[tuple[slice, list[Any] | None]]:
     """The rows from `start` on, `size` at once, with their pictures where `workers` processes decode these."""
-    slices = [slice(first, min(first + size, len(reader))) for first in range(start, len(reader), size)]
+    # the same are computed together whether or not an earlier run stopped among them, as rounding depends on it
+    edges = [start, *range((start // size + 1) * size, len(reader), size), len(reader)]
+    slices = [slice(*edge) for edge in pairwise(edges) if edge[0] < edge[1]]
     if not workers:
         yield from ((rows, None) for rows in slices)
         return
-    from torch.utils.data import DataLoader, Dataset, Subset
+    from torch.utils.data import DataLoader
 
-    rows: Dataset[Any] = Subset(reader, range(start, len(reader)))  # type: ignore[arg-type]
-    loader = DataLoader(rows, batch_size=size, num_workers=workers, collate_fn=list)
+    rows = [range(rows.start, rows.stop) for rows in slices]
+    loader: DataLoader[Any] = DataLoader(reader, batch_sampler=rows, num_workers=workers, collate_fn=list)  # type: ignore[arg-type]
     # a terminal's Ctrl-C reaches the workers too: they inherit the mask, so that this process alone ends them
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

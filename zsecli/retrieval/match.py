@@ -26,6 +26,7 @@ from zsecli.store.items import PHOTO, SKETCH
 from zsecli.store.ranking import RankingWriter
 
 ORIGIN = ("data", "source", "benchmark", "partition", "selection")
+THREADS = 8  # that rank by [Ret], at most: each holds a block
 CENTRE_FROM = 10  # a mean over fewer pictures says more about them than about their modality
 
 
@@ -72,8 +73,10 @@ def run(
         job = _Job(sketches, photos, queries, gallery, options)
         step, count = at_once(options, len(gallery.items), _prepared_bytes(gallery)), len(queries.items)
         rows, path, own = shard.rows(count, step), shard.path(output), shard.key(key)
-        if rows.start < rows.stop and not finished(path, "ranking", own):
-            _check_room(path, (rows.stop - rows.start) * job.depth * 8)
+        due = rows.start < rows.stop and not finished(path, "ranking", own)
+        if due:
+            joined = count if shard.of > 1 else 0  # written once more, when the shards are put together
+            _check_room(path, (rows.stop - rows.start + joined) * job.depth * 8)
             scorer = None if options.by == "ret" else _scorer(queries, gallery, model, device, options.precision)
             note(f"ranking {len(gallery.items)} photos for {rows.stop - rows.start} sketches by {options.by}")
             _rank(job, scorer, rows, step, path, own, progress)
@@ -83,7 +86,7 @@ def run(
                 return job.writer(output, key, slice(0, count), read_header(like, one).provenance)
 
         whole = join(shard, output, "ranking", key, count, step, begin)
-    return MatchResult(output if whole else path, True)
+    return MatchResult(output if whole else path, due or (whole and shard.of > 1))
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,8 @@ def _rank(job: _Job, scorer: Any, rows: slice, step: int, path: Path, key: str, 
         blocks = [slice(start, min(start + step, rows.stop)) for start in starts]
         rank = partial(ranker.rank, progress)
         # a relation network has threads of its own, and so has faiss
-        ranked = in_order(rank, blocks, cores()) if options.by == "ret" and not options.ann else map(rank, blocks)
+        alone = options.by != "ret" or options.ann
+        ranked = map(rank, blocks) if alone else in_order(rank, blocks, min(THREADS, cores()))
         for block, (indices, scores) in zip(blocks, ranked, strict=True):
             store.write(block.start - rows.start, indices[:, : job.depth], scores[:, : job.depth])
         store.finish()

@@ -137,7 +137,7 @@ class Ranker:
         advance(done)  # the scorer told of the others
         return indices, scores
 
-    def _by_ret(self, block: slice) -> tuple[Ints, Scores]:
+    def _by_ret(self, block: slice | Ints) -> tuple[Ints, Scores]:
         scores = self._queries(block) @ self.vectors.T
         if self.groups is not None:
             scores[~self._counts(block)] = np.nan
@@ -146,18 +146,18 @@ class Ranker:
     def _queries(self, rows: slice | Ints) -> Scores:
         return unit(self.queries, self.queries.read("ret", rows) - self.query_mean)
 
-    def _counts(self, block: slice) -> NDArray[np.bool_]:
-        """(B, G), the pairs that count."""
+    def _counts(self, rows: slice | Ints, columns: slice | Ints = np.s_[:]) -> NDArray[np.bool_]:
+        """(B, G), the pairs that count, of queries `rows`; (B, K) of those with photos `columns` (B, K)."""
         if self.groups is None:
-            return np.ones((block.stop - block.start, self.photos), bool)
-        ours, theirs = self.groups
-        return (ours[block, None] != theirs[None]) | (ours[block, None] < 0)
+            return np.ones((len(np.arange(len(self.queries.items))[rows]), self.photos), bool)
+        ours, theirs = self.groups[0][rows][:, None], self.groups[1][columns]
+        return (ours != theirs) | (ours < 0)
 
     def _ordered(self, scores: Scores) -> tuple[Ints, Scores]:
         """Scores (B, G), NaN where a pair does not count -> gallery rows in order, and their scores."""
         # what rounding makes of one and the same photo depends on its column: repeated, it is scored as the first
-        alike = scores[:, self.first[self.repeated]]
-        scores[:, self.repeated] = np.where(np.isnan(alike), scores[:, self.repeated], alike)
+        own, alike = scores[:, self.repeated], scores[:, self.first[self.repeated]]
+        scores[:, self.repeated] = np.where(np.isnan(own) | np.isnan(alike), own, alike)
         return sort(scores)
 
     def _rerank(self, start: int, indices: Ints, scores: Scores, advance: Callable[[int], None]) -> int:

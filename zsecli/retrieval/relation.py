@@ -40,7 +40,7 @@ class RelationScorer:
         self.sketches, self.photos = sketches, photos
         self.pairs_at_once = ON_CPU
         if device.type == "cuda":
-            pair = 24 * 4 * int(np.prod(photos.file["tokens"].shape[1:]))  # bytes that it gathers and makes
+            pair = 24 * 4 * (1 + network.places) * sketches.width  # bytes that it gathers and makes
             room = torch.cuda.mem_get_info(device)[0] // 4 // pair
             self.pairs_at_once = min(ON_GPU, 1 << max(3, room.bit_length() - 1))
 
@@ -56,6 +56,8 @@ class RelationScorer:
             ZseError: a score is not a number; the pair is named.
         """
         scores = np.empty(len(rows), np.float32)
+        if not len(rows):
+            return scores
         with threads(self.device) as count:
             for some, found in in_order(self._relate, self._blocks(rows, columns), count):
                 scores[some] = found
@@ -85,8 +87,16 @@ class RelationScorer:
 
     @torch.inference_mode()
     def _relate(self, some: _Some) -> tuple[Ints, NDArray[np.float32]]:
-        score = self.network.score_prepared(some.sketches.pick(some.rows), some.photos.pick(some.columns))
-        return some.at, score.relation.float().cpu().numpy()
+        try:
+            score = self.network.score_prepared(some.sketches.pick(some.rows), some.photos.pick(some.columns))
+            return some.at, score.relation.float().cpu().numpy()
+        except torch.OutOfMemoryError:
+            if len(some.at) == 1:
+                raise
+        half = len(some.at) // 2
+        parts = (slice(half), slice(half, None))
+        halves = [some._replace(rows=some.rows[p], columns=some.columns[p], at=some.at[p]) for p in parts]
+        return some.at, np.concatenate([self._relate(part)[1] for part in halves])
 
     @torch.inference_mode()
     def _prepare(self, features: Features, rows: Ints, role: Role) -> Prepared:

@@ -88,7 +88,7 @@ class FeatureWriter(Writer):
             if bad.any():
                 raise ZseError(
                     f"{ids[good[bad.argmax()]]}: its {name} are not finite, or too large for float16",
-                    "the model's weights are damaged, or it diverged in training",
+                    "the model's weights are damaged, it diverged in training, or --precision fp16 is too narrow",
                 )
             for start, run in runs(self.rows + good):
                 self.file[name][run] = values[start : start + run.stop - run.start]
@@ -96,9 +96,12 @@ class FeatureWriter(Writer):
         self.file["skipped"][self.rows : stop] = reasons
         self.commit(stop)
 
-    def empty(self) -> bool:
-        """Whether no picture at all has features."""
-        return all(self.file["skipped"].asstr()[:])
+    def finish(self, part: bool = False) -> Path:
+        """As of every store; ZseError where no picture at all has features, unless they are `part` of more."""
+        if not part and all(self.file["skipped"].asstr()[:]):
+            name = self.file["items/id"].asstr()[0]
+            raise ZseError(f"no picture could be read (the first: {name})", "see the reasons above")
+        return super().finish()
 
 
 @dataclass

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,9 +21,10 @@ from typing import Any, Self
 import h5py
 
 from zsecli import __version__
-from zsecli.errors import StoreBusy, StoreError, UsageError, ZseError
+from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.files import partial_path, settle
 
+COPIED = 2**26  # bytes of a shard in memory at once
 VERSION = "1.1"
 KINDS = ("dataset", "features", "ranking")
 TEXT = h5py.string_dtype("utf-8")
@@ -201,7 +203,7 @@ class Writer:
         self.file["rows"][()] = self.rows = rows
         self.file.flush()
 
-    def append(self, path: Path, kind: str, rows: slice, step: int = 256) -> None:
+    def append(self, path: Path, kind: str, rows: slice) -> None:
         """Commit `rows` of this store, those not there yet, from a finished store that holds these alone.
 
         Raises:
@@ -214,6 +216,8 @@ class Writer:
                     "delete it and make it again, with the same options and kind of device as the other shards",
                 )
             names = [name for name, data in file.items() if isinstance(data, h5py.Dataset) and data.shape]
+            width = sum(file[name].dtype.itemsize * math.prod(file[name].shape[1:]) for name in names)
+            step = max(1, COPIED // width)
             for start in range(self.rows, rows.stop, step):
                 stop = min(start + step, rows.stop)
                 for name in names:
@@ -251,7 +255,7 @@ def _explain(error: OSError, path: Path) -> ZseError:
         or error.errno == errno.ENOLCK
         or (error.errno == errno.EEXIST and path.exists())
     ):
-        return StoreBusy(
+        return StoreError(
             f"{path}: another zse is writing it",
             "wait for it; on a file system without locks set HDF5_USE_FILE_LOCKING=FALSE",
         )

@@ -1,0 +1,63 @@
+"""Work shared out over threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import torch
+
+from zsecli.parallel import AHEAD, cores, in_order, threads
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_results_come_in_order(count: int) -> None:
+    def work(number: int) -> int:
+        time.sleep(0.002 * (number % 3))
+        return number * number
+
+    assert list(in_order(work, range(20), count)) == [n * n for n in range(20)]
+
+
+def test_no_more_is_begun_than_is_asked_for() -> None:
+    begun: list[int] = []
+    results = in_order(lambda n: begun.append(n) or n, range(100), 2)
+    assert next(results) == 0
+    time.sleep(0.05)
+    assert len(begun) <= 2 + AHEAD
+    results.close()  # type: ignore[attr-defined]
+    assert len(begun) <= 2 + AHEAD
+
+
+def test_an_error_ends_it() -> None:
+    def work(number: int) -> int:
+        if number == 3:
+            raise ValueError("three")
+        return number
+
+    results = in_order(work, range(100), 4)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(results)
+    assert threading.active_count() < 4
+
+
+def test_pytorch_keeps_to_one_core_in_each_thread() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with threads(torch.device("cpu")) as count:
+            assert count == 3
+            assert set(in_order(lambda _: torch.get_num_threads(), range(6), count)) == {1}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("said", "meant"), [("3", 3), ("4,2", 4), ("0", None), ("", None), ("many", None)])
+def test_cores(said: str, meant: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    found = cores()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert found == (meant or cores()) and found >= 1
