@@ -79,7 +79,7 @@ def cases() -> list[Case]:
     many = 64 if ON_GPU else 0
     return [
         Case("shipped", lowered(load(SHIPPED)[0]), many or 20, 256, 100, 3),
-        Case("ViT-B/16", lowered(released), many or 20, 2048 if ON_GPU else 32, 100 if ON_GPU else 40, 3),
+        Case("ViT-B/16", lowered(released), many or 20, 2048 if ON_GPU else 32, 100 if ON_GPU else 30, 2),
     ]
 
 

@@ -95,13 +95,16 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 
 def attend(q: Tensor, k: Tensor, v: Tensor, kept: Tensor | None, dropout: float) -> Tensor:
     """softmax(q k^T / sqrt(d)) v, with q (B, H, N, d), k and v (B, H, M, d), over the keys that `kept` (B, M) names."""
-    mask = None if kept is None else kept[:, None, None, :]
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and not torch.is_grad_enabled():
-        # on a CPU the fused kernel makes little of bfloat16: two plain products take two thirds of its time
-        weights = q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)
-        if mask is not None:
-            weights.masked_fill_(~mask, -torch.inf)
-        return weights.softmax(-1) @ v
+        # on a CPU the fused kernel makes little of bfloat16, and one pair's weights stay in a core's cache
+        mixed = torch.empty(*q.shape[:-1], v.shape[-1], dtype=v.dtype)
+        for i in range(len(q)):
+            weights = torch.bmm(q[i] * q.shape[-1] ** -0.5, k[i].transpose(1, 2))
+            if kept is not None:
+                weights.masked_fill_(~kept[i], -torch.inf)
+            torch.bmm(weights.softmax(-1), v[i], out=mixed[i])
+        return mixed
+    mask = None if kept is None else kept[:, None, None, :]
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
 
 
