@@ -127,8 +127,8 @@ Precision = Annotated[
     typer.Option(
         "--precision",
         metavar="|".join(PRECISIONS),
-        help="What networks compute in. bf16: about twice as fast where the processor has it, fp16: on a GPU; "
-        "docs/performance.md says what they cost.",
+        help="What networks compute in. bf16: half as fast again or twice, where the processor has it. fp16: on a GPU. "
+        "docs/performance.md has both costs.",
         callback=one_of(*PRECISIONS),
     ),
 ]
