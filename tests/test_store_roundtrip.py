@@ -80,7 +80,7 @@ def features(path: Path, count: int, skipped: tuple[int, ...] = (), batch: int =
             good = rows[~np.isin(rows, skipped)]
             reasons = ["kaputt: ü" if r in skipped else "" for r in rows]
             store.write([table.id[r] for r in rows], reasons, **{n: v[good] for n, v in values.items()})
-        store.finish()
+        store.finish(part=len(skipped) == count)
     good = np.setdiff1d(np.arange(count), skipped)
     return path, {"items": table.take(good)} | {n: v[good] for n, v in values.items()}
 
@@ -147,14 +147,17 @@ def test_values_that_cannot_be_stored_name_their_picture(tmp_path: Path, name: s
         assert store.rows == 2
 
 
-def test_whether_no_picture_has_features(tmp_path: Path) -> None:
-    table = items(2)
-    with FeatureWriter(tmp_path / "a.h5", "key", {}, table, 5, 0, None) as store:
-        store.write(table.id[:1], ["broken"], np.zeros((0, 5)))
-        assert not store.empty()
-        store.write(table.id[1:], ["broken"], np.zeros((0, 5)))
-        assert store.empty()
-    assert partial_path(tmp_path / "a.h5").exists()
+def test_a_store_without_any_features(tmp_path: Path) -> None:
+    """It is refused, and stays unfinished; as a part of more it is a store like any other."""
+    table, path = items(2), tmp_path / "a.h5"
+    with FeatureWriter(path, "key", {}, table, 5, 0, None) as store:
+        store.write(table.id, ["broken", "broken"], np.zeros((0, 5)))
+        with pytest.raises(ZseError, match="no picture could be read"):
+            store.finish()
+    assert partial_path(path).exists() and not path.exists()
+    with FeatureWriter(path, "key", {}, table, 5, 0, None) as store:
+        assert store.finish(part=True) == path
+    assert len(skipped_in(path)) == 2
 
 
 def test_codes_under_other_names() -> None:
