@@ -16,7 +16,7 @@ from timing import in_turn, machine, spread
 
 from zsecli.data.prepare import demo_root
 
-ROUNDS = 5
+ROUNDS = 3
 
 
 def main() -> None:
