@@ -35,12 +35,7 @@ def embed(
     data: opt.Data = None,
     part: Annotated[
         str,
-        typer.Option(
-            "--part",
-            metavar="|".join(PARTS),
-            help="Part of a data set; unseen is what benchmarks evaluate.",
-            callback=opt.one_of(*PARTS),
-        ),
+        opt.choice("--part", PARTS, "Part of a data set; unseen is what benchmarks evaluate."),
     ] = "unseen",
     split: Annotated[
         str | None,
@@ -48,11 +43,10 @@ def embed(
     ] = None,
     modality: Annotated[
         str,
-        typer.Option(
+        opt.choice(
             "--modality",
-            metavar="|".join(MODALITIES),
-            help="What pictures without a data set are; auto: each is looked at.",
-            callback=opt.one_of(*MODALITIES),
+            MODALITIES,
+            "What pictures without a data set are; auto: each is looked at.",
         ),
     ] = "auto",
     output: opt.Output = None,

@@ -80,11 +80,10 @@ def evaluate(
     ] = 12,
     sheet_order: Annotated[
         str,
-        typer.Option(
+        opt.choice(
             "--sheet-order",
-            metavar="spread|worst|best",
-            help="Which: spread over the classes, or those of each class that are found worst or best.",
-            callback=opt.one_of("spread", "worst", "best"),
+            ("spread", "worst", "best"),
+            "Which: spread over the classes, or those of each class that are found worst or best.",
         ),
     ] = "spread",
     explanations: Annotated[

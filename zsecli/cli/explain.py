@@ -27,12 +27,11 @@ def explain(
     rank: opt.Rank = "1",
     source: Annotated[
         str,
-        typer.Option(
+        opt.choice(
             "--source",
-            metavar="|".join(SOURCES),
-            help="Of the matches that are shown first: likeness of the tokens after cross-attention; the "
+            SOURCES,
+            "Of the matches that are shown first: likeness of the tokens after cross-attention; the "
             "cross-attention; what a pair of tokens adds to the relation score.",
-            callback=opt.one_of(*SOURCES),
         ),
     ] = "cosine",
     contrast: Annotated[

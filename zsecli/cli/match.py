@@ -57,11 +57,10 @@ def match(
     ] = 5,
     output_format: Annotated[
         str | None,
-        typer.Option(
+        opt.choice(
             "--format",
-            metavar="|".join(FORMATS),
-            callback=opt.one_of(*FORMATS),
-            help="Print the top hits instead of the path: tsv (query, rank, score, photo) or json (an object a line).",
+            FORMATS,
+            "Print the top hits instead of the path: tsv (query, rank, score, photo) or json (an object a line).",
         ),
     ] = None,
     data: opt.Data = None,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,6 +48,11 @@ def one_of(*choices: str) -> Callable[[typer.CallbackParam, str | None], str | N
         return value
 
     return check
+
+
+def choice(flag: str, choices: Sequence[str], help: str) -> Any:
+    """The option `flag` that takes one of `choices` alone."""
+    return typer.Option(flag, metavar="|".join(choices), help=help, callback=one_of(*choices))
 
 
 def spelling(param: typer.CallbackParam) -> str:
@@ -124,12 +129,11 @@ Shard = Annotated[
 ]
 Precision = Annotated[
     str,
-    typer.Option(
+    choice(
         "--precision",
-        metavar="|".join(PRECISIONS),
-        help="What networks compute in. bf16: half as fast again or twice, where the processor has it. fp16: on a GPU. "
+        PRECISIONS,
+        "What networks compute in. bf16: half as fast again or twice, where the processor has it. fp16: on a GPU. "
         "docs/performance.md has both costs.",
-        callback=one_of(*PRECISIONS),
     ),
 ]
 Data = Annotated[
@@ -148,12 +152,11 @@ Split = Annotated[
 ]
 By = Annotated[
     str | None,
-    typer.Option(
+    choice(
         "--by",
-        metavar="|".join(BY),
-        help="ret: distance of [Ret]; rn: relation score of every pair; cascade: the best by [Ret], re-ranked by rn. "
+        BY,
+        "ret: distance of [Ret]; rn: relation score of every pair; cascade: the best by [Ret], re-ranked by rn. "
         "Default: cascade where the model has a relation network, else ret.",
-        callback=one_of(*BY),
     ),
 ]
 Shortlist = Annotated[
@@ -161,11 +164,10 @@ Shortlist = Annotated[
 ]
 IgnoreSame = Annotated[
     str | None,
-    typer.Option(
+    choice(
         "--ignore-same",
-        metavar="|".join(COLUMNS),
-        help="Leave out pairs that agree in this column: neither hit nor miss.",
-        callback=one_of(*COLUMNS),
+        COLUMNS,
+        "Leave out pairs that agree in this column: neither hit nor miss.",
     ),
 ]
 Center = Annotated[

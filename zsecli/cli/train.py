@@ -74,11 +74,10 @@ def train(
     ] = None,
     ret_loss: Annotated[
         str | None,
-        typer.Option(
+        opt.choice(
             "--ret-loss",
-            metavar="triplet|contrastive",
-            help="Of [Ret]: triplet, or contrastive over the batch.",
-            callback=opt.one_of("triplet", "contrastive"),
+            ("triplet", "contrastive"),
+            "Of [Ret]: triplet, or contrastive over the batch.",
         ),
     ] = None,
     ret_weight: Annotated[
@@ -110,11 +109,8 @@ def train(
     ] = None,
     class_draws: Annotated[
         str | None,
-        typer.Option(
-            "--class-draws",
-            metavar="uniform|sketches",
-            help="Draw every class as often, or as often as it has sketches.",
-            callback=opt.one_of("uniform", "sketches"),
+        opt.choice(
+            "--class-draws", ("uniform", "sketches"), "Draw every class as often, or as often as it has sketches."
         ),
     ] = None,
     hard_negatives: Annotated[
@@ -160,12 +156,7 @@ def train(
     weight_decay: Annotated[float | None, typer.Option("--weight-decay", metavar="R", min=0, help="Of AdamW.")] = None,
     schedule: Annotated[
         str | None,
-        typer.Option(
-            "--schedule",
-            metavar="constant|cosine",
-            help="Of the learning rates.",
-            callback=opt.one_of("constant", "cosine"),
-        ),
+        opt.choice("--schedule", ("constant", "cosine"), "Of the learning rates."),
     ] = None,
     warmup: Annotated[
         int | None, typer.Option("--warmup", metavar="N", min=0, help="Steps in which the learning rates rise.")
@@ -175,9 +166,7 @@ def train(
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(
-            "--precision", metavar="fp32|bf16", help="Of the forward pass.", callback=opt.one_of("fp32", "bf16")
-        ),
+        opt.choice("--precision", ("fp32", "bf16"), "Of the forward pass."),
     ] = None,
     freeze_stride: Annotated[
         int | None,
@@ -213,18 +202,11 @@ def train(
     ] = None,
     swap: Annotated[
         str | None,
-        typer.Option(
-            "--swap", metavar="q|k", help="What cross-attention takes from the other.", callback=opt.one_of("q", "k")
-        ),
+        opt.choice("--swap", ("q", "k"), "What cross-attention takes from the other."),
     ] = None,
     tokenizer: Annotated[
         str | None,
-        typer.Option(
-            "--tokenizer",
-            metavar="off|sketch|both",
-            help="Where the learnable tokens join.",
-            callback=opt.one_of("off", "sketch", "both"),
-        ),
+        opt.choice("--tokenizer", ("off", "sketch", "both"), "Where the learnable tokens join."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="N", min=0, help="Of everything drawn at random.")
