@@ -27,7 +27,7 @@ from zsecli.model.config import (
     SelectionConfig,
     TokenizerConfig,
 )
-from zsecli.model.cross_attention import CrossAttention
+from zsecli.model.cross_attention import CrossAttention, attend
 from zsecli.model.load import load
 from zsecli.model.network import ZSENetwork
 from zsecli.model.relation import RelationNetwork
@@ -575,3 +575,17 @@ def test_a_timm_name_is_a_preset() -> None:
     settings = config.preset("vit_small_patch16_224.augreg_in1k")
     assert settings.backbone.name == "vit_small_patch16_224.augreg_in1k"
     assert settings.preprocess.mean == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("size", [1, 30, 1000], ids=["usual", "steep", "beyond what exponentials hold"])
+def test_attention_in_bfloat16_is_softmax_but_for_rounding(size: float) -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(3, 2, 7, 16).bfloat16() for _ in range(3))
+    q *= size
+    kept = torch.rand(3, 7) > 0.3
+    with torch.inference_mode():
+        scores = (q / 4 @ k.transpose(-1, -2)).float()  # 4: the root of 16
+        for mask in (None, kept):
+            counted = scores if mask is None else scores.masked_fill(~mask[:, None, None], -torch.inf)
+            exact = counted.softmax(-1) @ v.float()
+            torch.testing.assert_close(attend(q, k, v, mask, 0.0).float(), exact, rtol=0, atol=0.03)
