@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -250,3 +251,34 @@ def test_a_worker_never_hears_ctrl_c(prepared: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(embed, "decode", deaf)
     assert call(tmp_path, "embed", "--workers", "1").code == 0
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_ctrl_c_that_python_drops_is_heard(zse: Zse, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal may arrive while a destructor runs: what is raised there goes nowhere."""
+
+    class Interrupted:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def describe(*_: Any) -> None:
+        Interrupted()
+        time.sleep(20)
+
+    monkeypatch.setattr("zsecli.inspect.describe", describe)
+    done = zse("inspect", prepared / "zse" / "datasets" / "pictures.h5")
+    assert (done.code, done.out) == (130, "")
+    assert done.err == "interrupted: the same command goes on from what is done\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="there is no /proc")
+def test_a_worker_does_not_hold_the_store(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If its parent is killed it lives on for a while, and would keep the lock."""
+
+    def look(data: bytes) -> Any:
+        held = [os.readlink(fd.path) for fd in os.scandir("/proc/self/fd") if Path(fd.path).exists()]
+        assert not [name for name in held if name.endswith(".partial")]
+        return decode(data)
+
+    shutil.copytree(prepared / "zse" / "datasets", tmp_path / "zse" / "datasets")
+    monkeypatch.setattr(embed, "decode", look)
+    assert call(tmp_path, "embed", "--workers", "1").code == 0

@@ -22,6 +22,7 @@ from zsecli.store.features import FeatureWriter, open_features
 from zsecli.store.header import check_target, finished, open_store
 from zsecli.store.items import Items
 from zsecli.store.ranking import RankingWriter
+from zsecli.store.rows import write_rows
 
 COUNT, BATCH = 7, 2
 
@@ -123,7 +124,7 @@ def test_committed_rows_are_not_computed_again(tmp_path: Path, capsys: pytest.Ca
     path = tmp_path / "a.h5"
     write_elsewhere("features", path, death="after commit 2")
     with h5py.File(partial_path(path), "r+") as file:
-        file["ret"][0] = 5
+        write_rows(file, "ret", slice(0, 1), np.full((1, 4), 5))
     write("features", path, death="resumed")
     assert capsys.readouterr().out == "4\n"
     with open_features(path) as features:

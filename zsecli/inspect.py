@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +17,21 @@ from zsecli.errors import StoreError
 from zsecli.files import partial_path
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import open_features
-from zsecli.store.header import open_store, read_header, reading
+from zsecli.store.header import COPIED, UNSEALED, open_store, read_header, reading
 from zsecli.store.items import PARTS, Items
 from zsecli.store.ranking import open_ranking
 
 SHOWN = 20
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe(path: Path, verify: bool = False) -> dict[str, Any]:
     """Plain data about the file: its kind, size, counts, provenance.
 
+    Args:
+        verify: read all of it, and say what was found to be as it was written.
+
     Raises:
-        StoreError: it is no finished store and no checkpoint.
+        StoreError: it is no finished store and no checkpoint, or `verify` finds damage, or nothing to check by.
     """
     if path.suffix in (".safetensors", ".pth", ".pt"):
         return {"file": str(path), "kind": "checkpoint", "bytes": _size(path), **_checkpoint(path)}
@@ -34,6 +40,8 @@ def describe(path: Path) -> dict[str, Any]:
     with open_store(path) as file, reading(path):
         header = read_header(file, path)
         kind = header.schema
+        if verify and header.version in UNSEALED:
+            raise StoreError(f"{path}: has no checksums, as it is of version {header.version}", "make it again")
         shapes = {name: _shape(file[name]) for name in file if isinstance(file[name], h5py.Dataset) and file[name].ndim}
     about = {
         "file": str(path),
@@ -42,6 +50,7 @@ def describe(path: Path) -> dict[str, Any]:
         "bytes": _size(path),
         "made by": header.created_by,
         "run key": header.run_key,
+        **({"verified": _verified(path, kind)} if verify else {}),
         **{"dataset": _dataset, "features": _features, "ranking": _ranking}[kind](path),
     }
     return about | {"datasets": shapes, "provenance": header.provenance}
@@ -57,6 +66,28 @@ def _size(path: Path) -> int:
 def _shape(data: h5py.Dataset) -> str:
     kind = "text" if h5py.check_string_dtype(data.dtype) else str(data.dtype)
     return f"{' x '.join(map(str, data.shape))} {kind}"
+
+
+def _verified(path: Path, kind: str) -> str:
+    """Read every row of a store, which checks it; what was checked."""
+    with contextlib.ExitStack() as opened:
+        columns: dict[str, Callable[[slice], Any]] = {}
+        count = 0
+        if kind == "features":
+            features = opened.enter_context(open_features(path))
+            count = len(features.items)
+            columns = {
+                name: partial(features.read, name) for name in ("ret", "tokens", "index") if name in features.file
+            }
+        elif kind == "ranking":
+            ranking = opened.enter_context(open_ranking(path))
+            count = len(ranking.query)
+            columns = {name: getattr(ranking, name).__getitem__ for name in ("indices", "scores")}
+        for read in columns.values():
+            step = max(1, COPIED // max(1, read(slice(0, 1)).nbytes))
+            for start in range(0, count, step):
+                read(slice(start, start + step))
+    return f"the structure{f', and {count} rows of ' if columns else ''}{', '.join(columns)}"
 
 
 def _dataset(path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from zsecli.cli.help import Command
 from zsecli.cli.inspect import inspect
 from zsecli.cli.match import match
 from zsecli.cli.prepare import prepare
+from zsecli.cli.signals import heard
 from zsecli.cli.synthesize import synthesize
 from zsecli.cli.train import train
 from zsecli.errors import DONE, FAILED, INTERRUPTED, USAGE
@@ -71,7 +72,7 @@ def main() -> None:
     """Run the command line; whatever goes wrong becomes two lines and an exit code."""
     _streams()
     try:
-        with warnings.catch_warnings():  # for all threads: that a picture's EXIF block is damaged, say
+        with heard(), warnings.catch_warnings():  # for all threads: that a picture's EXIF block is damaged, say
             warnings.filterwarnings("ignore", module="PIL")
             code = app(prog_name="zse", standalone_mode=False) or DONE
         sys.stdout.flush()  # a full disk or a closed pipe shows here, not in the interpreter's last breath

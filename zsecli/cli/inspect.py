@@ -12,6 +12,9 @@ from zsecli.cli import options as opt
 
 def inspect(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A store or a checkpoint; - for its path on stdin.")],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read all of it, and check that it is what was written.")
+    ] = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
     debug: opt.Debug = False,
@@ -22,11 +25,12 @@ def inspect(
     \b
       zse inspect zse/datasets/demo.h5
       zse inspect checkpoint.safetensors --json
+      zse inspect features.h5 --verify
       zse match | zse inspect -
     """
     from zsecli.inspect import describe
 
-    about = describe(opt.store_path(file))
+    about = describe(opt.store_path(file), verify)
     if as_json:
         print(json.dumps(about, ensure_ascii=False))
     else:

@@ -269,9 +269,9 @@ def _ties(ranking: Ranking) -> tuple[int, int]:
     about, depth = ranking.header.provenance, ranking.depth
     compared = min(about.get("shortlist", depth), depth) if about.get("by") == "cascade" else depth
     total = entries = 0
-    step = max(1, AT_A_TIME // max(1, compared))
+    step = max(1, AT_A_TIME // max(1, depth))
     for start in range(0, len(ranking.query), step):
-        scores = ranking.scores[start : start + step, :compared]
+        scores = ranking.scores[start : start + step][:, :compared]
         total += tied(scores)
         entries += int(np.count_nonzero(np.isfinite(scores)))
     return total, entries

@@ -131,7 +131,7 @@ def run(
     with open_ranking(ranking) as opened:
         spec = model_of(opened)
         sketches, photos = opened.pictures()
-        first = opened.indices[:, 0]
+        first = np.array([opened.indices[row][0] for row in range(len(sketches))])
         asked = _some(np.flatnonzero(first >= 0), pairs)
         matched = [(sketches[row], photos[first[row]]) for row in asked]
         known = [(sketches[i], photos[j]) for i, j in _aligned(opened, aligned, pairs)] if aligned else []

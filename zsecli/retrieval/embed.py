@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -151,7 +152,7 @@ def write(
         progress.start(len(items))
         progress(store.rows)
         ids, reasons, found = list[str](), list[str](), list[Embedded]()
-        for rows, some, features in _embedded(items, root, model, size, workers, store.rows):
+        for rows, some, features in _embedded(items, root, model, size, workers, store):
             ids += items.id[rows]
             reasons += some
             found.append(features)
@@ -163,9 +164,9 @@ def write(
 
 
 def _embedded(
-    items: Items, root: Path, model: Embedder, size: int, workers: int, start: int
+    items: Items, root: Path, model: Embedder, size: int, workers: int, store: FeatureWriter
 ) -> Iterator[tuple[slice, list[str], Embedded]]:
-    """From row `start` on, `size` pictures at once: their rows, why some are not used, the features of the others."""
+    """Of what `store` lacks, `size` pictures at once: their rows, why some are not used, the features of the others."""
     from zsecli.parallel import cores, in_order, threads
 
     reader = _Reader(items, root, model.preprocess)
@@ -183,7 +184,7 @@ def _embedded(
         reasons = [picture if isinstance(picture, str) else "" for picture in pictures]
         return rows, reasons, _by_role(model, [pictures[i] for i in good], items.modality[rows][good])
 
-    batches = _batches(reader, size, workers, start)
+    batches = _batches(reader, size, workers, store)
     with threads(model.device) as count:
         # on a CPU the threads that compute also decode; for a GPU the cores have nothing else to do
         ready = batches if model.device.type == "cpu" or workers else in_order(read, batches, cores())
@@ -219,8 +220,11 @@ def _embed(model: Embedder, pictures: NDArray[np.uint8], role: Role) -> Embedded
     return Embedded.cat([_embed(model, pictures[:half], role), _embed(model, pictures[half:], role)])
 
 
-def _batches(reader: _Reader, size: int, workers: int, start: int) -> Iterator[tuple[slice, list[Any] | None]]:
-    """The rows from `start` on, `size` at once, with their pictures where `workers` processes decode these."""
+def _batches(
+    reader: _Reader, size: int, workers: int, store: FeatureWriter
+) -> Iterator[tuple[slice, list[Any] | None]]:
+    """The rows that `store` lacks, `size` at once, with their pictures where `workers` processes decode these."""
+    start = store.rows
     # the same are computed together whether or not an earlier run stopped among them, as rounding depends on it
     edges = [start, *range((start // size + 1) * size, len(reader), size), len(reader)]
     slices = [slice(*edge) for edge in pairwise(edges) if edge[0] < edge[1]]
@@ -230,7 +234,14 @@ def _batches(reader: _Reader, size: int, workers: int, start: int) -> Iterator[t
     from torch.utils.data import DataLoader
 
     rows = [range(rows.start, rows.stop) for rows in slices]
-    loader: DataLoader[Any] = DataLoader(reader, batch_sampler=rows, num_workers=workers, collate_fn=list)  # type: ignore[arg-type]
+    opened = store.file.id.get_vfd_handle()  # of its file, whose lock lives on in whoever inherits it
+    loader: DataLoader[Any] = DataLoader(
+        reader,  # type: ignore[arg-type]
+        batch_sampler=rows,  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=list,
+        worker_init_fn=lambda _: os.close(opened),
+    )
     # a terminal's Ctrl-C reaches the workers too: they inherit the mask, so that this process alone ends them
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

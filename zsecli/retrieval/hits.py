@@ -26,7 +26,7 @@ def hits(ranking: Ranking, top: int, queries: int | None = None) -> Iterator[Hit
     for row, query in enumerate(ranking.query.id[:queries]):
         known = ranking.query.label.codes[row] >= 0
         for rank, (photo, score) in enumerate(
-            zip(ranking.indices[row, :top], ranking.scores[row, :top], strict=True), 1
+            zip(ranking.indices[row][:top], ranking.scores[row][:top], strict=True), 1
         ):
             if photo >= 0:
                 right = bool(ours[row] == theirs[photo]) if known and theirs[photo] >= 0 else None

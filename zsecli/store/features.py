@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from zsecli.errors import StoreError, ZseError
 from zsecli.store.header import TEXT, Header, Writer, open_store, read_header, reading
 from zsecli.store.items import Ints, Items
+from zsecli.store.rows import Rows, create_rows, write_rows
 
 Floats = NDArray[np.floating]
 
@@ -54,13 +55,12 @@ class FeatureWriter(Writer):
         def create(file: h5py.File) -> None:
             count = len(items)
             items.write(file.create_group("items"))
-            make = file.create_dataset
-            make("skipped", (count,), TEXT)
-            make("ret", (count, width), "f4", chunks=(max(1, min(count, 65536 // width)), width), fillvalue=np.nan)
+            file.create_dataset("skipped", data=np.full(count, "", object), dtype=TEXT)
+            create_rows(file, "ret", (count, width), "f4", max(1, min(count, 65536 // width)), np.nan)
             if tokens:
-                make("tokens", (count, tokens, width), "f2", chunks=(1, tokens, width), fillvalue=np.nan)
+                create_rows(file, "tokens", (count, tokens, width), "f2", 1, np.nan)
             if kept is not None:
-                make("index", (count, kept), "i2", chunks=(1, kept), fillvalue=-1)
+                create_rows(file, "index", (count, kept), "i2", 1, -1)
 
         super().__init__(path, "features", key, provenance, create)
 
@@ -91,7 +91,7 @@ class FeatureWriter(Writer):
                     "the model's weights are damaged, it diverged in training, or --precision fp16 is too narrow",
                 )
             for start, run in runs(self.rows + good):
-                self.file[name][run] = values[start : start + run.stop - run.start]
+                write_rows(self.file, name, run, values[start : start + run.stop - run.start])
         stop = self.rows + len(ids)
         self.file["skipped"][self.rows : stop] = reasons
         self.commit(stop)
@@ -118,6 +118,7 @@ class Features:
     items: Items
     rows: Ints
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    _opened: dict[str, Rows] = field(default_factory=dict)
 
     @property
     def has_tokens(self) -> bool:
@@ -133,14 +134,18 @@ class Features:
         return Features(self.path, self.file, self.header, self.items.take(at), self.rows[at], self.skipped)
 
     def read(self, name: str, at: slice | Ints) -> NDArray[Any]:
-        """Rows `at` of the dataset `name` ("ret", "tokens", "index"), in that order."""
-        rows = self.rows[at]
-        with reading(self.path):
-            data = self.file[name]
-            out = np.empty((len(rows), *data.shape[1:]), data.dtype)
-            for start, run in runs(rows):
-                data.read_direct(out, run, np.s_[start : start + run.stop - run.start])
-            return out
+        """Rows `at` of the dataset `name` ("ret", "tokens", "index"), in that order.
+
+        Raises:
+            StoreError: they are not what was written.
+        """
+        if name not in self._opened:
+            self._opened[name] = Rows(self.path, self.file, name)
+        data, wanted = self._opened[name], self.rows[at]
+        out = np.empty((len(wanted), *data.shape[1:]), data.dtype)
+        for start, run in runs(wanted):
+            data.read(run, out[start : start + run.stop - run.start])
+        return out
 
 
 def runs(rows: Ints) -> Iterator[tuple[int, slice]]:

@@ -23,9 +23,12 @@ import h5py
 from zsecli import __version__
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.files import partial_path, settle
+from zsecli.store import seal, structure
 
+SUM = "-crc32"  # what the name of the checksums (N,) of a dataset's rows ends in
 COPIED = 2**26  # bytes of a shard in memory at once
-VERSION = "1.1"
+VERSION = "1.2"
+UNSEALED = ("1.0", "1.1")  # versions that had no checksums
 KINDS = ("dataset", "features", "ranking")
 TEXT = h5py.string_dtype("utf-8")
 _DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError)
@@ -67,10 +70,12 @@ def open_store(path: Path, kind: str | None = None) -> Iterator[h5py.File]:
     """A finished store of `kind` (any kind: None), open for reading; read from it under `reading`.
 
     Raises:
-        StoreError: missing, no HDF5 file, unfinished, of another kind or of a newer major version.
+        StoreError: missing, no HDF5 file, unfinished, of another kind or of a newer major version, changed since it
+            was written, or made of what no store is made of.
     """
     if not path.is_file():
         raise StoreError(f"{path}: no such store", _where_it_went(path))
+    sealed = seal.holds(path)
     with reading(path):
         try:
             file = h5py.File(path, "r")
@@ -83,6 +88,8 @@ def open_store(path: Path, kind: str | None = None) -> Iterator[h5py.File]:
             raise StoreError(f"{path}: {what}", f"zse inspect {path} says more")
         if not header.complete:
             raise StoreError(f"{path}: is not finished", "run its command again: it goes on where it stopped")
+        if not sealed and header.version not in UNSEALED:
+            raise StoreError(f"{path}: damaged: it has lost its seal", "delete it and make it again")
         yield file
 
 
@@ -97,6 +104,7 @@ def read_header(file: h5py.File, path: Path) -> Header:
             raise StoreError(
                 f"{path}: {schema} store of version {version}, this zse reads {VERSION}", "install a newer zse"
             )
+        structure.check(file)
         return Header(
             schema,
             version,
@@ -176,8 +184,11 @@ class Writer:
     def _resume(self, kind: str, key: str) -> h5py.File | None:
         """The file of an earlier run with rows of the same content; any other is removed.
 
-        A file is never opened with "w": HDF5 empties it before it finds that another process holds it.
+        A file is never opened with "w": HDF5 empties it before it finds that another process holds it. Nor is a link
+        followed: it would be somebody else's file that is written.
         """
+        if self.partial.is_symlink():
+            self.partial.unlink()
         try:
             file = h5py.File(self.partial, "r+")
         except FileNotFoundError:
@@ -227,7 +238,10 @@ class Writer:
     def finish(self) -> Path:
         """Mark the store complete and give it its name."""
         self.file.attrs["complete"] = True
+        self.file.flush()
+        ranges = seal.outside(self.file, [name for name in self.file if name + SUM in self.file])
         self.file.close()
+        seal.add(self.partial, ranges)
         settle(self.path)
         return self.path
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from zsecli.errors import StoreError
 from zsecli.store.header import Header, Writer, open_store, read_header, reading
 from zsecli.store.items import Ints, Items
+from zsecli.store.rows import Rows, create_rows, write_rows
 
 
 class RankingWriter(Writer):
@@ -27,41 +28,41 @@ class RankingWriter(Writer):
         def create(file: h5py.File) -> None:
             query.write(file.create_group("query"))
             gallery.write(file.create_group("gallery"))
-            chunk = (max(1, min(len(query), 65536 // max(1, depth))), depth)
-            file.create_dataset("indices", (len(query), depth), "i4", chunks=chunk, fillvalue=-1)
-            file.create_dataset("scores", (len(query), depth), "f4", chunks=chunk, fillvalue=np.nan)
+            shape, chunk = (len(query), depth), max(1, min(len(query), 65536 // max(1, depth)))
+            create_rows(file, "indices", shape, "i4", chunk, -1)
+            create_rows(file, "scores", shape, "f4", chunk, np.nan)
 
         super().__init__(path, "ranking", key, provenance, create)
 
     def write(self, start: int, indices: Ints, scores: NDArray[np.floating]) -> None:
         """Commit B queries from row `start`: indices (B, K) and scores (B, K), -1 and NaN where a pair is left out."""
         stop = start + len(indices)
-        self.file["indices"][start:stop] = indices
-        self.file["scores"][start:stop] = scores
+        write_rows(self.file, "indices", slice(start, stop), indices)
+        write_rows(self.file, "scores", slice(start, stop), scores)
         self.commit(stop)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A (Q, K) dataset of a ranking that is read piece by piece, `block[rows]`, as it may be larger than the memory.
+    """A (Q, K) dataset of a ranking that is read piece by piece, as it may be larger than the memory.
 
     stop: its values are gallery rows below this, or -1; None: any.
     """
 
-    path: Path
-    data: h5py.Dataset
+    data: Rows
     stop: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.data.shape
 
-    def __getitem__(self, at: Any) -> NDArray[Any]:
-        """StoreError where the piece is damaged."""
-        with reading(self.path):
-            values = self.data[at]
+    def __getitem__(self, at: slice | int) -> NDArray[Any]:
+        """The values of some queries (B, K), or of one (K,); StoreError where they are damaged."""
+        if isinstance(at, int):
+            return self[at : at + 1][0]
+        values = self.data.read(at)
         if self.stop is not None and ((values < -1) | (values >= self.stop)).any():
-            raise StoreError(f"{self.path}: ranks photos that it does not list", "delete it and make it again")
+            raise StoreError(f"{self.data.path}: ranks photos that it does not list", "delete it and make it again")
         return values
 
 
@@ -118,5 +119,5 @@ def open_ranking(path: Path) -> Iterator[Ranking]:
                     f"{path}: its ranks and its pictures do not belong together", "delete it and make it again"
                 )
             header = read_header(file, path)
-        ranks = Block(path, indices, len(gallery))
-        yield Ranking(path, header, query, gallery, ranks, Block(path, scores))
+        ranks = Block(Rows(path, file, "indices"), len(gallery))
+        yield Ranking(path, header, query, gallery, ranks, Block(Rows(path, file, "scores")))
