@@ -35,6 +35,11 @@ bench: .venv/done ## make docs/performance.md: speed and memory, beside plain pr
 	$(BIN)/python benchmarks/prepare.py >> docs/performance.md.new
 	mv docs/performance.md.new docs/performance.md
 
+.PHONY: faults
+faults: .venv/done ## make docs/reliability.md: kill, stop and starve every stage, damage every file (about half an hour on two cores)
+	cd tests && PYTHONPATH=. ../$(BIN)/python -m faults 20 > ../docs/reliability.md.new
+	mv docs/reliability.md.new docs/reliability.md
+
 .PHONY: results
 results: .venv/done ## make docs/results.md from the pictures of PICTURES and the backbone in WEIGHTS
 	$(BIN)/python benchmarks/results.py $(PICTURES) $(WEIGHTS) zse/results > docs/results.md.new

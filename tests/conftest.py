@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 from zsecli import cli, console
+from zsecli.cli import signals
 from zsecli.store import seal
 from zsecli.store.header import SUM
 
@@ -65,8 +67,13 @@ def call(folder: Path, *words: object, stdin: bytes = b"", stderr: Any = None, *
         patch.setattr(sys, "stderr", stderr or err)
         patch.setattr(console, "quiet", False)
         patch.setattr(console, "debug", False)
+        for hook in ("unraisablehook", "excepthook"):
+            patch.setattr(sys, hook, getattr(sys, hook))
+        handlers = [(number, signal.getsignal(number)) for number in signals.STOPS]
         with pytest.raises(SystemExit) as end:
             cli.main()
+        for number, handler in handlers:
+            signal.signal(number, handler)
         out.flush()
         err.flush()
     code = end.value.code
@@ -108,10 +115,8 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-@pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tree of a few demo pictures: 18 sketches and 24 photos of 6 objects in 3 classes. Not to be changed."""
-    root = tmp_path_factory.mktemp("tree") / "pictures"
+def some_pictures(root: Path) -> Path:
+    """A tree of a few demo pictures at `root`: 18 sketches and 24 photos of 6 objects in 3 classes."""
     for name in CLASSES:
         photos = sorted((DEMO / "photo" / name).iterdir())
         wanted = sorted({file.name.split("__")[0] for file in photos})[:INSTANCES]
@@ -121,6 +126,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 if file.name.split("__")[0] in wanted:
                     shutil.copy(file, root / modality / name)
     return root
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree of `some_pictures`. Not to be changed."""
+    return some_pictures(tmp_path_factory.mktemp("tree") / "pictures")
 
 
 @pytest.fixture(scope="session")

@@ -105,17 +105,22 @@ TRICKS: dict[str, tuple[Trick, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", TRICKS)
-def test_a_store_made_to_do_harm(tmp_path: Path, name: str) -> None:
-    trick, reason = TRICKS[name]
-    path = tmp_path / "a.h5"
-    shutil.copy(NEWEST / "features.h5", tmp_path / SECRET)
+def harm(folder: Path, name: str) -> Path:
+    """A feature store in `folder` with this trick, sealed."""
+    path = folder / "a.h5"
+    shutil.copy(NEWEST / "features.h5", folder / SECRET)
     shutil.copy(NEWEST / "features.h5", path)
     with h5py.File(path, "r+") as file:
-        trick(file)
+        TRICKS[name][0](file)
     reseal(path)
+    return path
+
+
+@pytest.mark.parametrize("name", TRICKS)
+def test_a_store_made_to_do_harm(tmp_path: Path, name: str) -> None:
+    path = harm(tmp_path, name)
     tracemalloc.start()
-    with pytest.raises(StoreError, match=reason) as error:
+    with pytest.raises(StoreError, match=TRICKS[name][1]) as error:
         read(path, "features")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
+import re
 from collections.abc import Iterable
 
 DONE, FAILED, USAGE, UNUSABLE, SKIPPED, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -28,6 +31,21 @@ class StoreError(ZseError):
     """A store or a checkpoint that cannot be used: exit code 3."""
 
     code = UNUSABLE
+
+
+def system_number(error: BaseException | None) -> int | None:
+    """The system's number of what it refused (`errno`); HDF5 and safetensors have it in a text alone."""
+    found = re.search(r"(?:errno = |os error )(\d+)", str(error))
+    return getattr(error, "errno", None) or (int(found[1]) if found else None)
+
+
+def refusal(number: int, path: object) -> ZseError:
+    """What the system refused to do with `path`, in words."""
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ZseError(f"{path}: no space left", "free some, then run the command again: it goes on where it stopped")
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return ZseError(f"{path}: not allowed", "look at its rights, or give another place with -o or --workspace")
+    return ZseError(f"{path}: {os.strerror(number)}", "the system refused it: look at the path and the disk")
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

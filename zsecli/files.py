@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from zsecli.errors import refusal, system_number
+
 
 def partial_path(path: Path) -> Path:
     """Where `path` is written until it is finished."""
@@ -28,6 +30,11 @@ def replacing(*paths: Path) -> Iterator[list[Path]]:
         yield partial
         for path in paths:
             settle(path)
+    except Exception as error:
+        number = system_number(error)
+        if number is None or getattr(error, "filename", None):
+            raise
+        raise refusal(number, paths[0]) from error  # of a write that fails it does not say where
     finally:
         for file in partial:
             file.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from zsecli import __version__, console
+from zsecli.cli import signals
 from zsecli.cli.embed import embed
 from zsecli.cli.evaluate import evaluate
 from zsecli.cli.explain import explain
@@ -19,7 +20,6 @@ from zsecli.cli.help import Command
 from zsecli.cli.inspect import inspect
 from zsecli.cli.match import match
 from zsecli.cli.prepare import prepare
-from zsecli.cli.signals import heard
 from zsecli.cli.synthesize import synthesize
 from zsecli.cli.train import train
 from zsecli.errors import DONE, FAILED, INTERRUPTED, USAGE
@@ -72,16 +72,18 @@ def main() -> None:
     """Run the command line; whatever goes wrong becomes two lines and an exit code."""
     _streams()
     try:
-        with heard(), warnings.catch_warnings():  # for all threads: that a picture's EXIF block is damaged, say
+        signals.hear()
+        with warnings.catch_warnings():  # for all threads: that a picture's EXIF block is damaged, say
             warnings.filterwarnings("ignore", module="PIL")
-            code = app(prog_name="zse", standalone_mode=False) or DONE
+            code = typer.main.get_command(app)(prog_name="zse", standalone_mode=False) or DONE
         sys.stdout.flush()  # a full disk or a closed pipe shows here, not in the interpreter's last breath
-    except KeyboardInterrupt:
-        code = INTERRUPTED
     except BrokenPipeError:
         code = FAILED
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except Exception as error:
-        code = _report(error)
+        code = INTERRUPTED if signals.stopped else _report(error)
+    signals.ignore()
     _drop_output()
     if code == INTERRUPTED:
         print("interrupted: the same command goes on from what is done", file=sys.stderr)

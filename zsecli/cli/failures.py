@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zsecli.errors import USAGE, ZseError, nearest
+from zsecli.errors import USAGE, ZseError, nearest, refusal, system_number
 
 
 def in_words(error: Exception) -> ZseError:
@@ -13,9 +13,8 @@ def in_words(error: Exception) -> ZseError:
         return error
     if hasattr(error, "format_message"):  # typer's, whichever base class its version has
         return _usage(error)
-    if isinstance(error, OSError) and error.strerror:
-        file = f"{error.filename2 or error.filename}: " if error.filename else ""
-        return ZseError(f"{file}{error.strerror}", "the system refused it: look at the path, its rights and the disk")
+    if (number := system_number(error)) is not None:
+        return refusal(number, getattr(error, "filename2", None) or getattr(error, "filename", None) or "a file")
     text = f"{type(error).__name__}: {error}".strip().splitlines()[0]
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return ZseError(f"out of memory ({text})", "a smaller --batch-size needs less, and so does --device cpu")

@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
+from zsecli.errors import system_number
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
 SOON = 0.05  # seconds
+stopped = False  # whether one came: libraries make other errors of the KeyboardInterrupt that it raises
 
 
-@contextlib.contextmanager
-def heard() -> Iterator[None]:
-    """SIGTERM is a KeyboardInterrupt like SIGINT, and neither is lost.
+def hear() -> None:
+    """From now on SIGTERM is a KeyboardInterrupt like SIGINT, and neither is lost.
 
     Python drops what is raised in a destructor or in a library's callback, which may be where a signal finds it; it is
-    then sent again.
+    then sent again. A process that was started to ignore a signal goes on ignoring it.
     """
-    before = sys.unraisablehook
+    global stopped
+    stopped, drop, show = False, sys.unraisablehook, sys.excepthook
 
-    def again(dropped: Any) -> None:
-        if issubclass(dropped.exc_type, KeyboardInterrupt):
+    def dropped(error: Any) -> None:
+        if issubclass(error.exc_type, KeyboardInterrupt):
             timer = threading.Timer(SOON, os.kill, (os.getpid(), signal.SIGINT))
             timer.daemon = True
             timer.start()
-        else:
-            before(dropped)
+        elif system_number(error.exc_value) is None:
+            drop(error)
 
-    sys.unraisablehook = again
-    old = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, old)
-        sys.unraisablehook = before
+    # Where the disk is full, HDF5 complains of it once more for every object that it closes; it was told by then.
+    sys.unraisablehook = dropped
+    sys.excepthook = lambda kind, error, trace: show(kind, error, trace) if system_number(error) is None else None
+    for number in STOPS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    global stopped
+    stopped = True
+    signal.default_int_handler(number, frame)
+
+
+def ignore() -> None:
+    """From now on there is nothing left to stop."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from zsecli import __version__
 from zsecli.errors import StoreError
@@ -17,7 +16,7 @@ from zsecli.files import replacing
 from zsecli.model.config import ModelConfig, from_json, preset
 from zsecli.model.released import UNUSED, translate
 from zsecli.model.scoring import Scoring
-from zsecli.model.weights import check_fit, is_state, read_pickle, read_state
+from zsecli.model.weights import check_fit, is_state, read_pickle, read_state, write_tensors
 
 if TYPE_CHECKING:
     from zsecli.model.network import ZSENetwork
@@ -48,7 +47,7 @@ def save(
         for name, tensor in network.state_dict().items()
     }
     with replacing(path) as (partial,):
-        save_file(state, partial, metadata)
+        write_tensors(state, partial, metadata)
     return path
 
 

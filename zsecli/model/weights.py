@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import sys
@@ -12,7 +13,7 @@ from typing import Any, TypeGuard
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from zsecli.errors import StoreError
@@ -29,6 +30,19 @@ def read_pickle(path: Path) -> Any:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"holds {found[1]}, not tensors alone" if found else "not a file of torch.save, or damaged"
         raise StoreError(f"{path}: {what}", "zse runs no code from a file: it reads tensors or nothing") from error
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write a safetensors file of the same bytes for the same content: the library's metadata is in any order."""
+    save_file(tensors, path, metadata)
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(size)
+        if len(text) == size:  # it is the same text in another order
+            file.seek(8)
+            file.write(text)
 
 
 def is_state(value: Any) -> TypeGuard[dict[str, Tensor]]:

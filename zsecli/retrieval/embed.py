@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -231,16 +232,18 @@ def _batches(
     if not workers:
         yield from ((rows, None) for rows in slices)
         return
+    from torch.multiprocessing import get_start_method
     from torch.utils.data import DataLoader
 
     rows = [range(rows.start, rows.stop) for rows in slices]
-    opened = store.file.id.get_vfd_handle()  # of its file, whose lock lives on in whoever inherits it
+    # a forked worker inherits the store's file, whose lock would live on in it if this process is killed
+    opened = store.file.id.get_vfd_handle() if get_start_method() == "fork" else None
     loader: DataLoader[Any] = DataLoader(
         reader,  # type: ignore[arg-type]
         batch_sampler=rows,  # type: ignore[arg-type]
         num_workers=workers,
         collate_fn=list,
-        worker_init_fn=lambda _: os.close(opened),
+        worker_init_fn=None if opened is None else partial(_close, opened),
     )
     # a terminal's Ctrl-C reaches the workers too: they inherit the mask, so that this process alone ends them
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -249,6 +252,10 @@ def _batches(
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     yield from zip(slices, batches, strict=True)
+
+
+def _close(file: int, _worker: int) -> None:
+    os.close(file)
 
 
 def changed(file: Path) -> ZseError:

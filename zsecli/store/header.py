@@ -21,7 +21,7 @@ from typing import Any, Self
 import h5py
 
 from zsecli import __version__
-from zsecli.errors import StoreError, UsageError, ZseError
+from zsecli.errors import StoreError, UsageError, ZseError, refusal, system_number
 from zsecli.files import partial_path, settle
 from zsecli.store import seal, structure
 
@@ -251,7 +251,7 @@ class Writer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         with contextlib.suppress(OSError, RuntimeError):
             self.file.close()
-        if isinstance(error, OSError):
+        if error is not None and (isinstance(error, OSError) or system_number(error) is not None):
             raise _explain(error, self.partial) from error
 
 
@@ -261,24 +261,17 @@ def _where_it_went(path: Path) -> str:
     return "look for the path that the command printed when it was made"
 
 
-def _explain(error: OSError, path: Path) -> ZseError:
-    """An OSError of HDF5 in words."""
+def _explain(error: BaseException, path: Path) -> ZseError:
+    """An error of the system or of HDF5 in words."""
+    number = system_number(error)
     # FileExistsError: it was not there a moment ago, or its folder is a file
-    if (
-        isinstance(error, BlockingIOError)
-        or error.errno == errno.ENOLCK
-        or (error.errno == errno.EEXIST and path.exists())
-    ):
+    if number in (errno.EAGAIN, errno.ENOLCK) or (number == errno.EEXIST and path.exists()):
         return StoreError(
             f"{path}: another zse is writing it",
             "wait for it; on a file system without locks set HDF5_USE_FILE_LOCKING=FALSE",
         )
-    if error.errno == errno.ENOSPC:
-        return ZseError(f"{path}: no space left", "free some, then run the command again: it goes on where it stopped")
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return ZseError(f"{path}: not allowed", "give another place with -o or --workspace")
     if "signature not found" in str(error):
         return StoreError(f"{path}: not an HDF5 file", "give a file that a zse command printed")
-    if error.errno is None:  # HDF5's own
+    if number is None:  # HDF5's own
         return StoreError(f"{path}: damaged: {error}", "delete it and make it again")
-    return ZseError(f"{path}: {error.strerror or error}", "see the message above; --debug shows where")
+    return refusal(number, path)

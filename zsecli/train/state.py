@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
 from zsecli.errors import StoreError
 from zsecli.files import replacing
 from zsecli.model.network import ZSENetwork
-from zsecli.model.weights import check_fit
+from zsecli.model.weights import check_fit, write_tensors
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -40,7 +39,7 @@ def save(path: Path, key: str, progress: Progress, network: ZSENetwork, optimize
     metadata = {"zse-schema": "training", "run-key": key, "progress": json.dumps(vars(progress))}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as (partial,):
-        save_file(tensors, partial, metadata)
+        write_tensors(tensors, partial, metadata)
 
 
 def load(path: Path, key: str, network: ZSENetwork, optimizer: Optimizer) -> Progress | None:

@@ -1,0 +1,105 @@
+"""Put many faults in the way of every stage, and damage files of every kind, for docs/reliability.md.
+
+    python -m faults ROUNDS        (in the folder `tests`; 20 rounds take about half an hour on two cores)
+
+Ends with 1 where anything was lost.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
+
+from conftest import some_pictures
+
+from faults import damage
+from faults.harness import CannotMount, Faults, Outcome
+from faults.stages import STAGES, template
+
+KINDS: dict[str, Callable[[Faults], Outcome]] = {
+    "killed (SIGKILL)": lambda faults: faults.stop(signal.SIGKILL),
+    "Ctrl-C (SIGINT)": lambda faults: faults.stop(signal.SIGINT),
+    "stopped by a batch system (SIGTERM)": lambda faults: faults.stop(signal.SIGTERM),
+    "a file that may grow no further (RLIMIT_FSIZE)": Faults.fill,
+    "a full disk (tmpfs)": Faults.fill_disk,
+    "no right to write": Faults.forbid,
+    "two writers at once": Faults.meet,
+}
+HEAD = """# Reliability
+
+What was tried to lose or spoil a result, or to get in; made by `make faults`. SECURITY.md has the promises,
+docs/stores.md how files are written.
+
+## Faults
+
+Each stage is disturbed at random moments, on a few pictures and a tiny network, with commits every few rows. After
+each fault a file that bears a final name must be whole: the same as an undisturbed run's, in every dataset (a
+training's best checkpoint so far must load). Then the same command is run without a fault, after three stops in a row
+where it was stopped: it must end well, and what it leaves must be the same as an undisturbed run's; checkpoints,
+figures and reports byte by byte. "Lost" counts where anything of that failed.
+
+| fault | tried | lost | what the user saw |
+|---|---|---|---|"""
+STAGES_HEAD = """
+The same by stage:
+
+| stage | faults | lost |
+|---|---|---|"""
+
+
+def main(rounds: int) -> int:
+    print(HEAD)
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        begun = template(scratch / "template", some_pictures(scratch / "pictures"))
+        stages = {stage: Faults(begun, scratch, stage) for stage in STAGES}
+        lost: Counter[str] = Counter()
+        tried: Counter[str] = Counter()
+        for kind, fault in KINDS.items():
+            count = rounds if "SIG" in kind else max(2, rounds // 2)
+            jobs = [(stage, partial(fault, faults)) for _ in range(count) for stage, faults in stages.items()]
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                found = list(pool.map(lambda job: (job[0], outcome(job[1])), jobs))
+            seen: Counter[str] = Counter()
+            number = failed = 0
+            for stage, came in found:
+                if came is None:
+                    failed += 1
+                    lost[stage] += 1
+                else:
+                    number += came.tried
+                    tried[stage] += came.tried
+                    seen.update(came.seen)
+            said = "; ".join(f"{text} ({times})" for text, times in seen.most_common())
+            print(f"| {kind} | {number} | {failed} | {said} |", flush=True)
+        print(STAGES_HEAD)
+        for stage in STAGES:
+            print(f"| {stage} | {tried[stage]} | {lost[stage]} |")
+        failed = damage.report(scratch)
+        shutil.rmtree(begun)
+    return int(bool(lost or failed))
+
+
+def outcome(fault: Callable[[], Outcome]) -> Outcome | None:
+    try:
+        return fault()
+    except CannotMount:
+        return Outcome()
+    except Exception:
+        traceback.print_exc()
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

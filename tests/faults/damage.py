@@ -1,0 +1,101 @@
+"""Files as a failing disk, or a stranger, makes them: is all of it noticed?"""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import h5py
+from test_store_damage import CASES, NEWEST, V1, read, unread
+from test_store_hostile import TRICKS, harm
+
+from zsecli.errors import ZseError
+
+HEAD = """
+## Files
+
+Stores of each kind (`fixtures/stores`), damaged and then read to their end. "Unnoticed" counts what was read as if
+nothing had happened, and anything but an error in two lines. (Bits in a skipped picture's row, which nobody reads, are
+left out.)
+
+| file | tried | unnoticed | what the user saw |
+|---|---|---|---|"""
+KINDS = ("dataset", "features", "ranking")
+
+
+def report(scratch: Path) -> int:
+    """Print the section; how much went unnoticed."""
+    print(HEAD)
+    path = scratch / "a store.h5"
+    return sum(
+        _row(title, tries)
+        for title, tries in (
+            ("a store cut off anywhere", _cut(path)),
+            ("one flipped bit anywhere in a store", _flipped(path)),
+            ("a store that is not as specified", _tampered(path)),
+            ("a store made of links, filters, virtual data, endless sizes", _hostile(scratch)),
+        )
+    )
+
+
+def _row(title: str, tries: Iterable[Callable[[], None]]) -> int:
+    seen: Counter[str] = Counter()
+    tried = unnoticed = 0
+    for attempt in tries:
+        tried += 1
+        try:
+            attempt()
+        except ZseError as error:
+            seen[_plain(error.message)] += 1
+        except Exception:
+            unnoticed += 1
+        else:
+            unnoticed += 1
+    said = "; ".join(f"`{text}` ({times})" for text, times in seen.most_common(3))
+    more = f"; and {len(seen) - 3} other messages" if len(seen) > 3 else ""
+    print(f"| {title} | {tried} | {unnoticed} | {said}{more} |", flush=True)
+    return unnoticed
+
+
+def _plain(message: str) -> str:
+    """A message without the file's name, and without what differs from file to file."""
+    said = message.partition(".h5: ")[2] or message
+    return re.sub(r"\\d+", "N", said.partition(": Unable")[0].partition(" (")[0]).replace("|", "/")
+
+
+def _cut(path: Path) -> Iterable[Callable[[], None]]:
+    for kind in KINDS:
+        data = (NEWEST / f"{kind}.h5").read_bytes()
+        for length in range(0, len(data), 41):
+            path.write_bytes(data[:length])
+            yield lambda kind=kind: read(path, kind)
+
+
+def _flipped(path: Path) -> Iterable[Callable[[], None]]:
+    for kind in KINDS:
+        data, chance, spared = (NEWEST / f"{kind}.h5").read_bytes(), random.Random(kind), unread(NEWEST / f"{kind}.h5")
+        for at in range(len(data)):
+            if at not in spared:
+                path.write_bytes(data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :])
+                yield lambda kind=kind: read(path, kind)
+
+
+def _tampered(path: Path) -> Iterable[Callable[[], None]]:
+    for case in CASES:
+        kind, tamper, _ = case.values
+        shutil.copy(V1 / f"{kind}.h5", path)
+        with h5py.File(path, "r+") as file:
+            tamper(file)
+        yield lambda kind=kind: read(path, kind)
+
+
+def _hostile(scratch: Path) -> Iterable[Callable[[], None]]:
+    for number, name in enumerate(TRICKS):
+        folder = scratch / f"hostile-{number}"
+        folder.mkdir()
+        path = harm(folder, name)
+        yield lambda path=path: read(path, "features")

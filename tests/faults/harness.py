@@ -1,0 +1,226 @@
+"""Put faults in the way of zse's stages: kills, stops, full disks, rights that are missing, writers that meet."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from faults.stages import FIRST, STAGES, child, left
+
+HEAVY = ("zsecli.cli", "torch", "timm", "h5py", "zsecli.model.network", "zsecli.retrieval.match", "zsecli.train.stage")
+STOPPED = "interrupted: the same command goes on from what is done"
+FULL, REFUSED, BUSY = "no space left", "not allowed", "another zse is writing it"
+AT_ONCE = 3  # kills of one piece of work before it may end
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(list(HEAVY))  # a command is then there in an instant, as it is where it is killed
+
+
+@dataclass
+class Ended:
+    """How a process ended: its exit code, or the negative number of the signal that killed it."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Outcome:
+    """What came of faults of one kind.
+
+    tried: how many. seen: what the user saw, and how often.
+    """
+
+    tried: int = 0
+    seen: Counter[str] = field(default_factory=Counter)
+
+
+class Faults:
+    """Faults for one stage, in copies of a template; every check that fails is an AssertionError."""
+
+    def __init__(self, template: Path, scratch: Path, stage: str, seed: int = 0) -> None:
+        self.template, self.scratch, self.stage = template, scratch, stage
+        self.chance = random.Random(f"{seed} {stage}")
+        self.number = 0
+        self.whole: dict[str, str] = {}
+        for _ in range(2):  # the first time is not the usual one
+            with self.folder() as folder:
+                process = self._start(folder, STAGES[stage])
+                begun = time.perf_counter()
+                process.join()
+                self.seconds = time.perf_counter() - begun
+                assert process.exitcode == 0, (folder / "err.txt").read_text()
+                found = left(folder)
+                assert found and self.whole in ({}, found), f"{stage}: two runs differ: {found}"
+                self.whole = found
+                self.largest = max(f.stat().st_size for f in (folder / "out").rglob("*") if f.is_file())
+                again = self.run(folder)
+                assert (again.code, left(folder)) == (0, found), again.err
+
+    @contextlib.contextmanager
+    def folder(self) -> Iterator[Path]:
+        """A fresh copy of the template, in which what precedes the stage is done; removed at the end."""
+        self.number += 1
+        folder = self.scratch / f"{self.stage.replace(' ', '-')}-{self.number}"
+        shutil.copytree(self.template, folder, symlinks=True)
+        if "shard" in self.stage:
+            first = self._start(folder, FIRST)
+            first.join()
+            assert first.exitcode == 0, (folder / "err.txt").read_text()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
+
+    def _start(self, folder: Path, line: str, **limits: Any) -> Any:
+        ready = _processes.Event()
+        process = _processes.Process(target=child, args=(folder, line, ready), kwargs=limits)
+        process.start()
+        assert ready.wait(60)
+        time.sleep(0.01)  # until it listens
+        return process
+
+    def run(self, folder: Path, *, send: int | None = None, after: float = 0, **limits: Any) -> Ended:
+        """The stage in `folder`; after so many seconds it is sent a signal, if it is not done."""
+        process = self._start(folder, STAGES[self.stage], **limits)
+        process.join(after if send is not None else None)
+        if send is not None and process.is_alive():
+            os.kill(process.pid, send)
+        process.join(120)
+        assert process.exitcode is not None, "it hangs"
+        said = [folder / name for name in ("out.txt", "err.txt")]
+        return Ended(process.exitcode, *(f.read_text("utf-8") if f.exists() else "" for f in said))
+
+    def finish(self, folder: Path) -> Ended:
+        done = self.run(folder)
+        assert done.code == 0, f"{self.stage}: {done.err}"
+        return done
+
+    def check(self, folder: Path, final: bool = False) -> None:
+        """What bears a final name is whole: what an undisturbed run leaves. A training's best network so far is one."""
+        found = {name: digest for name, digest in left(folder).items() if final or "-of-2" not in name}
+        if self.stage == "train" and not final:
+            from zsecli.model import checkpoint
+
+            for name in found:
+                checkpoint.load(folder / "out" / name)
+            return
+        assert found.items() <= self.whole.items(), f"{self.stage}: not whole, or not the same: {found}"
+        assert not final or found == self.whole, f"{self.stage}: {found.keys()} of {self.whole.keys()}"
+
+    def stop(self, number: int) -> Outcome:
+        """Send the signal at random moments, up to three times in a row, and let the stage end then."""
+        outcome = Outcome()
+        with self.folder() as folder:
+            for _ in range(AT_ONCE):
+                ended = self.run(folder, send=number, after=self.chance.uniform(0, 1.1 * self.seconds))
+                self.check(folder)
+                if number == signal.SIGKILL:
+                    assert ended.code in (-number, 0), ended.err
+                    outcome.seen["nothing" if ended.code else "it was done already"] += 1
+                elif ended.code:
+                    assert (ended.code, ended.err.splitlines()[-1:]) == (130, [STOPPED]), ended
+                    assert "Traceback" not in ended.err
+                    outcome.seen[f"`{STOPPED}`, exit code 130"] += 1
+                else:
+                    outcome.seen["it was done already"] += 1
+                outcome.tried += 1
+            self.finish(folder)
+            self.check(folder, final=True)
+        return outcome
+
+    def fill(self) -> Outcome:
+        """Let a file grow no further at a random size, as on a full disk; then make room."""
+        with self.folder() as folder:
+            ended = self.run(folder, bytes_a_file=self.chance.randrange(self.largest))
+            self.refused(folder, ended, FULL)
+        return Outcome(1, Counter({self.said(ended): 1}))
+
+    def fill_disk(self) -> Outcome:
+        """A disk of a random size; CannotMount where this user may mount none."""
+        with self.folder() as folder:
+            size = self.chance.randrange(4096, max(8192, self.largest)) // 4096 * 4096
+            with mounted(folder / "out", size):
+                ended = self.run(folder)
+                self.refused(folder, ended, FULL, again=False)
+        return Outcome(1, Counter({self.said(ended): 1}))
+
+    def forbid(self) -> Outcome:
+        """Nothing may be written into the folder of the result."""
+        with self.folder() as folder:
+            root = os.geteuid() == 0  # who may write anywhere, but on a disk that is not to be written
+            os.chmod(folder / "out", 0o555)
+            with mounted(folder / "out", 4096, "ro") if root else contextlib.nullcontext():
+                ended = self.run(folder)
+                self.refused(folder, ended, REFUSED, again=False)
+            os.chmod(folder / "out", 0o755)
+            self.finish(folder)
+            self.check(folder, final=True)
+        return Outcome(1, Counter({self.said(ended): 1}))
+
+    def meet(self) -> Outcome:
+        """Two of the same command at once, the second a random moment later."""
+        outcome = Outcome()
+        with self.folder() as folder:
+            first = self._start(folder, STAGES[self.stage])
+            time.sleep(self.chance.uniform(0, self.seconds))
+            second = self.run(folder)
+            first.join()
+            assert {first.exitcode, second.code} <= {0, 1, 3} and 0 in (first.exitcode, second.code), second.err
+            for code in (first.exitcode, second.code):
+                outcome.seen[f"`{BUSY}`" if code else "both done"] += 1
+            self.check(folder)
+            self.finish(folder)
+            self.check(folder, final=True)
+        outcome.tried = 1
+        return outcome
+
+    def refused(self, folder: Path, ended: Ended, words: str, again: bool = True) -> None:
+        """It ended with an error and a hint of these words, nothing half done; and with the fault away it ends well."""
+        if ended.code:
+            lines = [line for line in ended.err.splitlines() if line.split(":")[0] in ("error", "hint")]
+            assert ended.code == 1 and len(lines) == 2 and words in lines[0], (self.stage, ended)
+            assert "Traceback" not in ended.err and "HDF5" not in ended.err, ended.err
+        self.check(folder)
+        if again:
+            self.finish(folder)
+            self.check(folder, final=True)
+
+    def said(self, ended: Ended) -> str:
+        for line in ended.err.splitlines():
+            if line.startswith("error: "):
+                return f"`{words(line)}`, exit code {ended.code}"
+        return "it fitted"
+
+
+def words(line: str) -> str:
+    """An error without the path it begins with."""
+    return line.rpartition(": ")[2]
+
+
+class CannotMount(Exception):
+    """This user may not."""
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, size: int, how: str = "rw") -> Iterator[None]:
+    """A disk in memory of so many bytes at `folder`, to be written (rw) or only to be read (ro)."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size},{how}", "tmpfs", folder]
+    if any(folder.iterdir()) or subprocess.run(command, capture_output=True).returncode:
+        raise CannotMount
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
