@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from zsecli import cli, console
 from zsecli.cli import signals
 from zsecli.store import seal
 from zsecli.store.header import SUM
+from zsecli.store.rows import write_rows
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side and share the cores
 
@@ -166,8 +168,18 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zsecli.model.load.load", load)
 
 
+@contextlib.contextmanager
+def changing(store: Path) -> Iterator[h5py.File]:
+    """A store for a test to change, with checksums of what is there then: without them no reader would look at it."""
+    with h5py.File(store, "r+") as file:
+        yield file
+        for name in [name for name in file if name + SUM in file]:
+            if file[name].shape[:1] == file[name + SUM].shape:
+                write_rows(file, name, slice(0, len(file[name])), file[name][:])
+    reseal(store)
+
+
 def reseal(store: Path) -> None:
-    """The seal of a store that a test has changed; without it no reader would look at what was changed."""
     with h5py.File(store) as file:
         ranges = seal.outside(file, [name for name in file if name + SUM in file])
     seal.add(store, ranges)
