@@ -61,7 +61,7 @@ class Faults:
                 begun = time.perf_counter()
                 process.join()
                 self.seconds = time.perf_counter() - begun
-                assert process.exitcode == 0, (folder / "err.txt").read_text()
+                assert process.exitcode == 0, (folder / "first.err").read_text()
                 found = left(folder)
                 assert found and self.whole in ({}, found), f"{stage}: two runs differ: {found}"
                 self.whole = found
@@ -78,15 +78,15 @@ class Faults:
         if "shard" in self.stage:
             first = self._start(folder, FIRST)
             first.join()
-            assert first.exitcode == 0, (folder / "err.txt").read_text()
+            assert first.exitcode == 0, (folder / "first.err").read_text()
         try:
             yield folder
         finally:
             shutil.rmtree(folder)
 
-    def _start(self, folder: Path, line: str, **limits: Any) -> Any:
+    def _start(self, folder: Path, line: str, said: str = "first", **limits: Any) -> Any:
         ready = _processes.Event()
-        process = _processes.Process(target=child, args=(folder, line, ready), kwargs=limits)
+        process = _processes.Process(target=child, args=(folder, line, ready, said), kwargs=limits)
         process.start()
         assert ready.wait(60)
         time.sleep(0.01)  # until it listens
@@ -94,14 +94,13 @@ class Faults:
 
     def run(self, folder: Path, *, send: int | None = None, after: float = 0, **limits: Any) -> Ended:
         """The stage in `folder`; after so many seconds it is sent a signal, if it is not done."""
-        process = self._start(folder, STAGES[self.stage], **limits)
+        process = self._start(folder, STAGES[self.stage], "second", **limits)
         process.join(after if send is not None else None)
         if send is not None and process.is_alive():
             os.kill(process.pid, send)
         process.join(120)
         assert process.exitcode is not None, "it hangs"
-        said = [folder / name for name in ("out.txt", "err.txt")]
-        return Ended(process.exitcode, *(f.read_text("utf-8") if f.exists() else "" for f in said))
+        return Ended(process.exitcode, *((folder / f"second.{name}").read_text("utf-8") for name in ("out", "err")))
 
     def finish(self, folder: Path) -> Ended:
         done = self.run(folder)
@@ -178,8 +177,9 @@ class Faults:
             time.sleep(self.chance.uniform(0, self.seconds))
             second = self.run(folder)
             first.join()
-            assert {first.exitcode, second.code} <= {0, 1, 3} and 0 in (first.exitcode, second.code), second.err
-            for code in (first.exitcode, second.code):
+            codes = first.exitcode, second.code
+            assert {*codes} <= {0, 3} and 0 in codes, f"{codes}: {(folder / 'first.err').read_text()} {second.err}"
+            for code in codes:
                 outcome.seen[f"`{BUSY}`" if code else "both done"] += 1
             self.check(folder)
             self.finish(folder)

@@ -63,8 +63,8 @@ def often() -> None:
     config.PRESETS["tiny"] = replace(STILL, preset="tiny")
 
 
-def child(folder: Path, line: str, ready: Event, bytes_a_file: int | None = None) -> None:
-    """Run a command in a process that is there for it; what it says goes to the files `out.txt` and `err.txt`.
+def child(folder: Path, line: str, ready: Event, said: str, bytes_a_file: int | None = None) -> None:
+    """Run a command in a process that is there for it; what it says goes to the files `said`.out and `said`.err.
 
     Args:
         ready: set when the command begins.
@@ -79,7 +79,7 @@ def child(folder: Path, line: str, ready: Event, bytes_a_file: int | None = None
     os.chdir(folder)
     for name in ("ZSE_MODEL", "ZSE_WORKSPACE"):
         os.environ.pop(name, None)
-    for stream, name in ((1, "out.txt"), (2, "err.txt")):
+    for stream, name in ((1, f"{said}.out"), (2, f"{said}.err")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     sys.argv = ["zse", *line.split()]
