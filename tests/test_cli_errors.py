@@ -221,7 +221,7 @@ def test_a_file_gives_defaults_and_what_is_typed_wins(zse: Zse, ready: Path) -> 
         ("[embed]\nconfig='c.toml'", ["'config'"]),
         ("[embed]\ninputs='a.png'", ["'inputs'"]),
         ("[embed]\nbatch-size='many'", ["c.toml", "--batch-size"]),
-        ("[embed]\npart='unsen'", ["'unsen'", "did you mean 'unseen'?"]),
+        ("[embed]\npart='unsen'", ["c.toml", "'unsen'", "did you mean 'unseen'?"]),
         ("[embed\nmodel=", ["c.toml"]),
         (b"\xff\xfe", ["c.toml"]),
         (None, ["c.toml: No such file"]),

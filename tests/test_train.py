@@ -276,7 +276,7 @@ def test_a_killed_run_ends_with_the_same_weights(store: Path, tmp_path: Path) ->
         process.wait()
     subprocess.run([*command, str(tmp_path / "killed")], check=True, timeout=120)
     for name in ("net.run/last.safetensors", "net.safetensors"):
-        assert equal(tmp_path / "killed" / name, tmp_path / "whole" / name)
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     timeless = [
         [{k: v for k, v in r.items() if k != "pictures_per_second"} for r in records(tmp_path / name)]
         for name in ("whole", "killed")
@@ -439,10 +439,23 @@ def test_train_then_evaluate(workspace: Path, zse: Zse) -> None:
     assert not (workspace / "zse/models/other.safetensors").exists()
 
 
+def test_a_damaged_state_is_said(workspace: Path, zse: Zse) -> None:
+    """Not taken for none: hours of work may be in it. A log that is gone does no harm."""
+    made = zse(*TINY_RUN).ok()
+    state, log = (workspace / "zse/models/demo-tiny.run" / name for name in ("state.safetensors", "log.jsonl"))
+    log.unlink()
+    assert zse(*TINY_RUN).ok() == made
+    state.write_bytes(state.read_bytes()[:1000])
+    zse(*TINY_RUN).refused(3, "state.safetensors: not a safetensors file", "delete it: the run begins again")
+    state.unlink()
+    assert zse(*TINY_RUN).ok() == made
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
         (("--preset", "smal"), 2, ["no preset 'smal'", "did you mean 'small'?"]),
+        (("--backbone", "hf-hub:somebody/resnet18"), 2, ["no preset 'hf-hub:somebody/resnet18'", "timm name"]),
         (("--backbone-weights", "gone.safetensors"), 2, ["gone.safetensors: no such file"]),
         (("--partition", "21"), 2, ["has no split '21'"]),
         (("--ret-loss", "triplets"), 2, ["'triplets'", "did you mean 'triplet'?"]),

@@ -152,10 +152,10 @@ def trained_classes(workspace: Workspace, text: str, dry_run: bool = False) -> s
 
 def seen_by(models: list[ModelSpec]) -> set[str]:
     """The classes that the training of these models saw, as far as their checkpoints say so."""
-    from zsecli.model.checkpoint import read_training
+    from zsecli.model.checkpoint import seen_classes
 
     files = [m.file for m in models if m.kind == "checkpoint" and m.file is not None]
-    return {name for file in files for name in read_training(file).get("seen_classes", [])}
+    return {name for file in files for name in seen_classes(file)}
 
 
 def embed_pictures(

@@ -21,7 +21,7 @@ class Workspace:
         return self.root / "datasets" / f"{_plain(name)}.h5"
 
     def features(self, name: str, model: str, part: str) -> Path:
-        return self.root / "features" / f"{_plain(name)}.{part}.{_plain(model)}.h5"
+        return self.root / "features" / f"{_plain(name)}.{_plain(part)}.{_plain(model)}.h5"
 
     def ranking(self, sketches: Path, photos: Path, how: str) -> Path:
         """Of two feature stores, often one; stores of one name in different folders have different rankings."""
@@ -29,7 +29,10 @@ class Workspace:
         if any(store.parent != self.root / "features" for store in (sketches, photos)):
             places = f"{sketches.resolve()}\0{photos.resolve()}"
             name += f".{hashlib.sha256(os.fsencode(places)).hexdigest()[:8]}"
-        return self.root / "rankings" / f"{name}.{_plain(how)}.h5"
+        return self.root / "rankings" / f"{_plain(name, 120)}.{_plain(how)}.h5"
+
+    def checkpoint(self, name: str) -> Path:
+        return self.root / "models" / f"{_plain(name)}.safetensors"
 
     def made_of(self, kind: str, model: str, *pictures: Path) -> Path:
         """What the names of files made of these pictures by a model begin with; others of the same names get others."""
@@ -75,6 +78,10 @@ class Workspace:
         return sorted((self.root / kind).glob("*.h5"), key=lambda p: p.stat().st_mtime_ns)
 
 
-def _plain(name: str) -> str:
-    """`name` as part of a file name."""
-    return re.sub(r"[^\w.@+-]+", "-", name).strip(".-") or "unnamed"
+def _plain(name: str, most: int = 60) -> str:
+    """`name` as part of a file name of at most so many bytes: without separators, control characters, leading dots."""
+    plain = re.sub(r"[^\w.@+-]+", "-", name).strip(".-") or "unnamed"
+    if len(plain.encode()) <= most:
+        return plain
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{plain.encode()[: most - 9].decode(errors='ignore')}-{digest}"

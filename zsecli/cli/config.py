@@ -22,7 +22,7 @@ def defaults(context: typer.Context, value: Path | None) -> Path | None:
         return value
     try:
         sections = tomllib.loads(value.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no TOML, or no UTF-8
         why = (error.strerror if isinstance(error, OSError) else None) or error
         raise UsageError(f"{value}: {why}", "a TOML file with a section for each command, such as [embed]") from error
     commands: Mapping[str, Any] = context.parent.command.commands  # type: ignore[attr-defined]
@@ -49,5 +49,8 @@ def _section(file: Path, name: str, section: Any, commands: Mapping[str, Any]) -
             raise UsageError(
                 f"{file}: [{name}] has no option {key!r}{nearest(key, options)}", f"options: {', '.join(options)}"
             )
+        inside = given if isinstance(given, list) and param.multiple else [given]
+        if any(isinstance(value, (dict, list)) for value in inside):
+            raise UsageError(f"{file}: [{name}] {key} is no single value", "a text, a number, true or false")
         values[param.name] = [given] if param.multiple and not isinstance(given, list) else given
     return values

@@ -37,13 +37,16 @@ def _device(value: str) -> str:
     return value
 
 
-def one_of(*choices: str) -> Callable[[typer.CallbackParam, str | None], str | None]:
+def one_of(*choices: str) -> Callable[[typer.Context, typer.CallbackParam, str | None], str | None]:
     """A callback that lets an option take one of `choices` alone; UsageError otherwise."""
 
-    def check(param: typer.CallbackParam, value: str | None) -> str | None:
+    def check(context: typer.Context, param: typer.CallbackParam, value: str | None) -> str | None:
         if value is not None and value not in choices:
+            source = context.get_parameter_source(param.name or "")
+            where = f"{context.params['config']}: " if source is not None and source.name == "DEFAULT_MAP" else ""
             raise UsageError(
-                f"{spelling(param)} {value!r} is unknown", f"choices: {', '.join(choices)}{nearest(value, choices)}"
+                f"{where}{spelling(param)} {value!r} is unknown",
+                f"choices: {', '.join(choices)}{nearest(str(value), choices)}",
             )
         return value
 

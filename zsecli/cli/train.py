@@ -256,7 +256,7 @@ def train(
     data = read_dataset(pipeline.dataset_of(ws, dataset, dry_run))
     job = Job(data, partition, network, way, backbone_weights, not scratch, backbone_from)
     label = name or "-".join(filter(None, (data.name, partition, preset)))
-    target = output or ws.root / "models" / f"{label}.safetensors"
+    target = output or ws.checkpoint(label)
     if target.suffix != ".safetensors":
         raise UsageError(f"-o {target}: a checkpoint ends with .safetensors", f"-o {target}.safetensors")
     if dry_run:
@@ -277,17 +277,14 @@ def train(
 def _network(presets: Any, name: str, backbone: str | None, swap: str | None, tokenizer: str | None) -> Any:
     """The preset's configuration with what is asked otherwise."""
     network = presets.preset(name)
-    if backbone is not None and network.backbone.kind == "hybrid":
-        network = dataclasses.replace(network, backbone=dataclasses.replace(network.backbone, name=backbone))
-    elif backbone is not None:
+    if backbone is not None:
         other = presets.preset(backbone)
         if other.backbone.kind == "hybrid":
             raise UsageError(f"--backbone {backbone}: is a preset, and no timm backbone", f"--preset {backbone}")
-        network = dataclasses.replace(
-            network,
-            backbone=dataclasses.replace(network.backbone, name=other.backbone.name),
-            preprocess=dataclasses.replace(network.preprocess, mean=other.preprocess.mean, std=other.preprocess.std),
-        )
+        network = dataclasses.replace(network, backbone=dataclasses.replace(network.backbone, name=other.backbone.name))
+        if network.backbone.kind == "vit":
+            values = dataclasses.replace(network.preprocess, mean=other.preprocess.mean, std=other.preprocess.std)
+            network = dataclasses.replace(network, preprocess=values)
     if swap is not None:
         network = dataclasses.replace(network, cross_attention=dataclasses.replace(network.cross_attention, swap=swap))
     if tokenizer is not None:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from zsecli import __version__
 from zsecli.errors import StoreError
-from zsecli.files import replacing
+from zsecli.model import tensorfile
 from zsecli.model.config import ModelConfig, from_json, preset
 from zsecli.model.released import UNUSED, translate
 from zsecli.model.scoring import Scoring
-from zsecli.model.weights import check_fit, is_state, read_pickle, read_state, write_tensors
+from zsecli.model.tensorfile import CHECKSUM, refusing
+from zsecli.model.weights import check_fit, is_state, read_pickle
 
 if TYPE_CHECKING:
     from zsecli.model.network import ZSENetwork
 
 SCHEMA = "checkpoint"
-VERSION = "1.1"
+VERSION = "1.2"
+HINT = "give a checkpoint written by zse, or the authors' .pth"
+PICKLES = (".pth", ".pt")
 Network = TypeVar("Network", bound=Scoring)
 
 
@@ -46,8 +49,7 @@ def save(
         name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
         for name, tensor in network.state_dict().items()
     }
-    with replacing(path) as (partial,):
-        write_tensors(state, partial, metadata)
+    tensorfile.write(path, state, metadata)
     return path
 
 
@@ -63,38 +65,46 @@ def load(path: Path) -> tuple[ZSENetwork, list[str]]:
     """
     if not path.is_file():
         raise StoreError(f"{path}: no such checkpoint", "give a .safetensors file written by zse, or the authors' .pth")
-    if path.suffix in (".pth", ".pt"):
+    if path.suffix in PICKLES:
         return _whole(preset("released"), translate(_published(path), path), path), sorted(UNUSED)
-    return _whole(read_config(path), read_state(path), path), []
+    return _whole(*_read(path), path), []
 
 
 def load_scoring(path: Path) -> Scoring:
     """The part of a checkpoint's network that scores pairs, in evaluation mode; errors as of `load`."""
-    if path.suffix in (".pth", ".pt"):
+    if path.suffix in PICKLES:
         return load(path)[0]
-    config, state = read_config(path), read_state(path)
-    query, patch = (
-        state.get(name) for name in ("cross_attention.sketch.query.weight", "backbone.vit.patch_embed.proj.weight")
-    )
-    stride = 16 if config.backbone.kind == "hybrid" or patch is None else patch.shape[-1]
-    side, width = config.backbone.image_size // stride, 1 if query is None else len(query)
-    with torch.device("meta"):
-        network = Scoring(config, width, (side, side))
+    config, state = _read(path)
     try:
+        query, patch = (
+            state.get(name) for name in ("cross_attention.sketch.query.weight", "backbone.vit.patch_embed.proj.weight")
+        )
+        stride = 16 if config.backbone.kind == "hybrid" or patch is None else patch.shape[-1]
+        side, width = config.backbone.image_size // stride, 1 if query is None else len(query)
+        with torch.device("meta"):
+            network = Scoring(config, width, (side, side))
         return _fill(network, {name: t for name, t in state.items() if not name.startswith("backbone.")}, path)
-    except StoreError:  # damaged, or a grid that only the backbone itself knows
-        return load(path)[0]
+    except Exception:  # damaged, or a grid that only the backbone itself knows: the whole network tells them apart
+        return _whole(config, state, path)
+
+
+def verify(path: Path) -> str:
+    """Load a checkpoint whole, and say what of it was compared with what; StoreError where it is damaged."""
+    count = len(load(path)[0].state_dict())
+    if path.suffix not in PICKLES:
+        if CHECKSUM in tensorfile.read_metadata(path, HINT):
+            return f"{count} tensors and the metadata are those that were written (SHA-256)"
+    elif zipfile.is_zipfile(path):
+        with refusing(path, "damaged", HINT), zipfile.ZipFile(path) as file:
+            if bad := file.testzip():
+                raise StoreError(f"{path}: damaged: {bad} is not what was written", HINT)
+        return f"{count} tensors are those that were written (CRC-32)"
+    return f"{count} tensors are all there, and finite; the file has no checksum, so a changed value cannot be found"
 
 
 def read_config(path: Path) -> ModelConfig:
     """The configuration of a safetensors checkpoint, without its tensors."""
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise StoreError(
-            f"{path}: not a safetensors file: {error}", "give a checkpoint written by zse, or the authors' .pth"
-        ) from error
+    metadata = tensorfile.read_metadata(path, HINT)
     if metadata.get("zse-schema") != SCHEMA:
         raise StoreError(
             f"{path}: a safetensors file, but no zse checkpoint",
@@ -103,17 +113,31 @@ def read_config(path: Path) -> ModelConfig:
     version = metadata.get("zse-schema-version", "")
     if version.split(".")[0] != VERSION.split(".")[0]:
         raise StoreError(f"{path}: checkpoint version {version}, this zse reads {VERSION}", "install a newer zse")
+    if version not in ("1.0", "1.1") and CHECKSUM not in metadata:
+        raise StoreError(f"{path}: damaged: its checksum is gone", "copy it again from where it came")
     return from_json(metadata.get("config", ""), str(path))
 
 
 def read_training(path: Path) -> dict[str, Any]:
     """What a safetensors checkpoint says of the run that made it; empty where it says nothing."""
     try:
-        with safe_open(path, "pt") as file:
-            found = json.loads((file.metadata() or {}).get("training", "{}"))
-    except (SafetensorError, OSError, ValueError):
+        found = json.loads(tensorfile.read_metadata(path, HINT).get("training", "{}"))
+    except (StoreError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def seen_classes(path: Path) -> list[str]:
+    """The classes that the training of a checkpoint saw, as far as it says so."""
+    found = read_training(path).get("seen_classes", [])
+    if not (isinstance(found, list) and all(isinstance(name, str) for name in found)):
+        raise StoreError(f"{path}: its list of seen classes is none of names", HINT)
+    return found
+
+
+def _read(path: Path) -> tuple[ModelConfig, dict[str, torch.Tensor]]:
+    """The configuration, which is read and checked first, and the tensors."""
+    return read_config(path), tensorfile.read(path, HINT)[1]
 
 
 def _published(path: Path) -> dict[str, torch.Tensor]:
@@ -130,7 +154,8 @@ def _published(path: Path) -> dict[str, torch.Tensor]:
 def _whole(config: ModelConfig, state: dict[str, torch.Tensor], path: Path) -> ZSENetwork:
     from zsecli.model.network import ZSENetwork  # here: timm, which it needs, takes seconds to import
 
-    with torch.device("meta"):
+    hint = "the file is damaged, or not zse's, or needs a newer timm"
+    with refusing(path, "no network can be made as its configuration says", hint), torch.device("meta"):
         network = ZSENetwork(config)
     return _fill(network, state, path)
 

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import reprlib
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -16,6 +19,7 @@ from zsecli.data.preprocess import Preprocess
 from zsecli.errors import StoreError, UsageError, nearest
 
 Precision = Literal["fp32", "bf16", "fp16"]  # of what is computed; stores and scores have their own
+LONGEST = 2**16  # characters of a configuration; each of the presets takes about a thousand
 LATER = {"later": True}  # a field that checkpoints of version 1.0 lack: its default is what they mean
 
 
@@ -155,21 +159,71 @@ def from_json(text: str, where: str) -> ModelConfig:
         StoreError: `text`, found in `where`, is no such configuration; the wrong key is named.
     """
     try:
-        return _build(ModelConfig, json.loads(text))
+        if len(text) > LONGEST:
+            raise ValueError(f"it has {len(text)} characters")
+        config = from_plain(ModelConfig, json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number))
+        _check(config)
     except (TypeError, ValueError, RecursionError) as error:
         raise StoreError(
             f"{where}: its model configuration is wrong: {error}", "the file was not written by zse, or by a newer one"
         ) from error
+    return config
 
 
-def _build(cls: type, values: Any) -> Any:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _check(config: ModelConfig) -> None:
+    """ValueError where a value makes no network, or an absurd one: it is refused before anything of it is made."""
+    backbone, cross, relation, preprocess = config.backbone, config.cross_attention, config.relation, config.preprocess
+    side, hybrid = backbone.image_size, backbone.kind == "hybrid"
+    values: list[tuple[str, Sequence[float], float, float]] = [
+        ("image_size", (side,), 1, 4096),
+        ("width", (backbone.width,), 1, 2**16),
+        ("depth", (backbone.depth,), 1, 64),
+        ("heads", (backbone.heads, cross.heads), 1, 1024),
+        ("norm_eps", () if backbone.norm_eps is None else (backbone.norm_eps,), 0, 1),
+        ("dropout", (backbone.dropout, cross.dropout, relation.dropout), 0, 1),
+        ("channels", config.tokenizer.channels, 1, 2**16),
+        ("rate", (config.selection.rate,), 1e-3, 1),
+        ("blocks", config.selection.blocks, 1, 256),
+        ("hidden", (cross.hidden, *relation.hidden), 1, 2**20),
+        ("cell", (relation.cell,), 1, 256),
+        ("project", (relation.project,), 0, 2**16),
+        ("size", (preprocess.size,), side, side),  # the backbone's
+        ("mean", preprocess.mean, -1e3, 1e3),
+        ("std", preprocess.std, 1e-3, 1e3),
+    ]
+    for name, found, least, most in values:
+        if len(found) > 32 or (name in ("mean", "std") and len(found) != 3):
+            raise ValueError(f"{name} has {len(found)} values")
+        for value in found:
+            if not least <= value <= most:
+                raise ValueError(f"{name} is {reprlib.repr(value)}, not {least:g} to {most:g}")
+    if not re.fullmatch(r"[\w.]{1,100}", backbone.name):  # with a colon timm would look on a hub, or in a folder
+        raise ValueError(f"{reprlib.repr(backbone.name)} is no name of timm's")
+    if not (config.preset.isprintable() and len(config.preset) <= 100):
+        raise ValueError(f"{reprlib.repr(config.preset)} is no name of a preset")
+    if hybrid and (side % 16 or backbone.width % backbone.heads):
+        raise ValueError(f"width {backbone.width} for {backbone.heads} heads, or image_size {side}, leaves a rest")
+
+
+def from_plain(cls: type, values: Any) -> Any:
     """A dataclass from nested dicts, refusing unknown and missing keys and values of another type."""
     if not isinstance(values, dict):
         raise TypeError(f"{cls.__name__} must be a table of values")
     hints = typing.get_type_hints(cls)
     values = {f.name: f.default for f in dataclasses.fields(cls) if f.metadata == LATER} | values
     for name in values.keys() ^ hints.keys():
-        raise ValueError(f"{'unknown' if name in values else 'missing'} key {name!r} in {cls.__name__}")
+        raise ValueError(f"{'unknown' if name in values else 'missing'} key {reprlib.repr(name)} in {cls.__name__}")
     return cls(**{name: _value(hints[name], name, value) for name, value in values.items()})
 
 
@@ -177,7 +231,7 @@ def _value(hint: Any, name: str, value: Any) -> Any:
     """`value` as the annotation says: a dataclass, tuple[T, ...], Literal, T | None, or a plain type."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type, hint), value)
+        return from_plain(typing.cast(type, hint), value)
     if origin is tuple and isinstance(value, list):
         return tuple(_value(inner[0], name, v) for v in value)
     if origin is Literal and value in inner:
@@ -187,4 +241,6 @@ def _value(hint: Any, name: str, value: Any) -> Any:
     plain = (int, float) if hint is float else hint
     if origin is None and isinstance(value, plain) and isinstance(value, bool) == (hint is bool):
         return value
-    raise TypeError(f"{name} must be {getattr(hint, '__name__', hint) if origin is None else hint}, not {value!r}")
+    raise TypeError(
+        f"{name} must be {getattr(hint, '__name__', hint) if origin is None else hint}, not {reprlib.repr(value)}"
+    )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zsecli.data.preprocess import Role
+from zsecli.errors import UsageError
 from zsecli.model.config import CrossAttentionConfig
 from zsecli.store.items import Ints
 
@@ -162,6 +163,8 @@ class CrossAttention(nn.Module):
 
     def __init__(self, config: CrossAttentionConfig, width: int) -> None:
         super().__init__()
+        if width % config.heads:
+            raise UsageError(f"{config.heads} heads cannot share a width of {width}", "take a number that divides it")
         self.config = config
         self.sketch, self.photo = StreamLayer(config, width), StreamLayer(config, width)
 

@@ -229,8 +229,10 @@ def _scorer(queries: Features, gallery: Features, model: ModelSpec | None, devic
     from zsecli.retrieval.relation import RelationScorer
 
     made_by = gallery.header.provenance
-    spec = model or ModelSpec.parse(made_by["model"])
-    if spec.weights_hash() != made_by["weights"]:
+    spec = model or ModelSpec.parse(str(made_by.get("model")))
+    if not spec.has_relation:  # whatever the store says
+        raise no_relation(spec.text)
+    if spec.weights_hash() != made_by.get("weights"):
         raise StoreError(f"{spec.text}: is no longer the model that made {gallery.path}", "embed again")
     on = resolve_device(device)
     assert spec.file is not None

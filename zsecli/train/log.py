@@ -24,7 +24,7 @@ class Log:
             file.write(json.dumps(dict(record)) + "\n")
 
     def records(self) -> list[Record]:
-        """All records, in order; a line that a killed run left unfinished is none."""
+        """All records, in order; a line that a killed run left unfinished, or a damaged one, is none."""
         if not self.path.is_file():
             return []
         found = []
@@ -33,7 +33,7 @@ class Log:
                 record = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(record, dict):
+            if isinstance(record, dict) and isinstance(record.get("step"), int) and "kind" in record:
                 found.append(record)
         return found
 

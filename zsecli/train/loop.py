@@ -197,7 +197,8 @@ def run(
             state.save(files.state, key, done, network, optimizer)
             saved = time.perf_counter()
     found = [r for r in log.records() if r["kind"] == "validation"]
-    return {k: v for k, v in found[done.best_epoch - 1].items() if isinstance(v, float)} if found else {}
+    best_of = next((r for r in found if r.get("epoch") == done.best_epoch), {})  # a log can be lost
+    return {k: v for k, v in best_of.items() if isinstance(v, float)}
 
 
 def _step(network: ZSENetwork, optimizer: AdamW, parts: Any, step: int, config: TrainConfig) -> list[float]:

@@ -18,7 +18,7 @@ from torch import distributed as dist
 from zsecli.console import SILENT, Progress
 from zsecli.data.hashing import changed_files
 from zsecli.errors import UsageError, ZseError
-from zsecli.model.checkpoint import read_training
+from zsecli.model.checkpoint import read_training, seen_classes
 from zsecli.model.config import ModelConfig
 from zsecli.model.embedder import resolve_device
 from zsecli.model.network import ZSENetwork
@@ -242,7 +242,7 @@ def _about(job: Job) -> dict[str, Any]:
         "data": job.dataset.name,
         "source": job.dataset.key(),
         "partition": job.partition,
-        "seen_classes": sorted(seen.union(before.get("seen_classes", ()))),
+        "seen_classes": sorted(seen.union(seen_classes(job.begin) if job.begin is not None else ())),
         "config": dataclasses.asdict(job.config),
         **({"backbone_from": before} if before else {}),
         "versions": versions(),

@@ -6,15 +6,17 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.optim import Optimizer
 
-from zsecli.errors import StoreError
-from zsecli.files import replacing
+from zsecli.model import tensorfile
+from zsecli.model.config import from_plain
 from zsecli.model.network import ZSENetwork
-from zsecli.model.weights import check_fit, write_tensors
+from zsecli.model.tensorfile import refusing
+from zsecli.model.weights import check_fit
 
+SCHEMA = "training"
+HINT = "delete it: the run begins again"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -31,15 +33,14 @@ class Progress:
 
 def save(path: Path, key: str, progress: Progress, network: ZSENetwork, optimizer: Optimizer) -> None:
     """Write the state beside `path`, then replace it. key: of the run, which alone may go on from here."""
-    tensors = {f"model.{name}": t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+    tensors = {f"model.{name}": t.detach().cpu() for name, t in network.state_dict().items()}
     for i, parameter in enumerate(_parameters(optimizer)):
         for name in _MOMENTS:
             if name in optimizer.state[parameter]:
-                tensors[f"{name}.{i}"] = optimizer.state[parameter][name].detach().cpu().contiguous()
-    metadata = {"zse-schema": "training", "run-key": key, "progress": json.dumps(vars(progress))}
+                tensors[f"{name}.{i}"] = optimizer.state[parameter][name].detach().cpu()
+    metadata = {"zse-schema": SCHEMA, "run-key": key, "progress": json.dumps(vars(progress))}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as (partial,):
-        write_tensors(tensors, partial, metadata)
+    tensorfile.write(path, {name: t.contiguous() for name, t in tensors.items()}, metadata)
 
 
 def load(path: Path, key: str, network: ZSENetwork, optimizer: Optimizer) -> Progress | None:
@@ -48,21 +49,18 @@ def load(path: Path, key: str, network: ZSENetwork, optimizer: Optimizer) -> Pro
     Raises:
         StoreError: the file is damaged, or of another network.
     """
-    if not path.is_file():
+    found = where(path)
+    if found is None or found[0] != key:
         return None
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("run-key") != key:
-                return None
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        progress = Progress(**json.loads(metadata["progress"]))
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{path}: not a state of training, or damaged: {error}", "delete it: the run begins again"
-        ) from error
-    state = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-    check_fit(state, network.state_dict(), f"{path}: does not fit its network", "delete it: the run begins again")
+    tensors = tensorfile.read(path, HINT)[1]
+    state = {name.removeprefix("model."): tensors.pop(name) for name in list(tensors) if name.startswith("model.")}
+    what = f"{path}: does not fit its network"
+    check_fit(state, network.state_dict(), what, HINT)
+    wanted: dict[str, Tensor] = {}
+    for i, parameter in enumerate(_parameters(optimizer)):
+        if any(f"{name}.{i}" in tensors for name in _MOMENTS):  # a parameter that no step moved has none
+            wanted |= {f"{name}.{i}": parameter.new_empty(()) if name == "step" else parameter for name in _MOMENTS}
+    check_fit(tensors, wanted, what, HINT)
     network.load_state_dict(state)
     for i, parameter in enumerate(_parameters(optimizer)):
         moments = {name: tensors[f"{name}.{i}"] for name in _MOMENTS if f"{name}.{i}" in tensors}
@@ -70,17 +68,19 @@ def load(path: Path, key: str, network: ZSENetwork, optimizer: Optimizer) -> Pro
             optimizer.state[parameter] = {
                 name: t if name == "step" else t.to(parameter.device) for name, t in moments.items()
             }
-    return progress
+    return found[1]
 
 
 def where(path: Path) -> tuple[str, Progress] | None:
-    """The run key and the progress of the state at `path`; None where there is none that can be read."""
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-        return metadata["run-key"], Progress(**json.loads(metadata["progress"]))
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+    """The run key and the progress of the state at `path`; None where there is none. StoreError where it is damaged."""
+    if not path.is_file():
         return None
+    metadata = tensorfile.read_metadata(path, HINT)
+    with refusing(path, "not a state of training, or damaged", HINT):
+        progress = from_plain(Progress, json.loads(metadata["progress"]))
+        if metadata["zse-schema"] != SCHEMA or min(progress.step, progress.best_epoch, progress.stale) < 0:
+            raise ValueError(f"schema {metadata['zse-schema']}, {progress}")
+        return metadata["run-key"], progress
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:
