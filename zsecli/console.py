@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 quiet = False  # both are set once by the command line
 debug = False
+# control characters, those that turn the direction of text, line separators, bytes that are no text
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    r"""`text` on one line that no terminal takes for orders: names come from strangers.
+
+    >>> plain("a\x1b[2Jb\n")
+    'a\\x1b[2Jb\\n'
+    """
+    return _UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def shown(text: str) -> str:
+    """`text` for stdout: as it is in a pipe, `plain` on a terminal."""
+    return plain(text) if sys.stdout.isatty() else text
 
 
 def talks() -> bool:
@@ -19,26 +36,25 @@ def talks() -> bool:
 def note(message: str) -> None:
     """Something good to know; silent where nobody watches."""
     if talks():
-        print(message, file=sys.stderr)
+        print(plain(message), file=sys.stderr)
 
 
 def warn(message: str) -> None:
     """Something that changes what the result means; said even where nobody watches."""
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {plain(message)}", file=sys.stderr)
 
 
 def skipped(pairs: list[tuple[str, str]]) -> None:
     """The list of inputs that could not be used."""
     for name, why in pairs[:20]:
-        shown = name.encode(errors="backslashreplace").decode()  # a name may be bytes that are no text
-        print(f"skipped: {shown}: {why}", file=sys.stderr)
+        print(f"skipped: {plain(f'{name}: {why}')}", file=sys.stderr)
     if len(pairs) > 20:
         print(f"skipped: and {len(pairs) - 20} more (zse inspect lists them)", file=sys.stderr)
 
 
 def plan(message: str) -> None:
     """What --dry-run would do: asked for, so always said."""
-    print(message, file=sys.stderr)
+    print(plain(message), file=sys.stderr)
 
 
 class Progress:

@@ -1,13 +1,18 @@
-"""Files that are whole or not there: written beside their name, which they take when they are finished."""
+"""Files that are whole or not there: written beside their name, which they take when they are finished.
+
+What is written is always a file of one's own. A symbolic link that lies where it will be is replaced, never followed.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from zsecli.errors import refusal, system_number
+from zsecli.errors import StoreError, refusal, system_number
 
 
 def partial_path(path: Path) -> Path:
@@ -24,17 +29,62 @@ def settle(path: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(*paths: Path) -> Iterator[list[Path]]:
-    """Files to write in the places of `paths`; they take these names when the block ends, or go if it fails."""
-    partial = [partial_path(path) for path in paths]
+    """Files to write in the places of `paths`; they take these names when the block ends, or go if it fails.
+
+    Raises:
+        StoreError: another process is writing one of them.
+    """
+    made: list[Path] = []
+    with contextlib.ExitStack() as held:
+        try:
+            for path in paths:
+                held.callback(os.close, _claim(partial_path(path)))
+                made.append(partial_path(path))
+            yield list(made)
+            for path in paths:
+                settle(path)
+                made.remove(partial_path(path))
+        except Exception as error:
+            number = system_number(error)
+            if number is None or getattr(error, "filename", None):
+                raise
+            raise refusal(number, paths[0]) from error  # of a write that fails it does not say where
+        finally:
+            for file in made:
+                file.unlink(missing_ok=True)
+
+
+def _claim(path: Path) -> int:
+    """A new, empty file under this name, locked as long as what is returned is open.
+
+    What lies there goes: what a killed run left, or a link that would lead elsewhere; a file in use does not.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISREG(path.lstat().st_mode):
+            there = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                _lock(there, path)
+            finally:
+                os.close(there)
+        path.unlink()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        yield partial
-        for path in paths:
-            settle(path)
-    except Exception as error:
-        number = system_number(error)
-        if number is None or getattr(error, "filename", None):
-            raise
-        raise refusal(number, paths[0]) from error  # of a write that fails it does not say where
-    finally:
-        for file in partial:
-            file.unlink(missing_ok=True)
+        _lock(descriptor, path)
+    except StoreError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StoreError(f"{path}: another zse is writing it", "wait for it") from error
+    except OSError:  # a file system without locks
+        pass
+
+
+def no_link(path: str, flags: int) -> int:
+    """An `opener` of `open()` for a file that is added to: the system refuses a symbolic link."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from zsecli import console
 from zsecli.errors import UsageError, ZseError
+from zsecli.files import no_link
 from zsecli.store.header import Writer, finished, run_key
 
 
@@ -130,7 +131,7 @@ def _alone(output: Path) -> Iterator[None]:
     """One process at a time; a lock of the system goes with its process, so that a killed one blocks nobody."""
     output.parent.mkdir(parents=True, exist_ok=True)
     lock = output.with_name(f".{output.name}.lock")
-    with lock.open("w") as file:
+    with open(lock, "a", opener=no_link) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         try:
             yield

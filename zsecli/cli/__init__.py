@@ -110,9 +110,11 @@ def _drop_output() -> None:
 
 def _report(error: Exception) -> int:
     if console.debug:
-        traceback.print_exception(error)
+        print(
+            *map(console.plain, "".join(traceback.format_exception(error)).split("\n")[:-1]), sep="\n", file=sys.stderr
+        )
     explained = in_words(error)
-    print(f"error: {explained.message}", file=sys.stderr)
+    print(f"error: {console.plain(explained.message)}", file=sys.stderr)
     if explained.hint:
-        print(f"hint: {explained.hint}", file=sys.stderr)
+        print(f"hint: {console.plain(explained.hint)}", file=sys.stderr)
     return explained.code

@@ -104,4 +104,4 @@ def explain(
             console.plan(f"{name}: {said} against {stage.ORDERS} random orders; above 0 is better")
         paths = [str(path) for path in done.paths]
         more = {"paths": paths, "relation": done.relation, "check": done.check}
-        print(json.dumps({"path": paths[0], **more}) if as_json else paths[0])
+        print(json.dumps({"path": paths[0], **more}) if as_json else console.shown(paths[0]))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from zsecli.cli import options as opt
+from zsecli.console import plain, shown
 
 
 def inspect(
@@ -32,7 +33,7 @@ def inspect(
 
     about = describe(opt.store_path(file), verify)
     if as_json:
-        print(json.dumps(about, ensure_ascii=False))
+        print(shown(json.dumps(about, ensure_ascii=False)))
     else:
         _show(about)
 
@@ -42,8 +43,8 @@ def _show(about: dict[str, object], indent: int = 0) -> None:
     for key, value in about.items():
         if isinstance(value, dict):
             if value:
-                print(" " * indent + key)
+                print(" " * indent + plain(key))
                 _show(value, indent + 2)
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            print(f"{' ' * indent}{key:<{width}}  {text or '-'}")
+            print(f"{' ' * indent}{plain(key):<{width}}  {plain(text) or '-'}")

@@ -23,7 +23,7 @@ def finish(
     if as_json:
         print(json.dumps({"path": str(path), "fresh": fresh, "skipped": [list(pair) for pair in skipped], **more}))
     else:
-        print(path)
+        print(console.shown(str(path)))
     end(skipped, hint)
 
 
@@ -41,7 +41,7 @@ def end(skipped: list[tuple[str, str]], hint: str = "") -> None:
 def show_report(dataset: Dataset) -> None:
     """What `prepare` found, as a table on stderr."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     from zsecli.data.splits import splits_of
@@ -61,7 +61,7 @@ def show_report(dataset: Dataset) -> None:
         **{f"flag {name}": f"{count}, dropped" for name, count in report["dropped"].items()},
         **{f"split {c.split.name}": c for c in splits_of(dataset)},
     }
-    table = Table("", dataset.name, box=None)
+    table = Table("", Column(Text(console.plain(dataset.name))), box=None)
     for name, value in rows.items():
-        table.add_row(name, Text(str(value)))
+        table.add_row(Text(console.plain(name)), Text(console.plain(str(value))))
     Console(stderr=True).print(table)

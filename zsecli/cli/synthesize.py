@@ -107,7 +107,7 @@ def synthesize(
         paths = [str(path) for path in sheets.write(made[-1], target, about)]
         said = sheets.describe(made[-1], about)
         numbers = {name: said[name] for name in ("coverage", "distinct", "mean_score")}
-        print(json.dumps({"path": paths[0], "paths": paths, **numbers}) if as_json else paths[0])
+        print(json.dumps({"path": paths[0], "paths": paths, **numbers}) if as_json else console.shown(paths[0]))
         console.note(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in numbers.items()))
     if sheet:
         sheets.contact_sheet(made, sheet)

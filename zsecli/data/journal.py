@@ -10,6 +10,7 @@ from typing import Self
 
 from zsecli.data.hashing import Known
 from zsecli.errors import ZseError
+from zsecli.files import no_link
 
 
 class Journal:
@@ -33,7 +34,7 @@ class Journal:
                     with contextlib.suppress(ValueError, TypeError):  # the last line of a killed run may be cut
                         name, size, mtime, digest, blank = json.loads(line)
                         self.known[name] = size, mtime, bytes.fromhex(digest), blank
-        self._file = self.path.open("w" if not self.known else "a", encoding="utf-8")
+        self._file = open(self.path, "w" if not self.known else "a", encoding="utf-8", opener=no_link)
         if self.known:
             self._file.write("\n")  # ends a line that was cut
         else:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zsecli.console import plain
 from zsecli.errors import UsageError
 from zsecli.evaluate.compare import Comparison
 from zsecli.evaluate.evaluate import ProtocolReport, Report
@@ -144,18 +146,26 @@ def _published(published: Published, part: ProtocolReport) -> Table:
 
 def markdown(evaluation: Evaluation, per_class: bool) -> str:
     """The tables as Markdown."""
-    lines = settings(evaluation)
+    lines = list(map(_plain_markdown, settings(evaluation)))
     for caption, columns, rows in tables(evaluation, per_class):
-        lines += ["", caption, "", _row(columns), f"|{'---|' * len(columns)}", *map(_row, rows)]
+        lines += ["", _plain_markdown(caption), "", _row(columns), f"|{'---|' * len(columns)}", *map(_row, rows)]
     return "\n".join(lines) + "\n"
 
 
 def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+    return "| " + " | ".join(map(_plain_markdown, cells)) + " |"
+
+
+def _plain_markdown(text: str) -> str:
+    """Text that Markdown shows as it is: a class's name makes no link, no element of HTML, no cell."""
+    return re.sub(r"[\\|`\[]|<(?=[a-zA-Z/!?])", r"\\\g<0>", plain(text))
 
 
 def csv_text(evaluation: Evaluation) -> str:
-    """Tidy CSV: a row for each report, protocol and metric, and for each published figure."""
+    """Tidy CSV: a row for each report, protocol and metric, and for each published figure.
+
+    Text that a spreadsheet would compute, as a data set's name `=1+1`, gets an apostrophe in front.
+    """
     columns = "split protocol data model by shortlist ignore_same center ranking metric queries photos mean low high "
     columns += "difference difference_low difference_high p"
     out = io.StringIO()
@@ -172,13 +182,17 @@ def csv_text(evaluation: Evaluation) -> str:
                 if number and (test := tests.get((part.protocol.name, name))):
                     difference, below, above, p = test[number - 1]
                     row |= {"difference": difference, "difference_low": below, "difference_high": above, "p": p}
-                writer.writerow(row)
+                writer.writerow({k: _no_formula(v) for k, v in row.items()})
     if evaluation.published:
         queries, photos = evaluation.published.counts
         for f in evaluation.published.figures:
             about = {"split": evaluation.reports[0].split, "protocol": "published", "queries": queries}
             writer.writerow(about | {"photos": photos, "model": f.method, "metric": f.name, "mean": f.value})
     return out.getvalue()
+
+
+def _no_formula(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def json_text(evaluation: Evaluation, queries: bool) -> str:
@@ -209,13 +223,13 @@ def show(evaluation: Evaluation, per_class: bool) -> None:
 
     console = Console()
     for line in settings(evaluation):
-        console.print(line, style="dim", markup=False)
+        console.print(Text(plain(line)), style="dim")
     for caption, columns, rows in tables(evaluation, per_class):
-        table = RichTable(title=Text(caption), title_justify="left", title_style="bold", box=None)
+        table = RichTable(title=Text(plain(caption)), title_justify="left", title_style="bold", box=None)
         for i, column in enumerate(columns):
-            table.add_column(column, justify="right" if i else "left")
+            table.add_column(Text(plain(column)), justify="right" if i else "left")
         for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*(Text(plain(cell)) for cell in row))
         console.print(table)
 
 

@@ -23,6 +23,7 @@ from zsecli.model.network import ZSENetwork
 from zsecli.model.scoring import Score
 
 Mask = NDArray[np.bool_]
+RUINED = "the model's weights are damaged, or it diverged in training"
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the picture
 
 
@@ -104,6 +105,8 @@ def see(model: NetworkEmbedder, image: Image.Image, role: Role, name: str = "") 
     """A decoded picture, and its encoding (one row)."""
     pixels, frame = framed(image, role, model.preprocess)
     out = model.network.encode(normalise(np.stack([pixels]), model.preprocess, model.device), role)
+    if not out.tokens.isfinite().all():
+        raise ZseError(f"{name or role}: its tokens are not finite", RUINED)
     grid, places = model.network.backbone.grid, model.network.backbone.places
     drawn = strokes(pixels, grid, _inside(image, frame, pixels)) if role == "sketch" else np.ones(places, bool)
     kept = selection.kept(out.index, places)[0].cpu().numpy()
@@ -124,7 +127,10 @@ def relate(model: NetworkEmbedder, sketch: tuple[Side, Encoding], photo: tuple[S
     network = model.network
     ours = network.prepare(sketch[1].tokens, sketch[1].index, "sketch")
     theirs = network.prepare(photo[1].tokens, photo[1].index, "photo")
-    return Pair(network, sketch[0], photo[0], ours, theirs, network.score_prepared(ours, theirs))
+    score = network.score_prepared(ours, theirs)
+    if not (score.logit.isfinite().all() and score.kernel.isfinite().all()):
+        raise ZseError(f"the relation score of {sketch[0].name} and {photo[0].name} is not a number", RUINED)
+    return Pair(network, sketch[0], photo[0], ours, theirs, score)
 
 
 def pair(model: NetworkEmbedder, sketch: Path, photo: Path) -> Pair:

@@ -55,7 +55,7 @@ class AnnRanker(Ranker):
         note(f"the approximate shortlist holds {self.about['recall']:.1%} of the exact one")
 
     def _vectors(self, rows: slice | Ints) -> Scores:
-        return unit(self.gallery, self.gallery.read("ret", rows) - self.photo_mean)
+        return unit(self.gallery, rows, self.photo_mean)
 
     def _blocks(self) -> Iterator[tuple[int, Scores]]:
         for start in range(0, len(self.gallery.items), READ):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from zsecli.console import plain, shown
 from zsecli.store.ranking import Ranking, open_ranking
 
 QUERIES_SHOWN = 10
@@ -38,19 +39,15 @@ def print_hits(path: Path, top: int, form: str) -> None:
     with open_ranking(path) as ranking:
         for hit in hits(ranking, top):
             if form == "json":
-                print(
-                    json.dumps(
-                        {"query": hit.query, "rank": hit.rank, "score": hit.score, "photo": hit.photo},
-                        ensure_ascii=False,
-                    )
-                )
+                found = {"query": hit.query, "rank": hit.rank, "score": hit.score, "photo": hit.photo}
+                print(shown(json.dumps(found, ensure_ascii=False)))
             else:
                 print(_cell(hit.query), hit.rank, f"{hit.score:.6f}", _cell(hit.photo), sep="\t")
 
 
 def _cell(text: str) -> str:
     """A name as one TSV cell."""
-    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
+    return shown(text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n"))
 
 
 def show_hits(path: Path, top: int) -> None:
@@ -67,6 +64,10 @@ def show_hits(path: Path, top: int) -> None:
         for hit in hits(ranking, top, QUERIES_SHOWN):
             right = {None: "", True: "yes", False: "no"}[hit.right]
             table.add_row(
-                Text(hit.query if hit.rank == 1 else ""), str(hit.rank), f"{hit.score:.4f}", Text(hit.photo), right
+                Text(plain(hit.query) if hit.rank == 1 else ""),
+                str(hit.rank),
+                f"{hit.score:.4f}",
+                Text(plain(hit.photo)),
+                right,
             )
     Console(stderr=True).print(table)

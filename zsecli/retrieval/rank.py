@@ -22,6 +22,7 @@ Scores = NDArray[np.float32]
 
 ENTRIES_AT_ONCE = 2**22  # of a ranking, that are sorted together
 PAIRS_AT_ONCE = 2**16  # that a relation network scores between two commits, if every photo is scored
+LONGEST = 1e18  # length of a [Ret], of which float32 holds the square
 SKETCH_BYTES = 2**30  # for the sketches whose shortlists are scored together
 
 
@@ -114,7 +115,7 @@ class Ranker:
         self._open(gallery, photo_mean)
 
     def _open(self, gallery: Features, photo_mean: Scores) -> None:
-        self.vectors = unit(gallery, gallery.read("ret", slice(None)) - photo_mean)
+        self.vectors = unit(gallery, slice(None), photo_mean)
         self.first = first_of_its_kind(self.vectors, gallery.items.sha256)
         self.repeated = np.flatnonzero(self.first != np.arange(self.photos))
         self.step = max(1, ENTRIES_AT_ONCE // self.photos)
@@ -144,7 +145,7 @@ class Ranker:
         return self._ordered(scores)
 
     def _queries(self, rows: slice | Ints) -> Scores:
-        return unit(self.queries, self.queries.read("ret", rows) - self.query_mean)
+        return unit(self.queries, rows, self.query_mean)
 
     def _counts(self, rows: slice | Ints, columns: slice | Ints = np.s_[:]) -> NDArray[np.bool_]:
         """(B, G), the pairs that count, of queries `rows`; (B, K) of those with photos `columns` (B, K)."""
@@ -203,14 +204,27 @@ def mean(features: Features, step: int = 4096) -> Scores:
     """(D,) mean of [Ret] over a store, read in pieces."""
     total = np.zeros(features.width)
     for start in range(0, len(features.items), step):
-        total += features.read("ret", slice(start, start + step)).sum(0, dtype=np.float64)
+        total += _read(features, slice(start, start + step)).sum(0, dtype=np.float64)
     return (total / len(features.items)).astype(np.float32)
 
 
-def unit(features: Features, vectors: Scores) -> Scores:
-    """Rows of (N, D) at length 1; a row of zeros stays so. StoreError, naming the store, where one has no length."""
+def unit(features: Features, rows: slice | Ints, less: Scores) -> Scores:
+    """[Ret] (N, D) of `rows`, less the vector `less` (D,), at length 1; zeros stay zeros, whose cosine with all is 0.
+
+    Raises:
+        StoreError: naming the picture whose [Ret] is no number, or too large to have a length.
+    """
+    vectors = _read(features, rows) - less
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def _read(features: Features, rows: slice | Ints) -> Scores:
+    vectors = features.read("ret", rows)
     with np.errstate(over="ignore", invalid="ignore"):
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not np.isfinite(lengths).all():
-        raise StoreError(f"{features.path}: holds [Ret] that are no numbers, or too large", "delete it and embed again")
-    return vectors / np.maximum(lengths, 1e-12)
+        bad = ~(np.linalg.norm(vectors, axis=1) < LONGEST)
+    if bad.any():
+        name = features.items.id[np.arange(len(features.items))[rows][bad.argmax()]]
+        raise StoreError(
+            f"{features.path}: holds a [Ret] that is no number, or too large, of {name}", "delete it and embed again"
+        )
+    return vectors
