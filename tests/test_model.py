@@ -55,7 +55,12 @@ def test_presets_build(name: str, grid: int, width: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "side", "grid"),
-    [("vit_tiny_patch16_224", 64, 4), ("vit_small_patch32_224", 64, 2), ("vit_small_patch14_reg4_dinov2", 70, 5)],
+    [
+        ("vit_tiny_patch16_224", 64, 4),
+        ("test_vit", 64, 4),
+        ("vit_small_patch32_224", 64, 2),
+        ("vit_small_patch14_reg4_dinov2", 70, 5),
+    ],
 )
 @pytest.mark.parametrize("on", ["off", "both"])
 def test_any_patch_size(name: str, side: int, grid: int, on: str) -> None:

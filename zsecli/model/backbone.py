@@ -180,6 +180,7 @@ def _vit(config: BackboneConfig, pretrained: bool, weights: Path | None) -> Visi
         weights,
         num_classes=0,
         img_size=config.image_size,
+        dynamic_img_size=False,  # the patches of such a one are a map, not tokens
         proj_drop_rate=config.dropout,
         pos_drop_rate=config.dropout,
     )
