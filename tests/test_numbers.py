@@ -14,11 +14,12 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import Zse, call
+from conftest import Zse, call, reseal
 from test_hostile_checkpoints import LEAST
 from tiny import build
 
 from zsecli.model import checkpoint
+from zsecli.store.rows import write_rows
 
 COSINE, RELATION, TOKENS = 1e-5, 1e-5, 2e-3  # how far apart two runs may be, as docs/stores.md says; [Ret] as a cosine
 
@@ -84,11 +85,12 @@ def spoil(store: Path, name: str, value: float, modality: int) -> str:
     """Put a value into the features of one sketch (0) or photo (1); its id."""
     with h5py.File(store, "r+") as file:
         row = int(np.flatnonzero(file["items/modality"][:] == modality)[3])
-        data = file[name]
-        values = data[row]
+        values = file[name][row : row + 1] * (value != 0)
         values.reshape(-1)[5] = value
-        data[row] = values if value else 0
-        return str(file["items/id"].asstr()[row])
+        write_rows(file, name, slice(row, row + 1), values)
+        identifier = str(file["items/id"].asstr()[row])
+    reseal(store)
+    return identifier
 
 
 @pytest.mark.parametrize("words", [("ret",), ("cascade",), ("ret", "--center"), ("ret", "--ann", "--shortlist", "5")])

@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 
 import h5py
 import pytest
-from conftest import Zse
+from conftest import Zse, reseal
 from test_hostile_checkpoints import LEAST
 from tiny import build
 
@@ -221,6 +221,7 @@ def test_names_stay_in_the_workspace(zse: Zse, pictures: Path, store: Path, tmp_
     assert path.isprintable()
     with h5py.File(tmp_path / path, "r+") as file:  # as somebody else may have made it
         file.attrs["partition"] = "../../../../x"
+    reseal(tmp_path / path)
     for made in (zse("embed", path, "--part", "all").ok(), zse("match", "--data", name, "--by", "ret").ok()):
         assert (tmp_path / made).resolve().is_relative_to(inside)
         assert made.isprintable()
@@ -248,6 +249,7 @@ def test_a_store_names_no_model_that_is_fetched(zse: Zse, net: Path, sketch: Pat
         about |= {"model": "frozen:hf-hub:somebody/something", "weights": ""}
         del file["provenance"]
         file["provenance"] = json.dumps(about)
+    reseal(sketch.parent / store)
     zse("match", store, "--by", "rn").refused(3, "no relation network")
 
 
