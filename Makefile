@@ -18,6 +18,19 @@ demo: .venv/done ## retrieve the shipped photos from the shipped sketches, and m
 test: .venv/done ## run the tests
 	$(BIN)/pytest
 
+.PHONY: minimum
+minimum: ## run the tests with the lowest versions that pyproject.toml allows (PYTHON=python3.11; 8 GB)
+	$(PYTHON) -m venv .venv/minimum
+	grep -oE '"[a-zA-Z0-9_-]+>=[0-9.]+"' pyproject.toml | tr -d '"' | sed 's/>=/==/' > .venv/minimum/lowest.txt
+	.venv/minimum/bin/pip install --quiet --constraint .venv/minimum/lowest.txt --editable '.[dev]'
+	.venv/minimum/bin/pytest --ignore tests/test_page.py
+
+.PHONY: audit
+audit: .venv/done ## ask an advisory service whether anything installed has a known hole; fails where none answers
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/pip install --quiet pip-audit
+	$(BIN)/pip freeze --exclude-editable | .venv/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement /dev/stdin
+
 .PHONY: lint
 lint: .venv/done ## check style and types
 	$(BIN)/ruff check .

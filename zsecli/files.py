@@ -55,30 +55,31 @@ def replacing(*paths: Path) -> Iterator[list[Path]]:
 
 
 def _claim(path: Path) -> int:
-    """A new, empty file under this name, locked as long as what is returned is open.
+    """An empty file under this name, locked as long as the descriptor that is returned is open.
 
-    What lies there goes: what a killed run left, or a link that would lead elsewhere; a file in use does not.
+    What a killed run left there is emptied; a link, by which another file would be written, goes.
+
+    Raises:
+        StoreError: another process holds it.
     """
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISREG(path.lstat().st_mode):
-            there = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-            try:
-                _lock(there, path)
-            finally:
-                os.close(there)
-        path.unlink()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    _lock(descriptor, path)
-    return descriptor
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise StoreError(f"{path}: another zse is writing it", "wait for it") from error
-    except OSError:  # a file system without locks
-        pass
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            there = path.lstat()
+            if not stat.S_ISREG(there.st_mode) or there.st_nlink > 1:
+                path.unlink()
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise StoreError(f"{path}: another zse is writing it", "wait for it") from error
+        except OSError:  # a file system without locks
+            pass
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.lstat()):  # else who held it has renamed or removed it
+                os.ftruncate(descriptor, 0)
+                return descriptor
+        os.close(descriptor)
 
 
 def no_link(path: str, flags: int) -> int:

@@ -34,7 +34,7 @@ def describe(path: Path, verify: bool = False) -> dict[str, Any]:
         StoreError: it is no finished store and no checkpoint, or `verify` finds damage, or nothing to check by.
     """
     if path.suffix in (".safetensors", ".pth", ".pt"):
-        return {"file": str(path), "kind": "checkpoint", "bytes": _size(path), **_checkpoint(path)}
+        return {"file": str(path), "kind": "checkpoint", "bytes": _size(path), **_checkpoint(path, verify)}
     if path.is_dir():
         raise StoreError(f"{path}: is a folder", "give a store or a checkpoint")
     with open_store(path) as file, reading(path):
@@ -135,11 +135,12 @@ def _items(items: Items) -> dict[str, Any]:
     return {"pictures": len(items), **counts, **here}
 
 
-def _checkpoint(path: Path) -> dict[str, Any]:
+def _checkpoint(path: Path, verify: bool) -> dict[str, Any]:
     from zsecli.model import checkpoint
 
     network, unused = checkpoint.load(path)
     return {
+        **({"verified": checkpoint.verify(path)} if verify else {}),
         "parameters": sum(p.numel() for p in network.parameters()),
         "configuration": dataclasses.asdict(network.config),
         "unused parameters": unused,
