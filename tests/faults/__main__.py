@@ -8,7 +8,6 @@ Ends with 1 where anything was lost.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -23,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
 
 from conftest import some_pictures
 
-from faults import damage
+from faults import damage, soak
 from faults.harness import CannotMount, Faults, Outcome
 from faults.stages import STAGES, template
 
@@ -86,8 +85,9 @@ def main(rounds: int) -> int:
         print(STAGES_HEAD)
         for stage in STAGES:
             print(f"| {stage} | {tried[stage]} | {lost[stage]} |")
-        failed = damage.report(scratch)
-        shutil.rmtree(begun)
+        failed = (
+            damage.report(scratch) + damage.tested() + soak.report(begun, {"pixels": 3000, "tiny.safetensors": 500})
+        )
     return int(bool(lost or failed))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,8 +14,10 @@ from pathlib import Path
 import h5py
 from test_store_damage import CASES, NEWEST, V1, read, unread
 from test_store_hostile import TRICKS, harm
+from tiny import TINY, build
 
 from zsecli.errors import ZseError
+from zsecli.model import checkpoint
 
 HEAD = """
 ## Files
@@ -25,6 +29,20 @@ left out.)
 | file | tried | unnoticed | what the user saw |
 |---|---|---|---|"""
 KINDS = ("dataset", "features", "ranking")
+CHECKPOINTS = 500  # each is loaded whole
+TESTS_HEAD = """
+## Inputs one by one
+
+What has a test of its own, and what came of these when this page was made:
+
+| input | test | cases | failed |
+|---|---|---|---|"""
+TESTS = {
+    "pickles with code, checkpoints with other keys, shapes, types and values, absurd configurations, states of training, "
+    "configuration files": "test_hostile_checkpoints.py",
+    "names with slashes, control characters and markup, symbolic links, processes without a network": "test_security.py",
+    "values that are no numbers; batch sizes, orders, threads, workers, seeds": "test_numbers.py",
+}
 
 
 def report(scratch: Path) -> int:
@@ -38,8 +56,22 @@ def report(scratch: Path) -> int:
             ("one flipped bit anywhere in a store", _flipped(path)),
             ("a store that is not as specified", _tampered(path)),
             ("a store made of links, filters, virtual data, endless sizes", _hostile(scratch)),
+            ("a checkpoint cut off anywhere", _checkpoint(scratch, _shorter)),
+            ("one flipped bit anywhere in a checkpoint", _checkpoint(scratch, _other)),
         )
     )
+
+
+def tested() -> int:
+    """Print which tests there are beside this page's own tries; how many failed."""
+    print(TESTS_HEAD)
+    failed = 0
+    for title, name in TESTS.items():
+        found = subprocess.run([sys.executable, "-m", "pytest", "-q", "-n0", name], capture_output=True, text=True)
+        counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error)", found.stdout)}
+        failed += (bad := counts.get("failed", 0) + counts.get("error", 0) + (not counts))
+        print(f"| {title} | `tests/{name}` | {sum(counts.values())} | {bad} |", flush=True)
+    return failed
 
 
 def _row(title: str, tries: Iterable[Callable[[], None]]) -> int:
@@ -63,7 +95,7 @@ def _row(title: str, tries: Iterable[Callable[[], None]]) -> int:
 
 def _plain(message: str) -> str:
     """A message without the file's name, and without what differs from file to file."""
-    said = message.partition(".h5: ")[2] or message
+    said = re.sub(r".*?\.(h5|safetensors): ", "", message, count=1)
     return re.sub(r"\\d+", "N", said.partition(": Unable")[0].partition(" (")[0]).replace("|", "/")
 
 
@@ -91,6 +123,23 @@ def _tampered(path: Path) -> Iterable[Callable[[], None]]:
         with h5py.File(path, "r+") as file:
             tamper(file)
         yield lambda kind=kind: read(path, kind)
+
+
+def _checkpoint(scratch: Path, spoil: Callable[[bytes, random.Random], bytes]) -> Iterable[Callable[[], None]]:
+    path, chance = scratch / "a checkpoint.safetensors", random.Random(0)
+    whole = checkpoint.save(build(TINY), path).read_bytes()
+    for _ in range(CHECKPOINTS):
+        path.write_bytes(spoil(whole, chance))
+        yield lambda: checkpoint.load(path)  # type: ignore[func-returns-value]
+
+
+def _shorter(data: bytes, chance: random.Random) -> bytes:
+    return data[: chance.randrange(len(data))]
+
+
+def _other(data: bytes, chance: random.Random) -> bytes:
+    at = chance.choice([chance.randrange(len(data)), chance.randrange(4096)])  # its header is a small part of it
+    return data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :]
 
 
 def _hostile(scratch: Path) -> Iterable[Callable[[], None]]:
