@@ -35,6 +35,7 @@ KINDS: dict[str, Callable[[Faults], Outcome]] = {
     "no right to write": Faults.forbid,
     "two writers at once": Faults.meet,
 }
+LONG = {"pixels": 3000, "tiny.safetensors": 500}  # commands in one process, by model
 HEAD = """# Reliability
 
 What was tried to lose or spoil a result, or to get in; made by `make faults`. SECURITY.md has the promises,
@@ -85,9 +86,7 @@ def main(rounds: int) -> int:
         print(STAGES_HEAD)
         for stage in STAGES:
             print(f"| {stage} | {tried[stage]} | {lost[stage]} |")
-        failed = (
-            damage.report(scratch) + damage.tested() + soak.report(begun, {"pixels": 3000, "tiny.safetensors": 500})
-        )
+        failed = damage.report(scratch) + damage.tested() + soak.report(begun, LONG)
     return int(bool(lost or failed))
 
 

@@ -38,10 +38,10 @@ What has a test of its own, and what came of these when this page was made:
 | input | test | cases | failed |
 |---|---|---|---|"""
 TESTS = {
-    "pickles with code, checkpoints with other keys, shapes, types and values, absurd configurations, states of training, "
-    "configuration files": "test_hostile_checkpoints.py",
-    "names with slashes, control characters and markup, symbolic links, processes without a network": "test_security.py",
-    "values that are no numbers; batch sizes, orders, threads, workers, seeds": "test_numbers.py",
+    "test_hostile_checkpoints.py": "pickles with code; checkpoints with other keys, shapes, types and values; absurd "
+    "configurations; states of training; configuration files",
+    "test_security.py": "names with slashes, control characters and markup; symbolic links; no network",
+    "test_numbers.py": "values that are no numbers; batch sizes, orders, threads, workers, seeds",
 }
 
 
@@ -66,7 +66,7 @@ def tested() -> int:
     """Print which tests there are beside this page's own tries; how many failed."""
     print(TESTS_HEAD)
     failed = 0
-    for title, name in TESTS.items():
+    for name, title in TESTS.items():
         found = subprocess.run([sys.executable, "-m", "pytest", "-q", "-n0", name], capture_output=True, text=True)
         counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error)", found.stdout)}
         failed += (bad := counts.get("failed", 0) + counts.get("error", 0) + (not counts))
