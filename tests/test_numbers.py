@@ -14,12 +14,11 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import Zse, call, reseal
+from conftest import Zse, call, changing
 from test_hostile_checkpoints import LEAST
 from tiny import build
 
 from zsecli.model import checkpoint
-from zsecli.store.rows import write_rows
 
 COSINE, RELATION, TOKENS = 1e-5, 1e-5, 2e-3  # how far apart two runs may be, as docs/stores.md says; [Ret] as a cosine
 
@@ -82,14 +81,13 @@ def test_a_backbone_whose_ret_is_no_number(zse: Zse, tmp_path: Path, sketch: Pat
 
 def spoil(store: Path, name: str, value: float, modality: int) -> str:
     """Put a value into the features of one sketch (0) or photo (1); its id."""
-    with h5py.File(store, "r+") as file:
+    with changing(store) as file:
         row = int(np.flatnonzero(file["items/modality"][:] == modality)[3])
-        values = file[name][row : row + 1] * (value != 0)
+        data = file[name]
+        values = data[row] * (value != 0)
         values.reshape(-1)[5] = value
-        write_rows(file, name, slice(row, row + 1), values)
-        identifier = str(file["items/id"].asstr()[row])
-    reseal(store)
-    return identifier
+        data[row] = values
+        return str(file["items/id"].asstr()[row])
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
-import h5py
 import pytest
-from conftest import Zse, reseal
+from conftest import Zse, changing
 from test_hostile_checkpoints import LEAST
 from tiny import build
 
@@ -217,9 +216,8 @@ def test_names_stay_in_the_workspace(zse: Zse, pictures: Path, store: Path, tmp_
     inside = (tmp_path / "zse").resolve()
     assert (tmp_path / path).resolve().parent == inside / "datasets"
     assert path.isprintable()
-    with h5py.File(tmp_path / path, "r+") as file:  # as somebody else may have made it
+    with changing(tmp_path / path) as file:  # as somebody else may have made it
         file.attrs["partition"] = "../../../../x"
-    reseal(tmp_path / path)
     for made in (zse("embed", path, "--part", "all").ok(), zse("match", "--data", name, "--by", "ret").ok()):
         assert (tmp_path / made).resolve().is_relative_to(inside)
         assert made.isprintable()
@@ -242,12 +240,11 @@ def test_a_manifest_stays_below_its_folder(zse: Zse, tmp_path: Path, sketch: Pat
 def test_a_store_names_no_model_that_is_fetched(zse: Zse, net: Path, sketch: Path, pictures: Path) -> None:
     """A feature store that says a model of a hub made it, and that this could relate tokens."""
     store = zse("embed", sketch, pictures / "photo" / "lock", "--model", net).ok()
-    with h5py.File(sketch.parent / store, "r+") as file:
+    with changing(sketch.parent / store) as file:
         about = json.loads(file["provenance"][()])
         about |= {"model": "frozen:hf-hub:somebody/something", "weights": ""}
         del file["provenance"]
         file["provenance"] = json.dumps(about)
-    reseal(sketch.parent / store)
     zse("match", store, "--by", "rn").refused(3, "no relation network")
 
 
