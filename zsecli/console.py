@@ -9,6 +9,7 @@ from typing import Any
 
 quiet = False  # both are set once by the command line
 debug = False
+SHOWN = 20  # lines of a list on a terminal
 
 
 def talks() -> bool:
@@ -22,18 +23,29 @@ def note(message: str) -> None:
         print(message, file=sys.stderr)
 
 
+def tell(message: str) -> None:
+    """What was done to the inputs that they did not ask for; said even where nobody watches, but not under -q."""
+    if not quiet:
+        print(f"note: {plain(message)}", file=sys.stderr)
+
+
 def warn(message: str) -> None:
     """Something that changes what the result means; said even where nobody watches."""
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {plain(message)}", file=sys.stderr)
 
 
 def skipped(pairs: list[tuple[str, str]]) -> None:
-    """The list of inputs that could not be used."""
-    for name, why in pairs[:20]:
-        shown = name.encode(errors="backslashreplace").decode()  # a name may be bytes that are no text
-        print(f"skipped: {shown}: {why}", file=sys.stderr)
-    if len(pairs) > 20:
-        print(f"skipped: and {len(pairs) - 20} more (zse inspect lists them)", file=sys.stderr)
+    """The list of inputs that could not be used; on a terminal no more of it than fits."""
+    shown = pairs[:SHOWN] if sys.stderr.isatty() else pairs
+    for name, why in shown:
+        print(f"skipped: {plain(name)}: {plain(why)}", file=sys.stderr)
+    if more := len(pairs) - len(shown):
+        print(f"skipped: and {more} more (2> FILE keeps the whole list)", file=sys.stderr)
+
+
+def plain(text: str) -> str:
+    """`text` in one line that does nothing to a terminal: a name may hold newlines, escapes, bytes that are no text."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def plan(message: str) -> None:

@@ -109,7 +109,7 @@ def _report(error: Exception) -> int:
     if console.debug:
         traceback.print_exception(error)
     explained = in_words(error)
-    print(f"error: {explained.message}", file=sys.stderr)
+    print(f"error: {console.plain(explained.message)}", file=sys.stderr)
     if explained.hint:
-        print(f"hint: {explained.hint}", file=sys.stderr)
+        print(f"hint: {console.plain(explained.hint)}", file=sys.stderr)
     return explained.code
