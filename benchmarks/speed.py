@@ -32,6 +32,7 @@ from zsecli.model.network import ZSENetwork
 from zsecli.model.spec import SHIPPED
 from zsecli.parallel import in_order, threads
 from zsecli.retrieval import embed
+from zsecli.retrieval.reader import Input, Reader
 from zsecli.retrieval.relation import RelationScorer
 from zsecli.store.features import Features, FeatureWriter, open_features
 from zsecli.store.items import PHOTO, SKETCH, Items
@@ -115,8 +116,8 @@ def pictures() -> tuple[Items, Items]:
 
 
 def decoded(items: Items, model: NetworkEmbedder) -> list[Any]:
-    reader = embed._Reader(items, Path(), model.preprocess)
-    return [reader[row] for row in range(len(items))]
+    reader = Reader(items, Path(), model.preprocess)
+    return [one.pixels for one in map(reader.__getitem__, range(len(items))) if isinstance(one, Input)]
 
 
 def embedding(case: Case, photos: Items) -> None:

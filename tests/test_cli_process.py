@@ -20,7 +20,7 @@ import pytest
 from conftest import Zse, call, files, same
 
 from zsecli.data.pictures import decode
-from zsecli.retrieval import embed
+from zsecli.retrieval import reader
 
 # a blank in front, quotes, what a shell would expand, a tab, a newline, separators that str.splitlines() knows
 NAMES = [
@@ -233,7 +233,7 @@ def test_what_was_stopped_goes_on(
     assert [f.suffix for f in files(tmp_path / "zse" / "features")] == [".partial"]
 
     read = []
-    monkeypatch.setattr(embed, "decode", lambda data: read.append(data) or decode(data))
+    monkeypatch.setattr(reader, "decode", lambda data: read.append(data) or decode(data))
     features = call(tmp_path, "embed", "--batch-size", "4").ok()
     assert len(read) == 42 - 12
     assert same(tmp_path / features, prepared / features)
@@ -248,7 +248,7 @@ def test_a_worker_never_hears_ctrl_c(prepared: Path, tmp_path: Path, monkeypatch
         return decode(data)
 
     shutil.copytree(prepared / "zse" / "datasets", tmp_path / "zse" / "datasets")
-    monkeypatch.setattr(embed, "decode", deaf)
+    monkeypatch.setattr(reader, "decode", deaf)
     assert call(tmp_path, "embed", "--workers", "1").code == 0
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
@@ -280,5 +280,5 @@ def test_a_worker_does_not_hold_the_store(prepared: Path, tmp_path: Path, monkey
         return decode(data)
 
     shutil.copytree(prepared / "zse" / "datasets", tmp_path / "zse" / "datasets")
-    monkeypatch.setattr(embed, "decode", look)
+    monkeypatch.setattr(reader, "decode", look)
     assert call(tmp_path, "embed", "--workers", "1").code == 0

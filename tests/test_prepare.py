@@ -53,10 +53,10 @@ def instances(result: Prepared) -> dict[str, str | None]:
 
 
 def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(path: Path) -> bytes:
-        raise AssertionError(f"{path} was read")
+    def fail(file: Any) -> None:
+        raise AssertionError("a file was read")
 
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr(hashing, "opened", fail)
 
 
 # --- instances -------------------------------------------------------------------------------------------------------
@@ -197,9 +197,9 @@ def test_what_cannot_be_used_is_listed_with_a_reason(tree: Path) -> None:
         "photo/cat/deeper/1.png": "does not lie in sketch/CLASS/ or photo/CLASS/",
         "photo/cat/empty.png": "empty",
         "photo/cat/gone.png": "no such file",
-        "photo/cat/huge.png": "too many pixels",
+        "photo/cat/huge.png": "more than 178 megapixels, too many for a real picture",
         "photo/cat/loop.png": "Too many levels of symbolic links",
-        "photo/cat/pipe.png": "not a file",
+        "photo/cat/pipe.png": "a pipe, socket or device, not a file",
         "photo/cat/text.jpg": "not a picture",
     }
     assert dict(result.skipped) == reasons
@@ -210,12 +210,16 @@ def test_what_cannot_be_used_is_listed_with_a_reason(tree: Path) -> None:
 
 
 def test_a_file_that_may_not_be_read(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> bytes:
-        raise PermissionError(13, "Permission denied", str(path))
+    given = Path.open
+
+    def refuse(path: Path, *how: Any, **more: Any) -> Any:
+        if path.suffix == ".png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return given(path, *how, **more)
 
     prepare(tree)
     picture(tree / "photo" / "t-shirt" / "new.png")
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     assert prepare(tree).skipped == [("photo/t-shirt/new.png", "Permission denied")]
 
 
@@ -275,7 +279,7 @@ def test_a_manifest_of_three_columns_is_all_unseen(folder: Path) -> None:
         (["a.png,sketch,cat,,,test"], "line 2: split 'test'"),
         (["a.png,sketch,c\0t"], "line 2: holds a zero byte"),
         (["x.png,sketch,cat"], r"no picture that can be read .*x\.png: no such file"),
-        ([".,sketch,cat"], "not a file"),
+        ([".,sketch,cat"], "a folder, not a picture"),
         ([], "no row is left"),
     ],
 )
@@ -316,10 +320,10 @@ def test_rows_of_a_manifest(folder: Path) -> None:
 
 def test_unchanged_files_are_not_read_again(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = prepare(tree)
-    before = first.path.stat()
+    before = first.path.stat().st_mtime_ns
     no_reading(monkeypatch)
     again = prepare(tree)
-    assert (again.fresh, again.dataset.key(), first.path.stat()) == (False, first.dataset.key(), before)
+    assert (again.fresh, again.dataset.key(), first.path.stat().st_mtime_ns) == (False, first.dataset.key(), before)
     # nor where the meaning changed and the files did not
     renamed = prepare(tree, rule="stem")
     assert (renamed.fresh, renamed.dataset.key() != first.dataset.key()) == (True, True)
@@ -434,8 +438,21 @@ def test_find(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "absent.png",
     ]
     (tree / "none").mkdir()
-    with pytest.raises(ZseError, match="no picture in this folder"):
-        find([Path("none")])
+    assert find([Path("photo/cat"), Path("none")]) == ["photo/cat/1.jpg", "none"]
+    with pytest.raises(ZseError, match="none: no picture in this folder"):
+        items_of(["none"], "photo")
+
+
+def test_what_has_to_be_exported_is_not_passed_over(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An SVG drawing is listed with its reason, but not where a picture of that name lies beside it."""
+    monkeypatch.chdir(tree)
+    for name in ("sketch/cat/1-1.svg", "sketch/cat/2.svg", "photo/cat/2.HEIC"):
+        Path(name).write_text("<svg/>")
+    found = find([Path("photo/cat"), Path("sketch/cat")])
+    assert found == ["photo/cat/1.jpg", "photo/cat/2.HEIC", "sketch/cat/1-1.png", "sketch/cat/2.svg"]
+    result = prepare(tree)
+    assert [name for name, _ in result.skipped] == ["sketch/cat/2.svg", "photo/cat/2.HEIC"]
+    assert result.dataset.report["not_pictures"] == 1
 
 
 def test_items_of(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

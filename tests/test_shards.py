@@ -166,7 +166,7 @@ def test_shards_of_which_no_picture_at_all_can_be_read(zse: Zse, folder: Path) -
         (folder / f"{number}.png").write_bytes(picture.read_bytes()[:-200])
     words = ["embed", *(f"{n}.png" for n in range(8)), "--model", "tiny.safetensors", "--modality", "photo"]
     assert zse(*words, "-o", "new.h5", "--shard", "1/2").code == 4
-    zse(*words, "-o", "new.h5", "--shard", "2/2").refused(1, "no picture could be read")
+    zse(*words, "-o", "new.h5", "--shard", "2/2").refused(1, "no picture can be used")
     assert not (folder / "new.h5").exists()
 
 

@@ -13,7 +13,7 @@ import trees
 from conftest import Done, Zse, call
 from PIL import Image
 
-from zsecli.data import splits
+from zsecli.data import hashing, splits
 from zsecli.data.folder import read
 from zsecli.data.prepare import Prepared, run
 from zsecli.data.source import Entry, Listing
@@ -209,17 +209,17 @@ def test_damaged_pictures_are_found_when_they_are_prepared(tmp_path: Path) -> No
 def test_a_stopped_run_reads_no_picture_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "t"
     found = listing(root)
-    opened: list[Path] = []
-    read_bytes = Path.read_bytes
+    opened: list[Any] = []
+    given = hashing.opened
 
-    def counted(path: Path) -> bytes:
-        opened.append(path)
-        return read_bytes(path)
+    def counted(file: Any) -> Any:
+        opened.append(file)
+        return given(file)
 
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "read_bytes", counted)
+    monkeypatch.setattr(hashing, "opened", counted)
     with monkeypatch.context() as patch:
         patch.setattr("zsecli.data.prepare.write_dataset", stopped)
         with pytest.raises(KeyboardInterrupt):

@@ -152,7 +152,7 @@ def test_a_store_without_any_features(tmp_path: Path) -> None:
     table, path = items(2), tmp_path / "a.h5"
     with FeatureWriter(path, "key", {}, table, 5, 0, None) as store:
         store.write(table.id, ["broken", "broken"], np.zeros((0, 5)))
-        with pytest.raises(ZseError, match="no picture could be read"):
+        with pytest.raises(ZseError, match="no picture can be used"):
             store.finish()
     assert partial_path(path).exists() and not path.exists()
     with FeatureWriter(path, "key", {}, table, 5, 0, None) as store:

@@ -10,6 +10,7 @@ from typing import Any
 
 quiet = False  # both are set once by the command line
 debug = False
+SHOWN = 20  # lines of a list on a terminal
 # control characters, those that turn the direction of text, line separators, bytes that are no text
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -39,17 +40,24 @@ def note(message: str) -> None:
         print(plain(message), file=sys.stderr)
 
 
+def tell(message: str) -> None:
+    """What was done to the inputs that they did not ask for; said even where nobody watches, but not under -q."""
+    if not quiet:
+        print(f"note: {plain(message)}", file=sys.stderr)
+
+
 def warn(message: str) -> None:
     """Something that changes what the result means; said even where nobody watches."""
     print(f"warning: {plain(message)}", file=sys.stderr)
 
 
 def skipped(pairs: list[tuple[str, str]]) -> None:
-    """The list of inputs that could not be used."""
-    for name, why in pairs[:20]:
+    """The list of inputs that could not be used; on a terminal no more of it than fits."""
+    listed = pairs[:SHOWN] if sys.stderr.isatty() else pairs
+    for name, why in listed:
         print(f"skipped: {plain(f'{name}: {why}')}", file=sys.stderr)
-    if len(pairs) > 20:
-        print(f"skipped: and {len(pairs) - 20} more (zse inspect lists them)", file=sys.stderr)
+    if more := len(pairs) - len(listed):
+        print(f"skipped: and {more} more (2> FILE keeps the whole list)", file=sys.stderr)
 
 
 def plan(message: str) -> None:

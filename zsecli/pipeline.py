@@ -22,6 +22,7 @@ from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval import embed, match
 from zsecli.retrieval.rank import By, MatchOptions
+from zsecli.retrieval.reader import changed
 from zsecli.shards import WHOLE, Shard
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import open_features
@@ -208,7 +209,7 @@ def embed_dataset(
     if not len(items):
         raise ZseError(f"{store}: has no {part} pictures", "--part all takes every picture")
     if different := changed_files(dataset.root, dataset.known()):
-        raise embed.changed(dataset.root / different[0])
+        raise changed(dataset.root / different[0])
     console.note(f"{dataset.name}: {len(items)} of {len(dataset.items)} pictures ({part})")
     target = output or workspace.features(dataset.name, compute.tag(spec), part)
     return _embed(items, dataset.root, spec, target, compute, overwrite or output is None, origin)

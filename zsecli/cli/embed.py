@@ -130,6 +130,8 @@ def _only_store(inputs: list[str]) -> Path | None:
 
 def _is_hdf5(path: Path) -> bool:
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
         with path.open("rb") as file:
             return file.read(8) == b"\x89HDF\r\n\x1a\n"
     except OSError:

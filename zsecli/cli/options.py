@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -205,7 +206,8 @@ def refuse(context: typer.Context, names: tuple[str, ...], why: str, hint: str) 
 
 def apart(output: Path | None, *inputs: Path) -> None:
     """UsageError where the output would replace one of the inputs."""
-    if output is not None and any(output.resolve() == path.resolve() for path in inputs):
+    real = os.path.realpath  # a link to itself, which Path.resolve does not survive, may be among pictures
+    if output is not None and any(real(output) == real(path) for path in inputs):
         raise UsageError(f"-o {output}: is an input of this command", "give another name with -o")
 
 
@@ -248,7 +250,8 @@ def pairs(
 
 def there(picture: Path) -> Path:
     if not picture.is_file():
-        raise UsageError(f"{picture}: no such picture", "look at its path")
+        what = "is a folder" if picture.is_dir() else "is a pipe or a device" if picture.exists() else "no such picture"
+        raise UsageError(f"{picture}: {what}", "give the path of one picture")
     return picture
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from zsecli.data.pictures import SUFFIXES
+from zsecli.data.pictures import SUFFIXES, by_name
 from zsecli.data.source import Entry, Listing
 from zsecli.errors import UsageError, ZseError, nearest
 from zsecli.store.items import MODALITIES, PARTS
@@ -72,15 +72,16 @@ def read_tree(root: Path, rule: str, unseen: Iterable[str] | None = None) -> tup
                 f"{root}: has no class {name!r}{nearest(name, classes)}",
                 "the list of unseen classes has one folder name a line",
             )
+    pictures = by_name([*files["sketch"], *files["photo"]])
     photos: dict[str, set[str | None]] = {name: set() for name in classes}
     for file in files["photo"]:
-        if file.suffix.lower() in SUFFIXES:
+        if file in pictures:
             photos[file.parent.name].add(instance_of(file.stem, rule, None))
     entries, others = [], []
     for kind, found in files.items():
         for file in found:
             path, label = file.relative_to(root).as_posix(), file.parent.name
-            if file.suffix.lower() not in SUFFIXES:
+            if file not in pictures:
                 others.append(path)
                 continue
             instance = instance_of(file.stem, rule, photos[label] if kind == "sketch" else None)

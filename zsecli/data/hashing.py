@@ -10,18 +10,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from zsecli.console import SILENT, Progress
-from zsecli.data.pictures import blank
+from zsecli.data.pictures import PictureError, blank, damaged, opened
 from zsecli.store.items import Ints
 
 Read = tuple[int, int, bytes, bool]  # size, mtime, sha256, blank
 Known = dict[str, Read]
+SMALL = 2**24  # bytes that are read at once; of a larger file the beginning first, as it may be no picture
 CHUNK = 32  # files a thread takes at once: handing them over one by one costs more than a small picture
 
 
@@ -51,7 +51,7 @@ def hash_files(
 ) -> Hashed:
     """Hash `root`/id for every id, in parallel, trusting `known` where size and time agree.
 
-    A file that is missing, empty or without the beginning of a picture is listed in `bad`.
+    A file that is missing, empty or without the beginning of a picture is listed in `bad`; a pipe is not waited for.
 
     Args:
         decode: read every picture to its end, so that damaged and blank ones are found.
@@ -64,35 +64,33 @@ def hash_files(
             name.encode()
             stat = file.stat()
             if not S_ISREG(stat.st_mode):
-                return "not a file"
+                return "a folder, not a picture" if S_ISDIR(stat.st_mode) else "a pipe, socket or device, not a file"
             read = known.get(name)
             if read is not None and read[:2] == (stat.st_size, stat.st_mtime_ns):
                 return read
-            data = file.read_bytes()
-            if not data:
-                return "empty"
-            with Image.open(io.BytesIO(data)) as image:
+            with file.open("rb") as whole:
+                data = io.BytesIO(whole.read()) if stat.st_size <= SMALL else whole
+                image = opened(data)
                 if decode:
                     image.draft(None, (64, 64))  # a JPEG at an eighth: read to its end, but quicker
                     image.load()
-                return stat.st_size, stat.st_mtime_ns, hashlib.sha256(data).digest(), decode and blank(image)
+                empty = decode and blank(image)
+                data.seek(0)
+                return stat.st_size, stat.st_mtime_ns, hashlib.sha256(data.read()).digest(), empty
+        except PictureError as error:
+            return str(error)
         except FileNotFoundError:
             return "no such file"
         except UnicodeEncodeError:
             return "its name is not UTF-8"
-        except UnidentifiedImageError:
-            return "not a picture"
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            return "too many pixels"
-        except (OSError, ValueError, SyntaxError) as error:
-            return getattr(error, "strerror", None) or (f"damaged: {error}" if decode else str(error))
+        except Exception as error:
+            return getattr(error, "strerror", None) or str(damaged(error))
 
     progress.start(len(ids))
     chunks = [ids[i : i + CHUNK] for i in range(0, len(ids), CHUNK)]
     found: dict[str, Read | str] = {}
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:  # once for all threads, which share the filters
         warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
         for some in pool.map(lambda names: {name: one(name) for name in names}, chunks):
             done({k: v for k, v in some.items() if not isinstance(v, str) and v is not known.get(k)})
             progress(len(some))

@@ -3,52 +3,114 @@
 from __future__ import annotations
 
 import io
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from zsecli.data.geometry import Frame
+from zsecli.data.ink import around, as_seen
 from zsecli.data.preprocess import Preprocess, Role
 
 Pixels = NDArray[np.uint8]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+EXPORTED = {".svg", ".heic", ".heif", ".avif", ".jxl", ".eps"}  # pictures that not every Pillow reads
 _RESAMPLING = {
     "box": Image.Resampling.BOX,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
-REVISION = 1  # counts up when a rule below gives other pixels: features made before are then made again
+REVISION = 2  # counts up when a rule below gives other pixels: features made before are then made again
 MARGIN = 10  # pixels left around the strokes by the authors' crop
+_POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
+_OTHERS = (  # where, what stands there, what it means
+    (0, b"%PDF", "a PDF document: export its page as PNG"),
+    *((4, b"ftyp" + brand, "a HEIC photo: save it as JPEG") for brand in (b"hei", b"hev", b"mif1", b"msf1")),
+    (4, b"ftypavi", "an AVIF picture, which this Pillow does not read: save it as PNG"),
+    (4, b"JXL ", "a JPEG XL picture: save it as PNG"),
+    (0, b"\xff\x0a", "a JPEG XL picture: save it as PNG"),
+)
 
 
 class PictureError(Exception):
     """A file that cannot be used as a picture; the text is the reason."""
 
 
+def by_name(files: Collection[Path]) -> set[Path]:
+    """Those of `files` that are pictures by their names.
+
+    An SVG drawing or a HEIC photo is one, so that it is read or listed with its reason, not passed over; but not beside
+    a picture of the same name, which has been made of it.
+    """
+    found = {file for file in files if file.suffix.lower() in SUFFIXES}
+    made = {file.with_suffix("") for file in found}
+    return found | {f for f in files if f.suffix.lower() in EXPORTED and f.with_suffix("") not in made}
+
+
+def opened(file: BinaryIO) -> Image.Image:
+    """The picture in `file`, of which no more is read than says what it is.
+
+    As many pixels are allowed as Pillow reads with a warning, twice its MAX_IMAGE_PIXELS: phones take such photos.
+
+    Raises:
+        PictureError: it is no picture; with the reason.
+    """
+    head = file.read(4096)
+    file.seek(0)
+    if not head:
+        raise PictureError("empty")
+    if head.startswith(_POSTSCRIPT):  # Pillow would have another program run it
+        raise PictureError("a PostScript drawing: export it as PNG")
+    try:
+        image: Image.Image = Image.open(file)
+    except UnidentifiedImageError:
+        raise PictureError(_other(head)) from None
+    except Image.DecompressionBombError:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise PictureError(f"more than {most} megapixels, too many for a real picture") from None
+    except Exception as error:
+        raise damaged(error) from None
+    if isinstance(image, ImageFile.StubImageFile):  # of a format that Pillow knows by name alone
+        raise PictureError("not a picture")
+    return image
+
+
+def damaged(error: Exception) -> PictureError:
+    """What a reader of Pillow raised, which may be nearly anything, in a reason."""
+    return PictureError(f"damaged: {error or type(error).__name__}")
+
+
+def _other(head: bytes) -> str:
+    """What a file is that Pillow does not read, by its beginning, and what helps."""
+    for start, mark, what in _OTHERS:
+        if head.startswith(mark, start):
+            return what
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "a web page, not a picture"
+    if text.startswith(b"<") and b"<svg" in text:
+        return "an SVG drawing: export it as PNG"
+    return "not a picture"
+
+
 def decode(data: bytes) -> Image.Image:
     """The picture in `data`, turned as its EXIF says and laid on white where it is transparent.
 
-    A palette without transparency stays a palette. Raises PictureError with the reason. Threads may decode at once,
-    so it leaves the warnings of Pillow, which are about what it mends, to its caller: their filters are the process's.
+    Where that leaves nothing to be seen it is laid on black: white strokes on nothing. Of an animation the first
+    picture is taken. A palette without transparency stays a palette. Raises PictureError with the reason. Threads may
+    decode at once, so it leaves the warnings of Pillow, which are about what it mends, to its caller: their filters are
+    the process's.
     """
-    if not data:
-        raise PictureError("the file is empty")
+    image = opened(io.BytesIO(data))
     try:
-        image: Image.Image = Image.open(io.BytesIO(data))
-        if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
-            raise Image.DecompressionBombError
         image.load()
         return _plain(ImageOps.exif_transpose(image))
-    except UnidentifiedImageError:
-        raise PictureError("not a picture that Pillow reads") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise PictureError("too many pixels to be a real picture") from None
-    except Exception as error:  # a reader of Pillow raises nearly anything on a damaged file
-        raise PictureError(f"damaged: {error}") from None
+    except Exception as error:
+        raise damaged(error) from None
 
 
 def blank(image: Image.Image) -> bool:
@@ -58,40 +120,46 @@ def blank(image: Image.Image) -> bool:
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """On white, with 8 bits a channel, in a mode that every rule understands."""
+    """On white, or else on black, with 8 bits a channel, in a mode that every rule understands."""
     if image.mode.startswith("I") or image.mode == "F":
         return _eight_bits(image)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
+        on_white = _laid(image, "white")
+        on_black = _laid(image, "black") if blank(on_white) else None
+        return on_white if on_black is None or blank(on_black) else on_black
     return image if image.mode in ("1", "L", "P", "RGB", "CMYK", "YCbCr") else image.convert("RGB")
+
+
+def _laid(image: Image.Image, paper: str) -> Image.Image:
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, paper), image).convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 bits and more as 8 bits: Pillow would clip it. White is the range that holds the brightest pixel."""
-    values = np.nan_to_num(np.asarray(image, np.float64))
+    deep = image.mode.startswith("I;16")
+    values: NDArray[Any] = np.asarray(
+        image, np.float32 if deep else np.float64
+    )  # changed in place: it may be gigabytes
+    np.nan_to_num(values, copy=False)
     brightest = float(values.max())
-    white = 65535 if image.mode.startswith("I;16") else next((w for w in (1, 255, 65535) if brightest <= w), brightest)
+    white = 65535 if deep else next((w for w in (1, 255, 65535) if brightest <= w), brightest)
     values[values == image.info.get("transparency")] = white
-    return Image.fromarray(np.rint(np.clip(values / white, 0, 1) * 255).astype(np.uint8))
+    values /= white
+    np.clip(values, 0, 1, out=values)
+    values *= 255
+    return Image.fromarray(np.rint(values, out=values).astype(np.uint8))
 
 
 def prepare(image: Image.Image, role: Role, preprocess: Preprocess) -> Pixels:
     """A decoded picture of one role -> the network's input as uint8 (size, size, 3)."""
-    return framed(image, role, preprocess)[0]
+    return framed(as_seen(image, role, preprocess)[0], role, preprocess)[0]
 
 
 def framed(image: Image.Image, role: Role, preprocess: Preprocess) -> tuple[Pixels, Frame]:
-    """As `prepare`, and which part of the picture that input shows."""
+    """The network's input of a picture `as_seen`, and which part of the picture it shows."""
     rule = preprocess.sketch if role == "sketch" else preprocess.photo
     return _RULES[rule, role](image, preprocess)
-
-
-def paper(picture: Pixels) -> NDArray[np.float64]:
-    """The border's median, a value for each channel (C,) of a picture (H, W, C)."""
-    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
-    return np.median(border, axis=0)
 
 
 def _whole(image: Image.Image, preprocess: Preprocess) -> Frame:
@@ -108,17 +176,15 @@ def _crop(image: Image.Image, preprocess: Preprocess) -> tuple[Pixels, Frame]:
     """Cut to the strokes with a margin of 4 %, keep the aspect, pad with the paper's colour."""
     image = image.convert("RGB")
     grey = np.asarray(image.convert("L"))
-    bright, ink = np.percentile(grey, 95), grey.min()
     left = top = 0
-    if bright - ink >= 16:  # else nothing stands out: the whole picture is the sketch
-        rows, columns = np.nonzero(grey < (bright + float(ink)) / 2)
-        margin = round(0.04 * max(np.ptp(rows), np.ptp(columns)))
-        left, top = max(0, int(columns.min()) - margin), max(0, int(rows.min()) - margin)
-        right, bottom = int(columns.max()) + 1 + margin, int(rows.max()) + 1 + margin
-        image = image.crop((left, top, min(image.width, right), min(image.height, bottom)))
+    if box := around(grey):  # else nothing stands out: the whole picture is the sketch
+        left, top, right, bottom = box
+        margin = round(0.04 * (max(right - left, bottom - top) - 1))
+        left, top = max(0, left - margin), max(0, top - margin)
+        image = image.crop((left, top, min(image.width, right + margin), min(image.height, bottom + margin)))
     size = preprocess.size
     resized = ImageOps.contain(image, (size, size), _RESAMPLING[preprocess.interpolation])
-    square = Image.new("RGB", (size, size), (int(bright),) * 3)
+    square = Image.new("RGB", (size, size), (int(np.percentile(grey, 95)),) * 3)
     across, down = image.width / max(1, resized.width), image.height / max(1, resized.height)
     x, y = round((size - resized.width) / 2), round((size - resized.height) / 2)
     square.paste(resized, (x, y))

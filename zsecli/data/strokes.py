@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from zsecli.data.pictures import Pixels, paper
+from zsecli.data.ink import paper
+from zsecli.data.pictures import Pixels
 
 CONTRAST = 16  # grey levels by which ink must differ from the paper somewhere
 COVERED = 0.01  # share of a patch

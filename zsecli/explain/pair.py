@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from zsecli.console import tell
 from zsecli.data.geometry import Frame, Points, middles
+from zsecli.data.ink import Change, as_seen, said_of
 from zsecli.data.pictures import PictureError, Pixels, decode, framed
 from zsecli.data.preprocess import Role
 from zsecli.data.strokes import strokes
@@ -31,7 +33,8 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of
 class Side:
     """One picture of a pair: P places on a grid of patches.
 
-    image: as decoded, turned as its EXIF says and laid on white, RGB. pixels: (S, S, 3) uint8, the network's input.
+    image: as decoded, turned as its EXIF says and laid on white, changed as `changes` says, RGB.
+    pixels: (S, S, 3) uint8, the network's input.
     frame: the part of `image` that the input shows. grid: rows and columns.
     strokes: (P,) where a sketch is drawn; everywhere on a photo. kept: (P,) False where selection dropped the token.
     attention: (H, P) [Ret]'s attention in the last block, 0 where dropped; a head's sum is below 1 by what it gives to
@@ -47,6 +50,7 @@ class Side:
     strokes: Mask
     kept: Mask
     attention: NDArray[np.float32]
+    changes: tuple[Change, ...] = ()
 
     @property
     def asked(self) -> Mask:
@@ -103,6 +107,7 @@ def read(file: Path) -> Image.Image:
 @torch.inference_mode()
 def see(model: NetworkEmbedder, image: Image.Image, role: Role, name: str = "") -> tuple[Side, Encoding]:
     """A decoded picture, and its encoding (one row)."""
+    image, changes = as_seen(image, role, model.preprocess)
     pixels, frame = framed(image, role, model.preprocess)
     out = model.network.encode(normalise(np.stack([pixels]), model.preprocess, model.device), role)
     if not out.tokens.isfinite().all():
@@ -111,7 +116,15 @@ def see(model: NetworkEmbedder, image: Image.Image, role: Role, name: str = "") 
     drawn = strokes(pixels, grid, _inside(image, frame, pixels)) if role == "sketch" else np.ones(places, bool)
     kept = selection.kept(out.index, places)[0].cpu().numpy()
     attention = out.attention[0].float().cpu().numpy()
-    return Side(name, role, image.convert("RGB"), pixels, frame, grid, drawn, kept, attention), out
+    return Side(name, role, image.convert("RGB"), pixels, frame, grid, drawn, kept, attention, changes), out
+
+
+def look(model: NetworkEmbedder, file: Path, role: Role) -> tuple[Side, Encoding]:
+    """A picture from its file, and its encoding; ZseError where it cannot be read."""
+    side, out = see(model, read(file), role, file.name)
+    if side.changes:
+        tell(f"{file}: {said_of(side.changes)}")
+    return side, out
 
 
 def _inside(image: Image.Image, frame: Frame, pixels: Pixels) -> tuple[int, int, int, int]:
@@ -135,4 +148,4 @@ def relate(model: NetworkEmbedder, sketch: tuple[Side, Encoding], photo: tuple[S
 
 def pair(model: NetworkEmbedder, sketch: Path, photo: Path) -> Pair:
     """A sketch and a photo from their files."""
-    return relate(model, see(model, read(sketch), "sketch", sketch.name), see(model, read(photo), "photo", photo.name))
+    return relate(model, look(model, sketch, "sketch"), look(model, photo, "photo"))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zsecli.data.geometry import Matrix, Points, move, similarity, warp
-from zsecli.data.pictures import paper
+from zsecli.data.ink import paper
 from zsecli.data.preprocess import Role
 from zsecli.explain.correspond import SOURCES, Scores, choose, scores
 from zsecli.explain.pair import Mask, Pair, Side, relate, see

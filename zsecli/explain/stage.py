@@ -13,7 +13,7 @@ from zsecli.console import warn
 from zsecli.errors import StoreError, UsageError, nearest
 from zsecli.explain import document, faithful, figure, page
 from zsecli.explain.correspond import SOURCES, Source, best, scores
-from zsecli.explain.pair import Pair, read, relate, see
+from zsecli.explain.pair import Pair, look, relate
 from zsecli.files import replacing
 from zsecli.model.embedder import NetworkEmbedder
 from zsecli.model.load import load
@@ -77,9 +77,9 @@ def run(
     Raises:
         ZseError: a file is no picture.
     """
-    drawn = see(model, read(sketch), "sketch", sketch.name)
-    pair = relate(model, drawn, see(model, read(photo), "photo", photo.name))
-    other = None if contrast is None else relate(model, drawn, see(model, read(contrast), "photo", contrast.name))
+    drawn = look(model, sketch, "sketch")
+    pair = relate(model, drawn, look(model, photo, "photo"))
+    other = None if contrast is None else relate(model, drawn, look(model, contrast, "photo"))
     if pair.sketch.strokes.all():
         warn(f"{sketch}: no strokes stand out from blank paper, so every patch is asked")
     tested: dict[str, faithful.Faithfulness | None] = (

@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from zsecli.data.pictures import Pixels, paper
+from zsecli.data.ink import paper
+from zsecli.data.pictures import Pixels
 from zsecli.data.strokes import strokes
 from zsecli.errors import UsageError
 from zsecli.explain.correspond import Scores, choose
-from zsecli.explain.pair import Mask, Pair, Side, read, relate, see
+from zsecli.explain.pair import Mask, Pair, Side, look, relate
 from zsecli.model import selection
 from zsecli.model.backbone import Encoding
 from zsecli.model.embedder import NetworkEmbedder, normalise
@@ -105,8 +106,8 @@ def synthesize(
         raise UsageError("there is no photo to take patches from", "give one photo or more")
     if options.size < 1:
         raise UsageError(f"a picture of {options.size} pixels is none", "give a size of 1 or more")
-    drawn = see(model, read(sketch), "sketch", sketch.name)
-    seen = [see(model, read(photo), "photo", photo.name) for photo in photos]
+    drawn = look(model, sketch, "sketch")
+    seen = [look(model, photo, "photo") for photo in photos]
     side, square = drawn[0], (options.size, options.size)
     picture, sources, scores = _put_together(model, drawn, seen, options)
     return Synthesis(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsecli.console import SILENT, Progress, note
-from zsecli.data.pictures import REVISION, PictureError, Pixels, decode, prepare
-from zsecli.data.preprocess import Preprocess, Role
+from zsecli.console import SILENT, Progress, note, tell
+from zsecli.data.ink import Change, said
+from zsecli.data.pictures import REVISION, Pixels
+from zsecli.data.preprocess import Role
 from zsecli.errors import ZseError
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
+from zsecli.retrieval.reader import LATE, Reader
 from zsecli.shards import WHOLE, Shard, join
 from zsecli.store.features import Embedded, FeatureWriter, like, skipped_in
 from zsecli.store.header import check_target, finished, run_key, versions
@@ -80,7 +82,8 @@ def run(
 ) -> EmbedResult:
     """Embed the N pictures `root`/id of `items` with the model `spec` into the feature store `output`.
 
-    Nothing is computed where `output` holds just that already; a run that was killed goes on.
+    Nothing is computed where `output` holds just that already; a run that was killed goes on. Of sketches that were
+    inverted or evened out (`zsecli.data.ink`) the number is told. What is skipped: see `zsecli.retrieval.reader`.
 
     Args:
         origin: what the pictures came from, for the provenance (the data set's name and run key, say).
@@ -92,7 +95,7 @@ def run(
         progress: told the number of pictures, and of those just done.
 
     Raises:
-        ZseError: a picture changed since its hash was taken, or no picture at all can be used.
+        ZseError: a picture of a data set changed since its hash was taken, or no picture at all can be used.
     """
     key = key_of(items, spec, precision)
     if finished(output, "features", key):
@@ -149,41 +152,50 @@ def write(
     Raises:
         ZseError: no picture at all can be used, and they are not `part` of more.
     """
+    reader, changes = Reader(items, root, model.preprocess, part), Counter[Change]()
     with FeatureWriter(output, key, provenance, items, model.width, model.tokens, model.kept) as store:
         progress.start(len(items))
         progress(store.rows)
         ids, reasons, found = list[str](), list[str](), list[Embedded]()
-        for rows, some, features in _embedded(items, root, model, size, workers, store):
+        for rows, some, counts, features in _embedded(reader, model, size, workers, store):
             ids += items.id[rows]
             reasons += some
             found.append(features)
+            changes += counts
             progress(len(some))
             if len(ids) >= COMMIT or rows.stop == len(items):
                 store.write(ids, reasons, **vars(Embedded.cat(found)))
                 ids, reasons, found = [], [], []
+        why = store.file["skipped"].asstr()[:]
+        if late := [name for name, one in zip(items.id, why, strict=True) if one.endswith(LATE)]:
+            # the next run, which may find them, begins anew
+            store.file.attrs["run-key"] = run_key(of=key, without=late)
         store.finish(part)
+    if changes:
+        tell(said(changes))
 
 
 def _embedded(
-    items: Items, root: Path, model: Embedder, size: int, workers: int, store: FeatureWriter
-) -> Iterator[tuple[slice, list[str], Embedded]]:
-    """Of what `store` lacks, `size` pictures at once: their rows, why some are not used, the features of the others."""
+    reader: Reader, model: Embedder, size: int, workers: int, store: FeatureWriter
+) -> Iterator[tuple[slice, list[str], Counter[Change], Embedded]]:
+    """Of what `store` lacks, `size` pictures at once: their rows, why some are not used, what was done to how many of
+    the others, and the features of these."""
     from zsecli.parallel import cores, in_order, threads
-
-    reader = _Reader(items, root, model.preprocess)
 
     def read(batch: tuple[slice, list[Any] | None]) -> tuple[slice, list[Any]]:
         rows, pictures = batch
         return rows, [reader[row] for row in range(rows.start, rows.stop)] if pictures is None else pictures
 
-    def embed(batch: tuple[slice, list[Any] | None]) -> tuple[slice, list[str], Embedded]:
+    def embed(batch: tuple[slice, list[Any] | None]) -> tuple[slice, list[str], Counter[Change], Embedded]:
         rows, pictures = read(batch)
         for picture in pictures:
             if isinstance(picture, ZseError):
                 raise picture
         good = np.array([i for i, picture in enumerate(pictures) if not isinstance(picture, str)], np.int64)
         reasons = [picture if isinstance(picture, str) else "" for picture in pictures]
-        return rows, reasons, _by_role(model, [pictures[i] for i in good], items.modality[rows][good])
+        inputs = [pictures[i] for i in good]
+        features = _by_role(model, [one.pixels for one in inputs], reader.items.modality[rows][good])
+        return rows, reasons, Counter(change for one in inputs for change in one.changes), features
 
     batches = _batches(reader, size, workers, store)
     with threads(model.device) as count:
@@ -221,9 +233,7 @@ def _embed(model: Embedder, pictures: NDArray[np.uint8], role: Role) -> Embedded
     return Embedded.cat([_embed(model, pictures[:half], role), _embed(model, pictures[half:], role)])
 
 
-def _batches(
-    reader: _Reader, size: int, workers: int, store: FeatureWriter
-) -> Iterator[tuple[slice, list[Any] | None]]:
+def _batches(reader: Reader, size: int, workers: int, store: FeatureWriter) -> Iterator[tuple[slice, list[Any] | None]]:
     """The rows that `store` lacks, `size` at once, with their pictures where `workers` processes decode these."""
     start = store.rows
     # the same are computed together whether or not an earlier run stopped among them, as rounding depends on it
@@ -256,36 +266,3 @@ def _batches(
 
 def _close(file: int, _worker: int) -> None:
     os.close(file)
-
-
-def changed(file: Path) -> ZseError:
-    """The error of a picture that is no longer what was listed."""
-    return ZseError(f"{file}: changed since the list was made", "make the list again (zse prepare)")
-
-
-class _Reader:
-    """Picture `row` as the model wants it, uint8 (S, S, 3); or the reason why it cannot be used.
-
-    An error is returned, not raised: a worker process would send it home with its whole traceback.
-    """
-
-    def __init__(self, items: Items, root: Path, preprocess: Preprocess) -> None:
-        self.items, self.root, self.preprocess = items, root, preprocess
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, row: int) -> Pixels | str | ZseError:
-        file = self.root / self.items.id[row]
-        try:
-            data = file.read_bytes()
-        except OSError as error:
-            return ZseError(
-                f"{file}: {error.strerror or error}", "it was there when the list was made: make the list again"
-            )
-        if hashlib.sha256(data).digest() != self.items.sha256[row].tobytes():
-            return changed(file)
-        try:
-            return prepare(decode(data), MODALITIES[self.items.modality[row]], self.preprocess)
-        except PictureError as error:
-            return str(error)

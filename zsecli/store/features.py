@@ -98,9 +98,11 @@ class FeatureWriter(Writer):
 
     def finish(self, part: bool = False) -> Path:
         """As of every store; ZseError where no picture at all has features, unless they are `part` of more."""
-        if not part and all(self.file["skipped"].asstr()[:]):
-            name = self.file["items/id"].asstr()[0]
-            raise ZseError(f"no picture could be read (the first: {name})", "see the reasons above")
+        reasons = self.file["skipped"].asstr()[:]
+        if not part and all(reasons):
+            first = zip(self.file["items/id"].asstr()[:3], reasons, strict=False)
+            said = "; ".join(f"{name}: {why}" for name, why in first)
+            raise ZseError(f"no picture can be used ({said})", "give pictures that other programs open")
         return super().finish()
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps
 
 from zsecli.data.geometry import similarity, warp
+from zsecli.data.ink import paper as border
 from zsecli.data.pictures import Pixels
-from zsecli.data.pictures import paper as border
 from zsecli.data.preprocess import Role
 
 TURN, SCALE, SHIFT = 10.0, 0.15, 0.06  # degrees, share of the size, share of the side

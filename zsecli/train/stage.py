@@ -23,7 +23,7 @@ from zsecli.model.config import ModelConfig
 from zsecli.model.embedder import resolve_device
 from zsecli.model.network import ZSENetwork
 from zsecli.model.spec import file_hash
-from zsecli.retrieval.embed import changed
+from zsecli.retrieval.reader import changed
 from zsecli.store.dataset import Dataset
 from zsecli.store.header import run_key, versions
 from zsecli.store.items import SEEN, Ints

@@ -1,0 +1,67 @@
+"""The pictures of a table, one by one, as a model wants them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from zsecli.data.ink import Change, as_seen
+from zsecli.data.pictures import PictureError, Pixels, blank, decode, framed
+from zsecli.data.preprocess import Preprocess
+from zsecli.errors import ZseError
+from zsecli.store.items import MODALITIES, Items
+
+LATE = "while the run went on"  # ends the reason of a file that could be listed, but then not be used
+
+
+class Input(NamedTuple):
+    """A picture as the model wants it, uint8 (S, S, 3), and what was done to it for that."""
+
+    pixels: Pixels
+    changes: tuple[Change, ...]
+
+
+class Reader:
+    """Picture `row` as the model wants it; or the reason why it cannot be used.
+
+    The list of a data set is a promise: its blank sketches are pictures as others are, as `prepare` kept them, and a
+    file that went or changed is an error. Pictures that were given one by one, which have no class, are skipped there.
+
+    An error is returned, not raised: a worker process would send it home with its whole traceback.
+
+    Args:
+        part: the pictures are some of more; a file that went is an error then too, or the parts would not fit.
+    """
+
+    def __init__(self, items: Items, root: Path, preprocess: Preprocess, part: bool = False) -> None:
+        self.items, self.root, self.preprocess = items, root, preprocess
+        self._single = not items.label.names
+        self._lenient = self._single and not part
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, row: int) -> Input | str | ZseError:
+        file, role = self.root / self.items.id[row], MODALITIES[self.items.modality[row]]
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            why = error.strerror or str(error)
+            if self._lenient:
+                return f"{why}, {LATE}"
+            return ZseError(f"{file}: {why}", "it was there when the list was made: make the list again")
+        if hashlib.sha256(data).digest() != self.items.sha256[row].tobytes():
+            return f"changed {LATE}" if self._lenient else changed(file)
+        try:
+            image, changes = as_seen(decode(data), role, self.preprocess)
+        except PictureError as error:
+            return str(error)
+        if self._single and role == "sketch" and blank(image):
+            return "blank: nothing is drawn"
+        return Input(framed(image, role, self.preprocess)[0], changes)
+
+
+def changed(file: Path) -> ZseError:
+    """The error of a picture that is no longer what was listed."""
+    return ZseError(f"{file}: changed since the list was made", "make the list again (zse prepare)")
