@@ -58,6 +58,11 @@ results: .venv/done ## make docs/results.md from the pictures of PICTURES and th
 	$(BIN)/python benchmarks/results.py $(PICTURES) $(WEIGHTS) zse/results > docs/results.md.new
 	mv docs/results.md.new docs/results.md
 
+.PHONY: pictures
+pictures: .venv/done ## make docs/pictures.md: what is done with pictures, and what bad sketches cost (about 5 minutes on two cores)
+	$(BIN)/python benchmarks/pictures.py > docs/pictures.md.new
+	mv docs/pictures.md.new docs/pictures.md
+
 .PHONY: explanations
 explanations: .venv/done ## make docs/explanations.md and its figures: are explanations true? (about 10 minutes on two cores)
 	$(BIN)/python benchmarks/explanations.py $(PICTURES) $(WEIGHTS) zse/results docs/figures > docs/explanations.md.new

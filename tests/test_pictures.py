@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import DEMO
 from PIL import Image, ImageDraw, ImageOps
 from wrong_pictures import COLOURED, HOUSE, OTHER, bomb, photographed, saved
 
@@ -137,6 +138,11 @@ def test_bright_on_dark_is_as_if_it_had_been_drawn_dark_on_bright(image: Image.I
 @pytest.mark.parametrize("name", [name for name in ODD if name not in ("inverted", "mostly ink", "colour")])
 def test_a_clean_sketch_is_left_as_it_is(name: str) -> None:
     assert as_seen(ODD[name], "sketch", CROP) == (ODD[name], ())
+
+
+def test_the_sketches_that_results_were_measured_with_are_left_as_they_are() -> None:
+    for file in (DEMO / "sketch").rglob("*.png"):
+        assert as_seen(decode(file.read_bytes()), "sketch", CROP)[1] == (), file
 
 
 def test_neither_a_dark_table_nor_a_dark_edge_makes_a_sheet_a_blackboard() -> None:

@@ -92,6 +92,12 @@ def test_a_folder_without_a_picture_does_not_stop_others(zse: Zse, tmp_path: Pat
     assert (done.code, "skipped: none: no picture in this folder" in done.err) == (4, True)
 
 
+def test_a_link_to_itself_is_skipped_beside_an_output(zse: Zse, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(saved(HOUSE))
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    assert zse("embed", "a.png", "loop.png", "--modality", "photo", "-o", "x.h5").code == 4
+
+
 # --- blank sketches --------------------------------------------------------------------------------------------------
 
 

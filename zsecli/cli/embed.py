@@ -73,7 +73,8 @@ def embed(
 
     [Ret] is one vector for the whole picture, a token one for a place in it. A store that holds just
     these features already is left as it is; a run that was stopped goes on. Files that cannot be read
-    are listed and left out, and the exit code is 4.
+    and blank sketches are listed and left out, and the exit code is 4. Sketches drawn bright on dark
+    are inverted.
     """
     from zsecli import pipeline
     from zsecli.data.listing import find
