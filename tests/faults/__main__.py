@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
 
 from conftest import some_pictures
 
-from faults import damage, soak
+from faults import damage, pictures, soak
 from faults.harness import CannotMount, Faults, Outcome
 from faults.stages import STAGES, template
 
@@ -86,7 +86,7 @@ def main(rounds: int) -> int:
         print(STAGES_HEAD)
         for stage in STAGES:
             print(f"| {stage} | {tried[stage]} | {lost[stage]} |")
-        failed = damage.report(scratch) + damage.tested() + soak.report(begun, LONG)
+        failed = damage.report(scratch) + pictures.report(scratch) + damage.tested() + soak.report(begun, LONG)
     return int(bool(lost or failed))
 
 
