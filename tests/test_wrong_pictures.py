@@ -92,6 +92,13 @@ def test_a_folder_without_a_picture_does_not_stop_others(zse: Zse, tmp_path: Pat
     assert (done.code, "skipped: none: no picture in this folder" in done.err) == (4, True)
 
 
+def test_a_name_does_nothing_to_a_terminal(zse: Zse, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(saved(HOUSE))
+    name = "\x1b[2J\nb.png"
+    assert zse("embed", "a.png", name, "--modality", "photo").err == "skipped: \\x1b[2J\\nb.png: no such file\n"
+    assert "\\x1b[2J\\nb.png: no such file" in zse("embed", name).refused(1)
+
+
 def test_a_link_to_itself_is_skipped_beside_an_output(zse: Zse, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(saved(HOUSE))
     (tmp_path / "loop.png").symlink_to("loop.png")
