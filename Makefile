@@ -53,6 +53,10 @@ faults: .venv/done ## make docs/reliability.md: kill, stop and starve every stag
 	cd tests && PYTHONPATH=. ../$(BIN)/python -m faults 20 > ../docs/reliability.md.new
 	mv docs/reliability.md.new docs/reliability.md
 
+.PHONY: fuzz
+fuzz: .venv/done ## look for inputs that break a reader, a minute for each (a quarter of an hour)
+	cd tests && PYTHONPATH=. ../$(BIN)/python -m fuzz all 60
+
 .PHONY: results
 results: .venv/done ## make docs/results.md from the pictures of PICTURES and the backbone in WEIGHTS
 	$(BIN)/python benchmarks/results.py $(PICTURES) $(WEIGHTS) zse/results > docs/results.md.new

@@ -40,10 +40,15 @@ FEATURES, RANKING = "zse/features/pictures.unseen.pixels.h5", "zse/rankings/pict
         ("prepare demo --where set=demo --where set=other", 2, ["set is 'demo' already"]),
         ("prepare demo --unseen notes.txt", 2, ["--unseen", "manifest"]),
         ("prepare folder zse", 1, ["sketch/CLASS/"]),
+        ("prepare folder {tree} -o .", 2, [".: is a folder"]),
+        ("prepare demo --name \udcff", 2, ["\\udcff: is a name in bytes that are not UTF-8", "--name"]),
         ("embed --part unsen", 2, ["'unsen'", "did you mean 'unseen'?"]),
         ("embed sketch.png --modality fotos", 2, ["'fotos'", "sketch, photo, auto", "did you mean 'photo'?"]),
         ("embed --modality photo", 2, ["--modality", "data set"]),
         ("embed sketch.png --part all", 2, ["--part"]),
+        ("embed sketch.png --workers 9999999999", 2, ["--workers"]),
+        (f"embed --shard 1/{'9' * 5000}", 2, ["no shard", "9999 at most"]),
+        ("embed --shard 1/10000", 2, ["no shard", "9999 at most"]),
         ("embed --part seen", 1, ["no seen pictures", "--part all"]),
         ("embed --device gpu", 2, ["'gpu'", "auto, cpu, cuda"]),
         ("embed --model frozen:", 2, ["timm"]),
@@ -70,6 +75,8 @@ FEATURES, RANKING = "zse/features/pictures.unseen.pixels.h5", "zse/rankings/pict
         (f"evaluate {RANKING} -o {RANKING} --overwrite", 2, ["says no format", ".json, .csv, .md"]),
         (f"evaluate {RANKING} -o notes.md", 2, ["notes.md: already holds", "--overwrite"]),
         (f"evaluate {RANKING} -o notes.txt/report.json", 1, ["notes.txt"]),
+        ("evaluate --sheet .", 2, ["--sheet .:", "--sheet sheet.png"]),
+        ("explain --ranking . --query a", 3, [".: no such store"]),
         ("inspect zse", 3, ["zse: is a folder"]),
         ("inspect notes.txt", 3, ["notes.txt: not an HDF5 file"]),
         ("inspect other.h5", 3, ["no zse store"]),
@@ -111,6 +118,11 @@ def test_an_empty_workspace_says_how_to_begin(zse: Zse, line: str, words: list[s
 def test_nothing_on_stdin_is_an_error(zse: Zse) -> None:
     zse("match", "-").refused(2, "none came")
     zse("embed", "-").refused(1, "the list is empty")
+
+
+def test_a_zero_byte_on_stdin_is_no_path(zse: Zse) -> None:
+    for command in ("match", "inspect"):
+        zse(command, "-", stdin=b"a\0b.h5\n").refused(2, "zero byte")
 
 
 def test_stores_of_different_models_are_refused(zse: Zse, ready: Path) -> None:

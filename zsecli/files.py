@@ -17,7 +17,7 @@ from zsecli.errors import StoreError, refusal, system_number
 
 def partial_path(path: Path) -> Path:
     """Where `path` is written until it is finished."""
-    return path.with_name(path.name + ".partial")
+    return path.parent / f"{path.name}.partial"  # not with_name(), which refuses "."
 
 
 def settle(path: Path) -> None:

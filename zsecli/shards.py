@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import re
+import reprlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -28,9 +29,11 @@ class Shard:
     @classmethod
     def parse(cls, text: str) -> Shard:
         """UsageError where `text` is not I/N."""
-        found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
+        found = re.fullmatch(r"([1-9]\d{0,3})/([1-9]\d{0,3})", text)
         if found is None or int(found[1]) > int(found[2]):
-            raise UsageError(f"--shard {text!r} is no shard", "--shard 2/8 is the second of eight")
+            raise UsageError(
+                f"--shard {reprlib.repr(text)} is no shard", "--shard 2/8 is the second of eight; 9999 at most"
+            )
         return cls(int(found[1]), int(found[2]))
 
     @property

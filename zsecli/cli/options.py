@@ -120,7 +120,10 @@ BatchSize = Annotated[
     ),
 ]
 Workers = Annotated[
-    int, typer.Option("--workers", metavar="N", min=0, help="Processes that decode pictures; 0: none beside this one.")
+    int,
+    typer.Option(
+        "--workers", metavar="N", min=0, max=1024, help="Processes that decode pictures; 0: none beside this one."
+    ),
 ]
 Shard = Annotated[
     str | None,
@@ -216,9 +219,10 @@ def store_path(text: str) -> Path:
     if text != "-":
         return Path(text)
     line = "" if sys.stdin.isatty() else sys.stdin.readline().removesuffix("\n")
-    if not line:
+    if not line or "\0" in line:
+        what = "what came holds a zero byte" if line else "none came"
         raise UsageError(
-            "- reads the path of a store from stdin, and none came", "zse embed sketch.png | zse match - photos.h5"
+            f"- reads the path of a store from stdin, and {what}", "zse embed sketch.png | zse match - photos.h5"
         )
     return Path(line)
 

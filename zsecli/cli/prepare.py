@@ -142,6 +142,9 @@ def prepare(
             opt.refuse(context, ("where", "column"), "has no say in a tree", "it is for a manifest")
     folder = (place.resolve().parent if place.is_file() else place.resolve()).name
     name = name or (chosen.get("set") or folder if source == "folder" else source)
+    for text in (name, str(place.resolve())):  # both are stored
+        if not _is_text(text):
+            raise UsageError(f"{text}: is a name in bytes that are not UTF-8", "rename the folder, or pass --name")
     ws = Workspace(workspace)
     target = output or ws.dataset(name)
     how = pipeline.SourceOptions(
@@ -162,6 +165,14 @@ def prepare(
     if console.talks() and not as_json:
         show_report(result.dataset)
     finish(target, result.fresh, result.skipped, as_json, hint, report=result.dataset.report)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # Python's stand-ins for bytes that are no text
+        return False
+    return True
 
 
 def _place(source: str, given: Path | None) -> Path:

@@ -69,6 +69,7 @@ def run(
         UsageError: no picture could bear a flag that is to be dropped.
         ZseError: none of the pictures can be read.
     """
+    check_target(output, "dataset", "", True)  # that it is a folder, before anything is read
     for flag in drop:
         if flag not in (names := (*listing.flags, *FLAGS)):
             raise UsageError(

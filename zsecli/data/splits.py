@@ -86,7 +86,7 @@ class Split:
         """Whether pictures that were chosen as `origin` says, if it says so, hold what this split needs."""
         made = origin.get("partition", "")
         names = {made, origin.get("benchmark", "").partition("-")[2] or made}  # a data set's own has a name or none
-        return self.partition in names and self.selection in HELD_BY[origin.get("selection", "all")]
+        return self.partition in names and self.selection in HELD_BY.get(origin.get("selection", "all"), ())
 
 
 def select(dataset: Dataset, split: Split) -> Items:

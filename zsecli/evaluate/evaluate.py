@@ -143,7 +143,7 @@ def run(
             reports.append(_protocol(opened, protocol, seed, resamples, known))
         ties, entries = _ties(opened)
         about = {k: opened.header.provenance.get(k) for k in ABOUT}
-        if about["ann"]:
+        if about["recall"] is not None:
             notes.append(f"the shortlist is approximate: it holds {about['recall']:.1%} of the exact one")
         same = {k: v for k, v in origins[0].items() if origins[1].get(k) == v}
         about = {"data": same.get("data"), "benchmark": same.get("benchmark")} | about

@@ -56,7 +56,9 @@ class SheetOptions:
 def check_output(path: Path, overwrite: bool) -> None:
     """UsageError where the sheet cannot be written under this name, or a file has it."""
     if path.suffix.lower() != ".png":
-        raise UsageError(f"--sheet {path}: a sheet is a PNG picture", f"--sheet {path.with_suffix('.png')}")
+        raise UsageError(
+            f"--sheet {path}: a sheet is a PNG picture", f"--sheet {path.parent / (path.stem or 'sheet')}.png"
+        )
     if path.exists() and not overwrite:
         raise UsageError(f"--sheet {path}: is there already", "pass --overwrite, or another name")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,9 +159,10 @@ def of_ranking(ranking: Path, query: str, ranks: str) -> tuple[Path, list[tuple[
 
 def _ranks(text: str) -> Iterator[int]:
     for part in text.split(","):
-        first, dots, last = part.strip().partition("..")
-        if not (first.isdecimal() and (last.isdecimal() if dots else not last)):
-            raise UsageError(f"--rank {text}: is no rank", "3, or 1,4, or 1..5")
-        if dots and int(last) < int(first):
+        found = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", part.strip())
+        if found is None:
+            raise UsageError(f"--rank {reprlib.repr(text)}: is no rank", "3, or 1,4, or 1..5")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first:
             raise UsageError(f"--rank {text}: ends before it begins", f"{last}..{first}")
-        yield from range(int(first), int(last or first) + 1)
+        yield from range(first, last + 1)

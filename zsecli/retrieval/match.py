@@ -23,9 +23,9 @@ from zsecli.shards import WHOLE, Shard, join
 from zsecli.store.features import Features, open_features
 from zsecli.store.header import Header, check_target, finished, open_store, read_header, run_key, versions
 from zsecli.store.items import PHOTO, SKETCH
+from zsecli.store.provenance import ORIGIN
 from zsecli.store.ranking import RankingWriter
 
-ORIGIN = ("data", "source", "benchmark", "partition", "selection")
 THREADS = 8  # that rank by [Ret], at most: each holds a block
 CENTRE_FROM = 10  # a mean over fewer pictures says more about them than about their modality
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,8 @@ def read_dataset(path: Path) -> Dataset:
     with open_store(path, "dataset") as file, reading(path):
         items = Items.read(file["items"], path)
         size, mtime = file["items/size"][:], file["items/mtime"][:]
-        if not size.shape == mtime.shape == (len(items),) == (file["rows"][()],):
+        whole = size.dtype.kind == mtime.dtype.kind == "i"
+        if not whole or not size.shape == mtime.shape == (len(items),) == (file["rows"][()],):
             raise StoreError(f"{path}: its columns do not belong together", "run zse prepare again")
         return Dataset(
             str(file.attrs["name"]),
@@ -106,12 +108,21 @@ def read_dataset(path: Path) -> Dataset:
             items,
             size,
             mtime,
-            dict(json.loads(file["report"].asstr()[()])),
+            _report(file),
             str(file.attrs.get("partition", "")),
             _columns(file, "partitions", items, path),
             {name: values.astype(bool) for name, values in _columns(file, "flags", items, path).items()},
             read_header(file, path),
         )
+
+
+def _report(file: h5py.File) -> dict[str, Any]:
+    """The report; ValueError where its list of skipped files is none of [path, reason]."""
+    report = dict(json.loads(file["report"].asstr()[()]))
+    for pair in report.get("skipped", []):
+        if not (isinstance(pair, list) and [type(part) for part in pair] == [str, str]):
+            raise ValueError(f"its report says that {reprlib.repr(pair)} was skipped")
+    return report
 
 
 def _columns(file: h5py.File, group: str, items: Items, path: Path) -> dict[str, NDArray[np.int8]]:

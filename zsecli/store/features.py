@@ -169,7 +169,7 @@ def open_features(path: Path) -> Iterator[Features]:
             items = Items.read(file["items"], path)
             reasons = file["skipped"].asstr()[:]
             shapes = {name: file[name].shape for name in ("ret", "tokens", "index") if name == "ret" or name in file}
-            if not len(items) == len(reasons) == file["rows"][()] or not _fit(len(items), **shapes):
+            if not (len(items),) == reasons.shape == (file["rows"][()],) or not _fit(len(items), **shapes):
                 raise StoreError(
                     f"{path}: its features and its pictures do not belong together", "delete it and make it again"
                 )

@@ -23,7 +23,7 @@ import h5py
 from zsecli import __version__
 from zsecli.errors import StoreError, UsageError, ZseError, refusal, system_number
 from zsecli.files import partial_path, settle
-from zsecli.store import seal, structure
+from zsecli.store import provenance, seal, structure
 
 SUM = "-crc32"  # what the name of the checksums (N,) of a dataset's rows ends in
 COPIED = 2**26  # bytes of a shard in memory at once
@@ -105,13 +105,15 @@ def read_header(file: h5py.File, path: Path) -> Header:
                 f"{path}: {schema} store of version {version}, this zse reads {VERSION}", "install a newer zse"
             )
         structure.check(file)
+        said = dict(json.loads(file["provenance"].asstr()[()]))
+        provenance.check(schema, said)
         return Header(
             schema,
             version,
             bool(attributes["complete"]),
             str(attributes["run-key"]),
             str(attributes["created-by"]),
-            dict(json.loads(file["provenance"].asstr()[()])),
+            said,
         )
 
 

@@ -115,6 +115,7 @@ class Items:
             good = (
                 len(set(ids)) == len(ids)
                 and sha256.shape == (len(ids), 32)
+                and sha256.dtype == np.uint8
                 and _codes(modality, len(ids), 0, len(MODALITIES))
                 and _codes(part, len(ids), NEITHER, len(PARTS))
                 and all(_codes(c.codes, len(ids), -1, len(c.names)) for c in columns.values())
@@ -137,4 +138,7 @@ def _write_text(group: h5py.Group, name: str, values: list[str]) -> None:
 
 
 def _read_text(group: h5py.Group, name: str) -> list[str]:
-    return list(group[name].asstr()[:])
+    values = group[name].asstr()[:]
+    if values.ndim != 1:
+        raise ValueError(f"{name} is no list of names")
+    return list(values)

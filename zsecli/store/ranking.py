@@ -113,7 +113,7 @@ def open_ranking(path: Path) -> Iterator[Ranking]:
                 not len(query) == len(indices) == file["rows"][()]
                 or not indices.shape == scores.shape == (len(query), indices.shape[1])
                 or indices.shape[1] > len(gallery)
-                or indices.dtype.kind != "i"
+                or (indices.dtype.kind, scores.dtype.kind) != ("i", "f")
             ):
                 raise StoreError(
                     f"{path}: its ranks and its pictures do not belong together", "delete it and make it again"

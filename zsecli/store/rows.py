@@ -45,6 +45,8 @@ class Rows:
             self.path, self.name, self.data = path, name, file[name]
             self.shape, self.dtype = self.data.shape, self.data.dtype
             self.sums = file[name + SUM][:] if name + SUM in file else None
+            if self.sums is not None and (self.sums.shape, self.sums.dtype) != (self.shape[:1], np.uint32):
+                raise ValueError(f"the checksums of {name} do not belong to it")
 
     def read(self, rows: slice, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """The values (B, ...) of `rows`, into `out` where it is given.
