@@ -50,7 +50,7 @@ bench: .venv/done ## make docs/performance.md: speed and memory, beside plain pr
 
 .PHONY: faults
 faults: .venv/done ## make docs/reliability.md: kill, stop and starve every stage, damage every file (about half an hour on two cores)
-	cd tests && PYTHONPATH=. ../$(BIN)/python -m faults 20 > ../docs/reliability.md.new
+	cd tests && PYTHONPATH=. ../$(BIN)/python -m faults 6 > ../docs/reliability.md.new
 	mv docs/reliability.md.new docs/reliability.md
 
 .PHONY: fuzz

@@ -1,6 +1,6 @@
 """Put many faults in the way of every stage, and damage files of every kind, for docs/reliability.md.
 
-    python -m faults ROUNDS        (in the folder `tests`; 20 rounds take about half an hour on two cores)
+    python -m faults ROUNDS        (in the folder `tests`; 6 rounds take about half an hour on two cores)
 
 Ends with 1 where anything was lost.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
 
+import fuzz
 from conftest import some_pictures
 
 from faults import damage, pictures, soak
@@ -35,7 +36,7 @@ KINDS: dict[str, Callable[[Faults], Outcome]] = {
     "no right to write": Faults.forbid,
     "two writers at once": Faults.meet,
 }
-LONG = {"pixels": 3000, "tiny.safetensors": 500}  # commands in one process, by model
+LONG = {"pixels": 2000, "tiny.safetensors": 300}  # commands in one process, by model
 HEAD = """# Reliability
 
 What was tried to lose or spoil a result, or to get in; made by `make faults`. SECURITY.md has the promises,
@@ -51,6 +52,12 @@ figures and reports byte by byte. "Lost" counts where anything of that failed.
 
 | fault | tried | lost | what the user saw |
 |---|---|---|---|"""
+FUZZ_HEAD = """
+## Fuzzing
+
+Each reader on the committed inputs of `tests/fuzz/corpus`, which a coverage-guided fuzzer found (`make fuzz`), and on
+changes of them drawn at random.
+"""
 STAGES_HEAD = """
 The same by stage:
 
@@ -86,7 +93,9 @@ def main(rounds: int) -> int:
         print(STAGES_HEAD)
         for stage in STAGES:
             print(f"| {stage} | {tried[stage]} | {lost[stage]} |")
-        failed = damage.report(scratch) + pictures.report(scratch) + damage.tested() + soak.report(begun, LONG)
+        failed = damage.report(scratch) + pictures.report(scratch)
+        print(FUZZ_HEAD)
+        failed += fuzz.report() + damage.tested() + soak.report(begun, LONG)
     return int(bool(lost or failed))
 
 
