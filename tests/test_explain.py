@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,12 @@ from PIL import Image, ImageDraw
 from tiny import SELECTING, TINY, build
 
 from zsecli.data.preprocess import Preprocess
-from zsecli.explain import correspond, faithful, places
+from zsecli.errors import StoreError
+from zsecli.explain import correspond, document, faithful, places
 from zsecli.explain.correspond import Match, best, choose, scores
 from zsecli.explain.pair import Pair, relate, see
+from zsecli.files import replacing
+from zsecli.model import checkpoint
 from zsecli.model.config import ModelConfig, RelationConfig
 from zsecli.model.embedder import NetworkEmbedder
 
@@ -349,3 +353,22 @@ def test_explanations_of_a_ranking_are_tested(prepared: Path, zse: Zse, tmp_path
     gone.refused(2, "notto", "families")
     (tmp_path / "bad.csv").write_text("photo;sketch;XA;YA;XB;YB\na.jpg;b.png;1,2;3;4;5\n")
     zse("evaluate", "--explanations", "--keypoints", "bad.csv").refused(1, "bad.csv: line 2")
+
+
+def test_a_second_writer_finds_every_file_taken(
+    zse: Zse, tmp_path: Path, sketch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the last of an explanation's files is written; one that it could take would be emptied."""
+    tried = []
+
+    def write(described: dict[str, Any], path: Path) -> None:
+        for name in ("html", "png", "svg", "json"):
+            with pytest.raises(StoreError, match="another zse is writing it"), replacing(tmp_path / f"m.{name}"):
+                tried.append(name)
+        document.write(described, path)
+
+    monkeypatch.setattr("zsecli.explain.stage.document", SimpleNamespace(**{**vars(document), "write": write}))
+    checkpoint.save(build(TINY), tmp_path / "tiny.safetensors")
+    zse("explain", sketch, sketch, "--model", "tiny.safetensors", "-o", "m")
+    assert tried == []
+    assert json.loads((tmp_path / "m.json").read_text())

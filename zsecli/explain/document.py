@@ -11,7 +11,6 @@ import torch
 
 from zsecli.explain.correspond import SOURCES, Scores, Source, best, contribution, scores
 from zsecli.explain.pair import Mask, Pair, Side
-from zsecli.files import replacing
 
 SCHEMA, VERSION = "zse-explanation", "1.0"
 NEAREST = 5  # places of the other picture that are listed for a place
@@ -42,8 +41,7 @@ def describe(pair: Pair, source: Source, model: dict[str, str], contrast: Pair |
 
 def write(document: dict[str, Any], path: Path) -> None:
     """The document as JSON."""
-    with replacing(path) as (partial,):
-        partial.write_text(json.dumps(document) + "\n", "utf-8")  # in ASCII: a name of a file need not be UTF-8
+    path.write_text(json.dumps(document) + "\n", "utf-8")  # in ASCII: a name of a file need not be UTF-8
 
 
 def _said(pair: Pair) -> dict[str, Any]:

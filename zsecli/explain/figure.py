@@ -14,7 +14,6 @@ from zsecli.explain.canvas import Canvas, tint
 from zsecli.explain.correspond import Match, Source, best, contribution, scores
 from zsecli.explain.faithful import Faithfulness
 from zsecli.explain.pair import Pair, Side
-from zsecli.files import replacing
 
 INK, FAINT, BLUE, ORANGE = "#1a1a1a", "#666666", "#0072b2", "#d55e00"
 # Okabe and Ito's colours, greys and darker shades, one a head
@@ -44,9 +43,8 @@ def write(
         tested: the curves of this source's matches, for a panel.
     """
     canvas = draw(pair, source, contrast, tested)
-    with replacing(svg, png) as (one, other):
-        one.write_text(canvas.svg(), "utf-8")
-        canvas.png().save(other, "PNG")
+    svg.write_text(canvas.svg(), "utf-8")
+    canvas.png().save(png, "PNG")
 
 
 def draw(pair: Pair, source: Source, contrast: Pair | None = None, tested: Faithfulness | None = None) -> Canvas:

@@ -13,8 +13,6 @@ from typing import Any
 
 from PIL import Image
 
-from zsecli.files import replacing
-
 TEMPLATE = Path(__file__).with_name("page.html")
 LONG, FEW = 720, 256  # pixels of a picture's long side; colours up to which a PNG is the smaller file
 ESCAPED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"}
@@ -34,8 +32,7 @@ def write(document: dict[str, Any], pictures: Mapping[str, Image.Image], path: P
     }
     # in one pass, so that a name such as "{{data}}" stays a name
     text = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], TEMPLATE.read_text("utf-8"))
-    with replacing(path) as (partial,):
-        partial.write_text(text, "utf-8", errors="replace")  # the name of a file need not be UTF-8
+    path.write_text(text, "utf-8", errors="replace")  # the name of a file need not be UTF-8
 
 
 def _json(value: Any) -> str:
