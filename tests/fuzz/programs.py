@@ -86,6 +86,7 @@ PLAIN: tuple[Any, ...] = (
     *("family", "instance", "unseen", "all", "ret", "rn", "sketchy-25", "\ud800", "\x1b[2J", "tree", "../..", "/"),
     *([], {}, [[]], [{}], [{}, {}], [None, None], ["tree", "tree"], ["tree"], [1, 2], ["a\0", "b"], {"a": 1}),
     *([["a", "b"]], [["a"]], [{"data": 1}, {"data": []}], [{"selection": "x"}, {"selection": []}], [1], ["x"]),
+    *("cascade", 0.5, {"a": "b"}),
     *([{"partition": None}, {"partition": 5}], [{"benchmark": 5}, {"benchmark": "sketchy-25"}], {"x": {"y": [1]}}),
 )
 

@@ -30,8 +30,8 @@ Found = TypeVar("Found")
 
 
 @cache
-def scratch() -> Path:
-    """The folder: `tree/sketch/CLASS/*.png`, `tree/photo/CLASS/*.jpg`, and the workspace `zse` made of them.
+def tree() -> Path:
+    """A folder with the pictures `tree/sketch/CLASS/*.png` and `tree/photo/CLASS/*.jpg`.
 
     A process has its own; it goes when the process ends.
     """
@@ -44,10 +44,16 @@ def scratch() -> Path:
             picture = Image.new("RGB", (8, 8), "white" if suffix == ".png" else (40 * number, 90, 20))
             picture.putpixel((number, 2), (0, 0, 0))
             picture.save(file)
-    for words in (("prepare", "folder", "tree"), ("match",)):
-        done = call(made, *words)
-        assert done.code == 0, done.err  # where atheris says what it does
     return made
+
+
+@cache
+def scratch() -> Path:
+    """The same folder, with the workspace `zse` that is made of the pictures."""
+    for words in (("prepare", "folder", "tree"), ("match",)):
+        done = call(tree(), *words)
+        assert done.code == 0, done.err  # where atheris says what it does
+    return tree()
 
 
 def new(suffix: str, data: bytes | None = None) -> Path:
@@ -55,7 +61,7 @@ def new(suffix: str, data: bytes | None = None) -> Path:
 
     The caller removes it.
     """
-    path = scratch() / f"input-{next(_numbers)}{suffix}"
+    path = tree() / f"input-{next(_numbers)}{suffix}"
     if data is not None:
         path.write_bytes(data)
     return path

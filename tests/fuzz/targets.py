@@ -12,7 +12,7 @@ import json
 import os
 import re
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import h5py
@@ -20,10 +20,9 @@ import numpy as np
 from test_store_damage import read
 
 from fuzz.programs import KINDS, STORES, build
-from fuzz.scratch import PICTURES, answer, new, run, scratch
+from fuzz.scratch import PICTURES, answer, new, run, scratch, tree
 from zsecli.data import folder
 from zsecli.data.prepare import _items
-from zsecli.evaluate import evaluate
 from zsecli.explain import keypoints as marked
 from zsecli.model.config import from_json
 from zsecli.retrieval import hits
@@ -54,10 +53,9 @@ def store_structure(data: bytes) -> None:
 
 
 def _dataset(path: Path) -> None:
-    run("embed", path, "--dry-run", "-o", "e.h5", "--part", "all")
     run("embed", path, "--dry-run", "-o", "e.h5", "--split", "generalized-21")
     found = answer(read_dataset, path)
-    if found is not None and str(found.root).isprintable():  # else a root that no zse would have written
+    if found is not None:
         again = read_dataset(write_dataset(scratch() / "again.h5", found, {}))
         assert (again.key(), again.report, again.known()) == (found.key(), found.report, found.known())
 
@@ -69,7 +67,6 @@ def _features(path: Path) -> None:
     if done.code == 0:
         for line in done.out.splitlines():
             assert np.isfinite(json.loads(line)["score"])
-        assert run("evaluate", made, "--json").code in (0, 1)
     if answer(skipped_in, path) is not None:
         with open_features(path) as features:
             ret = answer(features.read, "ret", slice(None))
@@ -78,7 +75,6 @@ def _features(path: Path) -> None:
 
 def _ranking(path: Path) -> None:
     run("evaluate", path, "--json")
-    answer(partial(evaluate.run, resamples=10), path, "zs-intra")
     with contextlib.redirect_stdout(io.StringIO()):
         answer(hits.print_hits, path, 3, "tsv")
     answer(_explained, path)
@@ -241,7 +237,7 @@ def unseen(data: bytes) -> None:
 
 def keypoints(data: bytes) -> None:
     """A CSV of marked pairs: as many finite points on the one as on the other, of pictures that are there."""
-    path = scratch() / "tree" / new(".csv").name
+    path = tree() / "tree" / new(".csv").name
     path.write_bytes(data)
     try:
         for pair in answer(marked.read, path) or ():

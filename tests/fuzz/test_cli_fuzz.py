@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", COMMAND.commands)
 def test_any_values(folder: Path, name: str) -> None:
-    @settings(derandomize=True, max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(derandomize=True, max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(lines(name), st.sampled_from((b"", b"tree/photo/cat/a.jpg\n", b"\xff\0")))
     def check(words: list[str], stdin: bytes) -> None:
         run(*words, stdin=stdin, folder=folder)

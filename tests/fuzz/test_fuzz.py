@@ -15,9 +15,16 @@ from hypothesis import strategies as st
 from fuzz.mutate import CORPUS, corpus, mutate
 from fuzz.targets import TARGETS
 
-SLOW = {"store-structure": 15, "embed-list": 15, "unseen": 15}  # examples of those that take longest
+SLOW = {
+    "store-structure": 8,
+    "embed-list": 10,
+    "unseen": 10,
+    "ranks": 15,
+    "match-stdin": 10,
+    "where": 15,
+}  # examples of those that take longest
 TEXTS = sorted(TARGETS.keys() - {"store-structure", "store-bytes", "tensors"})
-LIGHT = {"config": 3000, "manifest": 1500, "shard": 1500}  # inputs of the short hunt, a second each
+LIGHT = {"config": 3000, "manifest": 500, "keypoints": 1500}  # inputs of the short hunt
 
 
 def examples(count: int) -> settings:
