@@ -13,6 +13,7 @@ debug = False
 SHOWN = 20  # lines of a list on a terminal
 # control characters, those that turn the direction of text, line separators, bytes that are no text
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_HALVES = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")  # all surrogates but those that stand for bytes
 
 
 def plain(text: str) -> str:
@@ -25,8 +26,8 @@ def plain(text: str) -> str:
 
 
 def shown(text: str) -> str:
-    """`text` for stdout: as it is in a pipe, `plain` on a terminal."""
-    return plain(text) if sys.stdout.isatty() else text
+    """`text` for stdout: `plain` on a terminal; in a pipe as it is, but for halves of characters, which are escaped."""
+    return plain(text) if sys.stdout.isatty() else _HALVES.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def talks() -> bool:

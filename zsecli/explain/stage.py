@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,7 +160,7 @@ def _ranks(text: str) -> Iterator[int]:
     for part in text.split(","):
         found = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", part.strip())
         if found is None:
-            raise UsageError(f"--rank {reprlib.repr(text)}: is no rank", "3, or 1,4, or 1..5")
+            raise UsageError(f"--rank {text[:40]}: is no rank", "3, or 1,4, or 1..5")
         first, last = int(found[1]), int(found[2] or found[1])
         if last < first:
             raise UsageError(f"--rank {text}: ends before it begins", f"{last}..{first}")

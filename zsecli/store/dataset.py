@@ -103,17 +103,25 @@ def read_dataset(path: Path) -> Dataset:
         if not whole or not size.shape == mtime.shape == (len(items),) == (file["rows"][()],):
             raise StoreError(f"{path}: its columns do not belong together", "run zse prepare again")
         return Dataset(
-            str(file.attrs["name"]),
-            Path(str(file.attrs["root"])),
+            _text(file.attrs["name"]),
+            Path(_text(file.attrs["root"])),
             items,
             size,
             mtime,
             _report(file),
-            str(file.attrs.get("partition", "")),
+            _text(file.attrs.get("partition", "")),
             _columns(file, "partitions", items, path),
             {name: values.astype(bool) for name, values in _columns(file, "flags", items, path).items()},
             read_header(file, path),
         )
+
+
+def _text(value: Any) -> str:
+    """An attribute that is text; ValueError where it is anything else, or no UTF-8."""
+    if not isinstance(value, str):
+        raise ValueError(f"{reprlib.repr(value)} is no text")
+    value.encode()
+    return value
 
 
 def _report(file: h5py.File) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from zsecli.store.items import Ints, Items
 from zsecli.store.rows import Rows, create_rows, write_rows
 
 Floats = NDArray[np.floating]
+TYPES = {"ret": "f", "tokens": "f", "index": "i"}  # NumPy's kinds of the datasets of a row a picture
 
 
 @dataclass(frozen=True)
@@ -168,8 +169,9 @@ def open_features(path: Path) -> Iterator[Features]:
         with reading(path):
             items = Items.read(file["items"], path)
             reasons = file["skipped"].asstr()[:]
-            shapes = {name: file[name].shape for name in ("ret", "tokens", "index") if name == "ret" or name in file}
-            if not (len(items),) == reasons.shape == (file["rows"][()],) or not _fit(len(items), **shapes):
+            shapes = {name: file[name].shape for name in TYPES if name == "ret" or name in file}
+            typed = all(file[name].dtype.kind == TYPES[name] for name in shapes)
+            if not (len(items),) == reasons.shape == (file["rows"][()],) or not (typed and _fit(len(items), **shapes)):
                 raise StoreError(
                     f"{path}: its features and its pictures do not belong together", "delete it and make it again"
                 )
