@@ -116,14 +116,16 @@ def join(
     if shard.speaks:
         with _alone(output):  # several may be the last to be done
             done = finished(output, kind, key)
-            if not done and all(finished(path, kind, part_key) for _, path, part_key in parts):
+            if done:
+                shard.path(output).unlink(missing_ok=True)  # two made it at once, and the other has put all together
+            elif all(finished(path, kind, part_key) for _, path, part_key in parts):
                 with begin(parts[0][1]) as store:
                     for rows, path, _ in parts:
                         store.append(path, kind, rows)
                     store.finish()
                 for _, path, _ in parts:
                     path.unlink()
-            elif not done:
+            else:
                 console.note(f"shard {shard.number} of {shard.of} is done; the last of them puts all together")
     shard.wait()
     return finished(output, kind, key)
