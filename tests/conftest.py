@@ -21,8 +21,8 @@ import pytest
 from zsecli import cli, console
 from zsecli.cli import signals
 from zsecli.store import seal
-from zsecli.store.header import SUM
 from zsecli.store.rows import write_rows
+from zsecli.store.seal import SUM
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side and share the cores
 
@@ -173,7 +173,7 @@ def changing(store: Path) -> Iterator[h5py.File]:
     """A store for a test to change, with checksums of what is there then: without them no reader would look at it."""
     with h5py.File(store, "r+") as file:
         yield file
-        for name in [name for name in file if name + SUM in file]:
+        for name in seal.rows_of(file):
             if file[name].shape[:1] == file[name + SUM].shape:
                 write_rows(file, name, slice(0, len(file[name])), file[name][:])
     reseal(store)
@@ -181,7 +181,7 @@ def changing(store: Path) -> Iterator[h5py.File]:
 
 def reseal(store: Path) -> None:
     with h5py.File(store) as file:
-        ranges = seal.outside(file, [name for name in file if name + SUM in file])
+        ranges = seal.outside(file)
     seal.add(store, ranges)
 
 

@@ -17,8 +17,9 @@ from conftest import reseal
 from zsecli.errors import UNUSABLE, StoreError
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import open_features, skipped_in
-from zsecli.store.header import SUM, open_store
+from zsecli.store.header import open_store
 from zsecli.store.ranking import open_ranking
+from zsecli.store.seal import rows_of
 
 STORES = Path(__file__).parents[1] / "fixtures" / "stores"
 V1, NEWEST = STORES / "v1", STORES / "v1.2"
@@ -226,7 +227,7 @@ def unread(path: Path) -> set[int]:
         if "skipped" not in file:
             return set()
         places = set()
-        for name in (name for name in file if name + SUM in file):
+        for name in rows_of(file):
             data = file[name]
             row = data.dtype.itemsize * math.prod(data.shape[1:])
             for skipped in np.flatnonzero(file["skipped"].asstr()[:] != "").tolist():

@@ -16,7 +16,7 @@ from zsecli.data.splits import splits_of
 from zsecli.errors import StoreError
 from zsecli.files import partial_path
 from zsecli.store.dataset import read_dataset
-from zsecli.store.features import open_features
+from zsecli.store.features import TYPES, open_features
 from zsecli.store.header import COPIED, UNSEALED, open_store, read_header, reading
 from zsecli.store.items import PARTS, Items
 from zsecli.store.ranking import open_ranking
@@ -76,9 +76,7 @@ def _verified(path: Path, kind: str) -> str:
         if kind == "features":
             features = opened.enter_context(open_features(path))
             count = len(features.items)
-            columns = {
-                name: partial(features.read, name) for name in ("ret", "tokens", "index") if name in features.file
-            }
+            columns = {name: partial(features.read, name) for name in TYPES if name in features.file}
         elif kind == "ranking":
             ranking = opened.enter_context(open_ranking(path))
             count = len(ranking.query)

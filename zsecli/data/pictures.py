@@ -138,9 +138,8 @@ def _laid(image: Image.Image, paper: str) -> Image.Image:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 bits and more as 8 bits: Pillow would clip it. White is the range that holds the brightest pixel."""
     deep = image.mode.startswith("I;16")
-    values: NDArray[Any] = np.asarray(
-        image, np.float32 if deep else np.float64
-    )  # changed in place: it may be gigabytes
+    # changed in place, as it may be gigabytes
+    values: NDArray[Any] = np.asarray(image, np.float32 if deep else np.float64)
     np.nan_to_num(values, copy=False)
     brightest = float(values.max())
     white = 65535 if deep else next((w for w in (1, 255, 65535) if brightest <= w), brightest)

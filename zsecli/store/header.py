@@ -25,7 +25,6 @@ from zsecli.errors import StoreError, UsageError, ZseError, refusal, system_numb
 from zsecli.files import partial_path, settle
 from zsecli.store import provenance, seal, structure
 
-SUM = "-crc32"  # what the name of the checksums (N,) of a dataset's rows ends in
 COPIED = 2**26  # bytes of a shard in memory at once
 VERSION = "1.2"
 UNSEALED = ("1.0", "1.1")  # versions that had no checksums
@@ -82,6 +81,7 @@ def open_store(path: Path, kind: str | None = None) -> Iterator[h5py.File]:
         except OSError as error:
             raise _explain(error, path) from error
     with file:
+        _check_made(file, path)
         header = read_header(file, path)
         if kind is not None and header.schema != kind:
             what = f"is a {header.schema} store, where a {kind} store is needed"
@@ -93,8 +93,8 @@ def open_store(path: Path, kind: str | None = None) -> Iterator[h5py.File]:
         yield file
 
 
-def read_header(file: h5py.File, path: Path) -> Header:
-    """The header of an open file; StoreError where it has none that this version reads."""
+def _check_made(file: h5py.File, path: Path) -> None:
+    """StoreError where the file is no store, of a newer major version, or made of what no store is made of."""
     with reading(path):
         attributes = file.attrs
         schema, version = (str(attributes.get(n, "")) for n in ("zse-schema", "zse-schema-version"))
@@ -105,11 +105,17 @@ def read_header(file: h5py.File, path: Path) -> Header:
                 f"{path}: {schema} store of version {version}, this zse reads {VERSION}", "install a newer zse"
             )
         structure.check(file)
+
+
+def read_header(file: h5py.File, path: Path) -> Header:
+    """The header of a file that `open_store` has opened; StoreError where it is damaged."""
+    with reading(path):
+        attributes, schema = file.attrs, str(file.attrs["zse-schema"])
         said = dict(json.loads(file["provenance"].asstr()[()]))
         provenance.check(schema, said)
         return Header(
             schema,
-            version,
+            str(attributes["zse-schema-version"]),
             bool(attributes["complete"]),
             str(attributes["run-key"]),
             str(attributes["created-by"]),
@@ -241,7 +247,7 @@ class Writer:
         """Mark the store complete and give it its name."""
         self.file.attrs["complete"] = True
         self.file.flush()
-        ranges = seal.outside(self.file, [name for name in self.file if name + SUM in self.file])
+        ranges = seal.outside(self.file)
         self.file.close()
         seal.add(self.partial, ranges)
         settle(self.path)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsecli.errors import StoreError
-from zsecli.store.header import SUM, reading
+from zsecli.store.header import reading
+from zsecli.store.seal import SUM
 
 
 def create_rows(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str, chunk: int, fill: float) -> None:

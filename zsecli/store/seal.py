@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -22,18 +21,24 @@ from numpy.typing import NDArray
 
 from zsecli.errors import StoreError
 
+SUM = "-crc32"  # what the name of the checksums (N,) of a dataset's rows ends in
 MAGIC = b"zse-seal"
 _END = struct.Struct("<IQQ8s")  # checksum, how many ranges, length of the HDF5 file, magic
 _AT_ONCE = 2**24  # bytes
 
 
-def outside(file: h5py.File, rows: Sequence[str]) -> NDArray[np.uint64]:
-    """(R, 2) first and last-but-one bytes of all that is not in the chunks of the datasets `rows`, in order.
+def rows_of(file: h5py.File) -> list[str]:
+    """The datasets whose rows have checksums of their own."""
+    return [name for name in file if name + SUM in file]
+
+
+def outside(file: h5py.File) -> NDArray[np.uint64]:
+    """(R, 2) first byte, and the one behind the last, of all ranges that are not chunks of `rows_of`, in order.
 
     The last range ends where the file will.
     """
     chunks: list[tuple[int, int]] = []
-    for name in rows:
+    for name in rows_of(file):
         if file[name].chunks:
             file[name].id.chunk_iter(lambda chunk: chunks.append((chunk.byte_offset, chunk.byte_offset + chunk.size)))
     edges = [(0, 0), *sorted(chunks), (2**63, 2**63)]
