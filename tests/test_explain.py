@@ -303,7 +303,7 @@ def test_explain_takes_rows_of_a_ranking(prepared: Path, zse: Zse, tmp_path: Pat
     done = zse("explain", *words, "--rank", "1..2", "-o", "r")
     assert done.out.split() == ["r-1.html", "r-2.html"] and done.code == 0
     zse("explain", "--ranking", ranking, "--query", "none.png").refused(2, "none.png")
-    for wrong, said in (("99", "keeps"), ("x", "--rank 'x'"), ("3..1", "ends before")):
+    for wrong, said in (("99", "keeps"), ("x", "--rank x"), ("3..1", "ends before")):
         zse("explain", *words, "--rank", wrong).refused(2, said)
     zse("explain", "--ranking", ranking).refused(2, "--query")
     # the ranking's own model explains it, whatever the environment says
