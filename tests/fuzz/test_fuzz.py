@@ -80,7 +80,8 @@ def test_a_short_hunt(tmp_path: Path, name: str) -> None:
     options = [f"-runs={LIGHT[name]}", "-seed=1", "-max_len=4096", "-timeout=20", f"-artifact_prefix={tmp_path}/"]
     paths = os.pathsep.join([str(CORPUS.parents[1]), str(CORPUS.parents[2])])
     env = {**os.environ, "PYTHONPATH": paths, "TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-m", "fuzz.engine", name, *options, CORPUS / name]
+    (tmp_path / "new").mkdir()  # inputs that reach new code go into the first folder
+    command = [sys.executable, "-m", "fuzz.engine", name, *options, tmp_path / "new", CORPUS / name]
     done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"Done {LIGHT[name]} runs" in done.stderr
