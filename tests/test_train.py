@@ -7,26 +7,28 @@ import dataclasses
 import itertools
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
 from conftest import DEMO, Zse, call
+from faults.harness import processes
 from safetensors import safe_open
 from safetensors.torch import load_file
-from tiny import TINY
+from tiny import STILL, TINY
+from torch.distributed import TCPStore
 
 from zsecli.data.folder import read
 from zsecli.data.prepare import run as prepare
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.model import checkpoint
-from zsecli.model.config import CrossAttentionConfig, ModelConfig, RelationConfig, TokenizerConfig
+from zsecli.model.config import ModelConfig, TokenizerConfig
 from zsecli.store.dataset import Dataset, read_dataset
 from zsecli.store.items import SEEN, UNSEEN
 from zsecli.train.config import TrainConfig
@@ -36,12 +38,6 @@ from zsecli.train.validate import rows_of
 
 UNSEEN_CLASSES = ("animal-bird", "lock")
 TRUNK = Path(__file__).resolve().parents[2] / "shared" / "weights" / "tf_efficientnet_lite0.safetensors"
-# dropout off: two processes draw other units than one does
-STILL = dataclasses.replace(
-    TINY,
-    cross_attention=CrossAttentionConfig(heads=2, hidden=32, dropout=0.0),
-    relation=RelationConfig(hidden=(16, 8), dropout=0.0),
-)
 SHORT = TrainConfig(
     seed=1, epochs=2, epoch_draws=16, batch_size=8, ret_loss="contrastive", ret_weight=1.0, match_weight=1.0,
     instance_share=0.5, hard_negatives=True, ignore_same="family", lr=1e-3, head_lr=1e-3,
@@ -50,10 +46,13 @@ SHORT = TrainConfig(
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo pictures, two of the ten classes unseen."""
+    """Four objects of each of the demo's ten classes, two of which are unseen."""
     folder = tmp_path_factory.mktemp("seen")
     with (DEMO / "manifest.csv").open() as file:
         rows = list(csv.DictReader(file))
+    objects = sorted({(row["class"], row["instance"]) for row in rows})
+    few = {one for _, some in itertools.groupby(objects, lambda one: one[0]) for one in itertools.islice(some, 4)}
+    rows = [row for row in rows if (row["class"], row["instance"]) in few]
     for row in rows:
         row["split"] = "unseen" if row["class"] in UNSEEN_CLASSES else "seen"
     with (folder / "manifest.csv").open("w", newline="") as file:
@@ -199,14 +198,15 @@ def test_every_way_of_training(data: Dataset, tmp_path: Path, change: dict[str, 
 
 
 def test_what_is_frozen_stays(data: Dataset, tmp_path: Path) -> None:
+    short = dataclasses.replace(SHORT, epochs=1)
     for name, blocks in (("all", None), ("trunk", 0), ("two", 2)):
-        trained(data, tmp_path / name, dataclasses.replace(SHORT, freeze_blocks=blocks))
+        trained(data, tmp_path / name, dataclasses.replace(short, freeze_blocks=blocks))
     first, *others = (weights(tmp_path / name / "net.run" / "last.safetensors") for name in ("all", "trunk", "two"))
     torch.manual_seed(SHORT.seed)
     from zsecli.model.network import ZSENetwork
 
     fresh = ZSENetwork(STILL).state_dict()
-    trained(data, tmp_path / "stride", dataclasses.replace(SHORT, freeze_stride=8))
+    trained(data, tmp_path / "stride", dataclasses.replace(short, freeze_stride=8))
     above = weights(tmp_path / "stride" / "net.run" / "last.safetensors")
     trunk = [k for k in fresh if "trunk.blocks" in k and k.endswith("weight") and not torch.equal(fresh[k], above[k])]
     assert {int(k.split("trunk.blocks.")[1][0]) for k in trunk} == {3, 4, 5, 6}  # stride 8 is made by the first three
@@ -245,36 +245,38 @@ def test_frozen_tokens_from_the_cache_are_those_of_the_pictures(data: Dataset, t
     assert len(list(tmp_path.glob("*/cache/*.h5"))) == 1
 
 
-KILLED = """
-import dataclasses, sys
-sys.path.insert(0, {tests!r})
-from pathlib import Path
-from test_train import SHORT, STILL, TINY, job, trained
-from zsecli.store.dataset import read_dataset
-import torch
-torch.set_num_threads(1)
-trained(read_dataset(Path({store!r})), Path(sys.argv[1]), dataclasses.replace(SHORT, {changes}), {model})
-"""
+MOVING = dataclasses.replace(SHORT, epochs=4, augment=1.0)
 
 
-def script(store: Path, changes: str, model: str = "TINY") -> str:
-    return KILLED.format(tests=str(Path(__file__).parent), store=str(store), changes=changes, model=model)
+def moving(store: Path, folder: Path) -> None:
+    torch.set_num_threads(1)
+    trained(read_dataset(store), folder, MOVING, TINY)
 
 
+def end(process: Any) -> None:
+    process.join(120)
+    assert process.exitcode == 0
+
+
+@pytest.mark.xdist_group("faults")  # one process has everything imported for all of them
 def test_a_killed_run_ends_with_the_same_weights(store: Path, tmp_path: Path) -> None:
-    code = script(store, "epochs=4, augment=1.0")
-    command = [sys.executable, "-c", code]
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, timeout=120)
+    def begin(name: str) -> Any:
+        process = processes.Process(target=moving, args=(store, tmp_path / name))
+        process.start()
+        return process
+
+    end(begin("whole"))
     state = tmp_path / "killed" / "net.run" / "state.safetensors"
     for kills in range(2):
-        process = subprocess.Popen([*command, str(tmp_path / "killed")])
         before = state.stat().st_mtime_ns if state.exists() else 0
-        while process.poll() is None and not (state.exists() and state.stat().st_mtime_ns > before):
+        process = begin("killed")
+        while process.is_alive() and not (state.exists() and state.stat().st_mtime_ns > before):
             time.sleep(0.01)
         time.sleep(0.05 * kills)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    subprocess.run([*command, str(tmp_path / "killed")], check=True, timeout=120)
+        process.kill()
+        process.join()
+    assert len(records(tmp_path / "killed")) < len(records(tmp_path / "whole"))
+    end(begin("killed"))
     for name in ("net.run/last.safetensors", "net.safetensors"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     timeless = [
@@ -284,24 +286,35 @@ def test_a_killed_run_ends_with_the_same_weights(store: Path, tmp_path: Path) ->
     assert timeless[0] == timeless[1]
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        "",
-        "ret_loss='triplet', hard_negatives=False",
-        # with moving weights rounding decides which of two like photos is nearer
-        "candidates=4, outlines=4, lr=0.0, head_lr=0.0",
-    ],
-    ids=["hard", "drawn", "nearest, outlines"],
-)
-def test_two_processes_train_as_one(store: Path, tmp_path: Path, changes: str) -> None:
-    code = tmp_path / "train.py"
-    code.write_text(script(store, f"epochs=1, epoch_draws=80, {changes}", "STILL"))
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, code, tmp_path / "one"], check=True, timeout=120, env=env)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run([*launch, code, tmp_path / "two"], timeout=240, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+SHARED: dict[str, dict[str, Any]] = {
+    "hard": {},
+    "drawn": {"ret_loss": "triplet", "hard_negatives": False},
+    # with moving weights rounding decides which of two like photos is nearer
+    "nearest, outlines": {"candidates": 4, "outlines": 4, "lr": 0.0, "head_lr": 0.0},
+}
+
+
+def ten_steps(store: Path, folder: Path, changes: dict[str, Any], **env: str) -> None:
+    os.environ.update(env)
+    torch.set_num_threads(1)
+    trained(read_dataset(store), folder, dataclasses.replace(SHORT, epochs=1, epoch_draws=80, **changes))
+
+
+@pytest.mark.xdist_group("faults")
+@pytest.mark.parametrize("changes", SHARED.values(), ids=SHARED)
+def test_two_processes_train_as_one(store: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    meeting = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)  # torchrun's part
+    env = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(meeting.port)}
+    env["TORCHELASTIC_USE_AGENT_STORE"] = "True"
+    begun = [
+        processes.Process(target=ten_steps, args=(store, tmp_path / "two", changes), kwargs={**env, "RANK": rank})
+        for rank in "01"
+    ]
+    for process in begun:
+        process.start()
+    ten_steps(store, tmp_path / "one", changes)
+    for process in begun:
+        end(process)
     one, two = (records(tmp_path / name)[0] for name in ("one", "two"))  # the mean over ten steps
     for part in {"loss", "ret", "match", "outline"} & one.keys():
         assert two[part] == pytest.approx(one[part], rel=2e-4)
@@ -354,9 +367,10 @@ def test_the_best_is_one_that_selects(data: Dataset, tmp_path: Path) -> None:
         trained(data, tmp_path / "never", dataclasses.replace(config, selection_after=3), model)
 
 
-def test_torchrun(data: Dataset, store: Path, tmp_path: Path) -> None:
+def test_torchrun(pictures: Path, tmp_path: Path) -> None:
     """The documented line, as it is typed."""
-    call(tmp_path, "prepare", "folder", store.parent / "manifest.csv", "--name", "demo").ok()
+    (tmp_path / "unseen.txt").write_text("lock\n")
+    call(tmp_path, "prepare", "folder", pictures, "--unseen", "unseen.txt", "--name", "demo").ok()
     launch = [Path(sys.executable).with_name("torchrun"), "--standalone", "--nproc-per-node=2", "-m", "zsecli", "train"]
     words = "demo --preset small --scratch --epochs 1 --epoch-draws 4 --batch-size 4 --device cpu --precision fp32"
     env = {**os.environ, "OMP_NUM_THREADS": "1", "ZSE_WORKSPACE": "zse"}
@@ -476,11 +490,13 @@ def test_wrong_words(zse: Zse, words: tuple[str, ...], code: int, said: list[str
     zse(*line, *words).refused(code, *said)
 
 
-def test_another_backbone_leaves_the_preset_as_it_is(zse: Zse, workspace: Path) -> None:
+def test_another_backbone_leaves_the_preset_as_it_is(zse: Zse, tmp_path: Path, pictures: Path) -> None:
+    (tmp_path / "unseen.txt").write_text("lock\n")
+    zse("prepare", "folder", pictures, "--unseen", "unseen.txt", "--name", "demo").ok()
     words = ("train", "demo", "--scratch", "--epochs", "1", "--epoch-draws", "1", "--batch-size", "1")
     way = ("--preset", "released", "--backbone", "vit_tiny_patch16_224", "-o", "net.safetensors")
     zse(*words, *way).ok()
-    found = checkpoint.read_config(workspace / "net.safetensors")
+    found = checkpoint.read_config(tmp_path / "net.safetensors")
     assert found.backbone.name == "vit_tiny_patch16_224"
     assert found.cross_attention.swap == "k" and found.relation.layout == "memory" and found.tokenizer.on == "both"
     zse(*words, "--backbone", "small").refused(2, "is a preset", "--preset small")

@@ -19,6 +19,13 @@ TINY = ModelConfig(
 )
 SELECTING = replace(TINY, selection=SelectionConfig(rate=0.7, blocks=(1, 3)))
 
+# dropout off: two processes draw other units than one does
+STILL = replace(
+    TINY,
+    cross_attention=CrossAttentionConfig(heads=2, hidden=32, dropout=0.0),
+    relation=RelationConfig(hidden=(16, 8), dropout=0.0),
+)
+
 
 def build(settings: ModelConfig, seed: int = 0) -> ZSENetwork:
     torch.manual_seed(seed)

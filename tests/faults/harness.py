@@ -23,8 +23,8 @@ STOPPED = "interrupted: the same command goes on from what is done"
 FULL, REFUSED, BUSY = "no space left", "not allowed", "another zse is writing it"
 AT_ONCE = 3  # kills of one piece of work before it may end
 
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(list(HEAVY))  # a command is then there in an instant, as it is where it is killed
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(list(HEAVY))  # a command is then there in an instant, as it is where it is killed
 
 
 @dataclass
@@ -85,8 +85,8 @@ class Faults:
             shutil.rmtree(folder)
 
     def _start(self, folder: Path, line: str, said: str = "first", **limits: Any) -> Any:
-        ready = _processes.Event()
-        process = _processes.Process(target=child, args=(folder, line, ready, said), kwargs=limits)
+        ready = processes.Event()
+        process = processes.Process(target=child, args=(folder, line, ready, said), kwargs=limits)
         process.start()
         assert ready.wait(60)
         time.sleep(0.01)  # until it listens

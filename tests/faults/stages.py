@@ -16,8 +16,7 @@ from pathlib import Path
 
 import torch
 from conftest import call, contents
-from test_train import STILL
-from tiny import TINY, build
+from tiny import STILL, TINY, build
 
 TRAIN = "train pictures --preset tiny --scratch --epochs 3 --epoch-draws 16 --batch-size 8"
 STAGES = {  # each writes into the folder `out`
