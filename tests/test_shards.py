@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import DEMO, Zse, call, contents, same
 from tiny import SELECTING, build
+from warm import commands, together
 
 from zsecli.files import partial_path
 from zsecli.model import checkpoint
@@ -119,12 +117,16 @@ def test_several_that_are_last(folder: Path, whole: Path) -> None:
     """One of them puts the shards together, and all say that it is done."""
     with open_features(whole / "features.h5") as features:
         items = features.items
-    for number in (1, 2):
+
+    def make(number: int) -> None:
         shard = Shard(number, 2)
         some = items.take(np.arange(42)[shard.rows(42, 1)])
         with FeatureWriter(shard.path(folder / "new.h5"), shard.key("k"), {}, some, 8, 0, None) as w:
             w.write(some.id, [""] * 21, np.ones((21, 8), np.float32))
             w.finish()
+
+    for number in (1, 2):
+        make(number)
 
     def join_(number: int) -> bool:
         output = folder / "new.h5"
@@ -141,6 +143,8 @@ def test_several_that_are_last(folder: Path, whole: Path) -> None:
     for _ in range(3):
         with ThreadPoolExecutor(8) as pool:
             assert all(pool.map(join_, [1, 2] * 4))
+        make(2)  # by a process that began before all was put together, and ends after it
+        assert join_(2)
     with h5py.File(folder / "new.h5") as file:
         assert file["ret"].shape == (42, 8) and (file["ret"][:] == 1).all()
     assert not list(folder.glob("new.*-of-*")) and not list(folder.glob(".*lock"))
@@ -178,15 +182,13 @@ def test_what_is_no_shard(zse: Zse, folder: Path) -> None:
     zse("match", "--shard", "1/2", "--model", "pixels").refused(2, "features of all pictures", "zse embed")
 
 
-def test_torchrun(folder: Path, whole: Path) -> None:
-    """Two processes embed and rank; one of them says where the ranking is."""
-    launch = [Path(sys.executable).with_name("torchrun"), "--standalone", "--nproc-per-node=2", "-m", "zsecli", "match"]
-    env = {name: value for name, value in os.environ.items() if not name.startswith("ZSE_")}
-    words = ["--model", "tiny.safetensors", "--by", "cascade", "--shortlist", "6", "-o", "new.h5"]
-    done = subprocess.run([*launch, *words], cwd=folder, timeout=300, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "new.h5\n"
-    call(folder, "match", "--model", "tiny.safetensors", "--by", "cascade", "--shortlist", 6, "-o", "one.h5").ok()
+@pytest.mark.xdist_group("faults")
+def test_processes_that_run_together(folder: Path, whole: Path) -> None:
+    """Two, as torchrun begins them, embed and rank; one of them says where the ranking is."""
+    words = "match --model tiny.safetensors --by cascade --shortlist 6"
+    together(commands, folder, f"{words} -o new.h5")
+    assert [(folder / f"{rank}.out").read_text() for rank in "01"] == ["new.h5\n", ""]
+    call(folder, *words.split(), "-o", "one.h5").ok()
     assert same(folder / "new.h5", folder / "one.h5")
     (features,) = folder.glob("zse/features/*.h5")
     assert same(features, whole / "features.h5")

@@ -6,9 +6,6 @@ import csv
 import dataclasses
 import itertools
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,11 +15,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import DEMO, Zse, call
-from faults.harness import processes
 from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny import STILL, TINY
-from torch.distributed import TCPStore
+from warm import commands, end, processes, together
 
 from zsecli.data.folder import read
 from zsecli.data.prepare import run as prepare
@@ -240,11 +236,6 @@ def moving(store: Path, folder: Path) -> None:
     trained(read_dataset(store), folder, MOVING, TINY)
 
 
-def end(process: Any) -> None:
-    process.join(120)
-    assert process.exitcode == 0
-
-
 @pytest.mark.xdist_group("faults")  # one process has everything imported for all of them
 def test_a_killed_run_ends_with_the_same_weights(store: Path, tmp_path: Path) -> None:
     def begin(name: str) -> Any:
@@ -281,27 +272,15 @@ SHARED: dict[str, dict[str, Any]] = {
 }
 
 
-def ten_steps(store: Path, folder: Path, changes: dict[str, Any], **env: str) -> None:
-    os.environ.update(env)
-    torch.set_num_threads(1)
+def ten_steps(store: Path, folder: Path, changes: dict[str, Any]) -> None:
     trained(read_dataset(store), folder, dataclasses.replace(SHORT, epochs=1, epoch_draws=80, **changes))
 
 
 @pytest.mark.xdist_group("faults")
 @pytest.mark.parametrize("changes", SHARED.values(), ids=SHARED)
 def test_two_processes_train_as_one(store: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
-    meeting = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)  # torchrun's part
-    env = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(meeting.port)}
-    env["TORCHELASTIC_USE_AGENT_STORE"] = "True"
-    begun = [
-        processes.Process(target=ten_steps, args=(store, tmp_path / "two", changes), kwargs={**env, "RANK": rank})
-        for rank in "01"
-    ]
-    for process in begun:
-        process.start()
     ten_steps(store, tmp_path / "one", changes)
-    for process in begun:
-        end(process)
+    together(ten_steps, store, tmp_path / "two", changes)
     one, two = (records(tmp_path / name)[0] for name in ("one", "two"))  # the mean over ten steps
     for part in {"loss", "ret", "match", "outline"} & one.keys():
         assert two[part] == pytest.approx(one[part], rel=2e-4)
@@ -354,17 +333,14 @@ def test_the_best_is_one_that_selects(data: Dataset, tmp_path: Path) -> None:
         trained(data, tmp_path / "never", dataclasses.replace(config, selection_after=3), model)
 
 
-def test_torchrun(pictures: Path, tmp_path: Path) -> None:
-    """The documented line, as it is typed."""
+@pytest.mark.xdist_group("faults")
+def test_one_of_two_processes_says_what_came_of_it(pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "unseen.txt").write_text("lock\n")
-    call(tmp_path, "prepare", "folder", pictures, "--unseen", "unseen.txt", "--name", "demo").ok()
-    launch = [Path(sys.executable).with_name("torchrun"), "--standalone", "--nproc-per-node=2", "-m", "zsecli", "train"]
-    words = "demo --preset small --scratch --epochs 1 --epoch-draws 4 --batch-size 4 --device cpu --precision fp32"
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "ZSE_WORKSPACE": "zse"}
-    done = subprocess.run([*launch, *words.split()], cwd=tmp_path, timeout=300, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "zse/models/demo-small.safetensors\n"  # one of the two says it
-    assert (tmp_path / "zse/models/demo-small.safetensors").is_file()
+    call(tmp_path, "prepare", "folder", pictures, "--unseen", "unseen.txt", "--name", "few").ok()
+    words = "train few --preset small --scratch --epochs 1 --epoch-draws 4 --batch-size 4 --device cpu --precision fp32"
+    together(commands, tmp_path, words)
+    assert [(tmp_path / f"{rank}.out").read_text() for rank in "01"] == ["zse/models/few-small.safetensors\n", ""]
+    checkpoint.load(tmp_path / "zse/models/few-small.safetensors")
 
 
 def test_schedules() -> None:

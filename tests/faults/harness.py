@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import random
 import shutil
@@ -16,15 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from warm import processes
+
 from faults.stages import FIRST, STAGES, child, left
 
-HEAVY = ("zsecli.cli", "torch", "timm", "h5py", "zsecli.model.network", "zsecli.retrieval.match", "zsecli.train.stage")
 STOPPED = "interrupted: the same command goes on from what is done"
 FULL, REFUSED, BUSY = "no space left", "not allowed", "another zse is writing it"
 AT_ONCE = 3  # kills of one piece of work before it may end
-
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(list(HEAVY))  # a command is then there in an instant, as it is where it is killed
 
 
 @dataclass

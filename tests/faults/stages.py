@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from conftest import call, contents
 from tiny import STILL, TINY, build
+from warm import speak
 
 TRAIN = "train pictures --preset tiny --scratch --epochs 3 --epoch-draws 16 --batch-size 8"
 STAGES = {  # each writes into the folder `out`
@@ -75,12 +76,9 @@ def child(folder: Path, line: str, ready: Event, said: str, bytes_a_file: int | 
     multiprocessing.set_start_method("fork", force=True)  # as outside of this harness
     for number in signals.STOPS:
         signal.signal(number, signal.default_int_handler)
-    os.chdir(folder)
     for name in ("ZSE_MODEL", "ZSE_WORKSPACE"):
         os.environ.pop(name, None)
-    for stream, name in ((1, f"{said}.out"), (2, f"{said}.err")):
-        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
-    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    speak(folder, said)
     sys.argv = ["zse", *line.split()]
     often()
     torch.set_num_threads(1)
