@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
+import itertools
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,6 +130,24 @@ def some_pictures(root: Path) -> Path:
                 if file.name.split("__")[0] in wanted:
                     shutil.copy(file, root / modality / name)
     return root
+
+
+def part_of_demo(folder: Path, objects: int, unseen: Container[str] | None = None) -> Path:
+    """A manifest in `folder` of so many objects of each class of the demo, all of which are unseen if none is named."""
+    with (DEMO / "manifest.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    every = sorted({(row["class"], row["instance"]) for row in rows})
+    few = {one for _, some in itertools.groupby(every, lambda one: one[0]) for one in itertools.islice(some, objects)}
+    for modality in ("sketch", "photo"):
+        (folder / modality).symlink_to(DEMO / modality)
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        for row in rows:
+            row["split"] = "unseen" if unseen is None or row["class"] in unseen else "seen"
+            if (row["class"], row["instance"]) in few:
+                writer.writerow(row)
+    return folder / "manifest.csv"
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import DEMO, Zse, call
+from conftest import DEMO, Zse, call, part_of_demo
 
 from zsecli.model import checkpoint
 from zsecli.model.spec import SHIPPED, ModelSpec
@@ -30,9 +30,9 @@ def test_it_travels_by_name() -> None:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with the demo embedded by the model that is taken where none is named."""
+    """A workspace with half of the demo embedded by the model that is taken where none is named."""
     folder = tmp_path_factory.mktemp("shipped")
-    call(folder, "prepare", "demo").ok()
+    call(folder, "prepare", "folder", part_of_demo(folder, 4), "--name", "demo").ok()
     call(folder, "match", "--by", "ret", "--ignore-same", "family", ZSE_MODEL=None).ok()
     return folder
 

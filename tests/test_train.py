@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import itertools
 import json
@@ -14,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from conftest import DEMO, Zse, call
+from conftest import Zse, call, part_of_demo
 from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny import STILL, TINY
@@ -44,20 +43,7 @@ SHORT = TrainConfig(
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four objects of each of the demo's ten classes, two of which are unseen."""
     folder = tmp_path_factory.mktemp("seen")
-    with (DEMO / "manifest.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    objects = sorted({(row["class"], row["instance"]) for row in rows})
-    few = {one for _, some in itertools.groupby(objects, lambda one: one[0]) for one in itertools.islice(some, 4)}
-    rows = [row for row in rows if (row["class"], row["instance"]) in few]
-    for row in rows:
-        row["split"] = "unseen" if row["class"] in UNSEEN_CLASSES else "seen"
-    with (folder / "manifest.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    for modality in ("sketch", "photo"):
-        (folder / modality).symlink_to(DEMO / modality)
-    prepare(read(folder / "manifest.csv"), folder / "demo.h5", "demo")
+    prepare(read(part_of_demo(folder, 4, UNSEEN_CLASSES)), folder / "demo.h5", "demo")
     return folder / "demo.h5"
 
 
