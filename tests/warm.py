@@ -8,7 +8,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Callable
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,27 @@ processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(list(HEAVY))
 
 
+_looking = threading.Lock()
+
+
+def start(process: Any) -> None:
+    """Begin a process where other threads may wait for theirs.
+
+    Who starts one looks whether others have ended, and of two threads that read the end of one the second finds 255.
+    """
+    with _looking:
+        process.start()
+
+
+def ended(process: Any, seconds: float | None = None) -> int | None:
+    """Its exit code, or the negative number of the signal that killed it; None if it goes on for so long."""
+    connection.wait([process.sentinel], seconds)
+    with _looking:
+        return process.exitcode
+
+
 def end(process: Any) -> None:
-    process.join(120)
-    assert process.exitcode == 0
+    assert ended(process, 120) == 0
 
 
 def speak(folder: Path, said: str) -> None:
@@ -41,7 +61,7 @@ def together(work: Callable[..., None], *words: Any) -> None:
     env["TORCHELASTIC_USE_AGENT_STORE"] = "True"
     both = [processes.Process(target=_one, args=({**env, "RANK": rank}, work, *words)) for rank in "01"]
     for process in both:
-        process.start()
+        start(process)
     for process in both:
         end(process)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from warm import processes
+from warm import ended, processes, start
 
 from faults.stages import FIRST, STAGES, child, left
 
@@ -56,9 +56,9 @@ class Faults:
             with self.folder() as folder:
                 process = self._start(folder, STAGES[stage])
                 begun = time.perf_counter()
-                process.join()
+                code = ended(process)
                 self.seconds = time.perf_counter() - begun
-                assert process.exitcode == 0, (folder / "first.err").read_text()
+                assert code == 0, (folder / "first.err").read_text()
                 found = left(folder)
                 assert found and self.whole in ({}, found), f"{stage}: two runs differ: {found}"
                 self.whole = found
@@ -74,8 +74,7 @@ class Faults:
         shutil.copytree(self.template, folder, symlinks=True)
         if "shard" in self.stage:
             first = self._start(folder, FIRST)
-            first.join()
-            assert first.exitcode == 0, (folder / "first.err").read_text()
+            assert ended(first) == 0, (folder / "first.err").read_text()
         try:
             yield folder
         finally:
@@ -84,7 +83,7 @@ class Faults:
     def _start(self, folder: Path, line: str, said: str = "first", **limits: Any) -> Any:
         ready = processes.Event()
         process = processes.Process(target=child, args=(folder, line, ready, said), kwargs=limits)
-        process.start()
+        start(process)
         assert ready.wait(60)
         time.sleep(0.01)  # until it listens
         return process
@@ -92,16 +91,15 @@ class Faults:
     def run(self, folder: Path, *, send: int | None = None, after: float = 0, **limits: Any) -> Ended:
         """The stage in `folder`; after so many seconds it is sent a signal, if it is not done."""
         process = self._start(folder, STAGES[self.stage], "second", **limits)
-        process.join(after if send is not None else None)
-        if send is not None and process.is_alive():
+        if send is not None and ended(process, after) is None:
             os.kill(process.pid, send)
-        process.join(120)
-        assert process.exitcode is not None, "it hangs"
-        return Ended(process.exitcode, *((folder / f"second.{name}").read_text("utf-8") for name in ("out", "err")))
+        code = ended(process, 120)
+        assert code is not None, "it hangs"
+        return Ended(code, *((folder / f"second.{name}").read_text("utf-8") for name in ("out", "err")))
 
     def finish(self, folder: Path) -> Ended:
         done = self.run(folder)
-        assert done.code == 0, f"{self.stage}: {done.err}"
+        assert done.code == 0, f"{self.stage}: {done}"
         return done
 
     def check(self, folder: Path, final: bool = False) -> None:
@@ -121,14 +119,14 @@ class Faults:
         outcome = Outcome()
         with self.folder() as folder:
             for _ in range(AT_ONCE):
-                ended = self.run(folder, send=number, after=self.chance.uniform(0, 1.1 * self.seconds))
+                came = self.run(folder, send=number, after=self.chance.uniform(0, 1.1 * self.seconds))
                 self.check(folder)
                 if number == signal.SIGKILL:
-                    assert ended.code in (-number, 0), ended.err
-                    outcome.seen["nothing" if ended.code else "it was done already"] += 1
-                elif ended.code:
-                    assert (ended.code, ended.err.splitlines()[-1:]) == (130, [STOPPED]), ended
-                    assert "Traceback" not in ended.err
+                    assert came.code in (-number, 0), came
+                    outcome.seen["nothing" if came.code else "it was done already"] += 1
+                elif came.code:
+                    assert (came.code, came.err.splitlines()[-1:]) == (130, [STOPPED]), came
+                    assert "Traceback" not in came.err
                     outcome.seen[f"`{STOPPED}`, exit code 130"] += 1
                 else:
                     outcome.seen["it was done already"] += 1
@@ -140,18 +138,18 @@ class Faults:
     def fill(self) -> Outcome:
         """Let a file grow no further at a random size, as on a full disk; then make room."""
         with self.folder() as folder:
-            ended = self.run(folder, bytes_a_file=self.chance.randrange(self.largest))
-            self.refused(folder, ended, FULL)
-        return Outcome(1, Counter({self.said(ended): 1}))
+            came = self.run(folder, bytes_a_file=self.chance.randrange(self.largest))
+            self.refused(folder, came, FULL)
+        return Outcome(1, Counter({self.said(came): 1}))
 
     def fill_disk(self) -> Outcome:
         """A disk of a random size; CannotMount where this user may mount none."""
         with self.folder() as folder:
             size = self.chance.randrange(4096, max(8192, self.largest)) // 4096 * 4096
             with mounted(folder / "out", size):
-                ended = self.run(folder)
-                self.refused(folder, ended, FULL, again=False)
-        return Outcome(1, Counter({self.said(ended): 1}))
+                came = self.run(folder)
+                self.refused(folder, came, FULL, again=False)
+        return Outcome(1, Counter({self.said(came): 1}))
 
     def forbid(self) -> Outcome:
         """Nothing may be written into the folder of the result."""
@@ -159,12 +157,12 @@ class Faults:
             root = os.geteuid() == 0  # who may write anywhere, but on a disk that is not to be written
             os.chmod(folder / "out", 0o555)
             with mounted(folder / "out", 4096, "ro") if root else contextlib.nullcontext():
-                ended = self.run(folder)
-                self.refused(folder, ended, REFUSED, again=False)
+                came = self.run(folder)
+                self.refused(folder, came, REFUSED, again=False)
             os.chmod(folder / "out", 0o755)
             self.finish(folder)
             self.check(folder, final=True)
-        return Outcome(1, Counter({self.said(ended): 1}))
+        return Outcome(1, Counter({self.said(came): 1}))
 
     def meet(self) -> Outcome:
         """Two of the same command at once, the second a random moment later."""
@@ -173,8 +171,7 @@ class Faults:
             first = self._start(folder, STAGES[self.stage])
             time.sleep(self.chance.uniform(0, self.seconds))
             second = self.run(folder)
-            first.join()
-            codes = first.exitcode, second.code
+            codes = ended(first, 120), second.code
             assert {*codes} <= {0, 3} and 0 in codes, f"{codes}: {(folder / 'first.err').read_text()} {second.err}"
             for code in codes:
                 outcome.seen[f"`{BUSY}`" if code else "both done"] += 1
@@ -184,21 +181,21 @@ class Faults:
         outcome.tried = 1
         return outcome
 
-    def refused(self, folder: Path, ended: Ended, words: str, again: bool = True) -> None:
+    def refused(self, folder: Path, came: Ended, words: str, again: bool = True) -> None:
         """It ended with an error and a hint of these words, nothing half done; and with the fault away it ends well."""
-        if ended.code:
-            lines = [line for line in ended.err.splitlines() if line.split(":")[0] in ("error", "hint")]
-            assert ended.code == 1 and len(lines) == 2 and words in lines[0], (self.stage, ended)
-            assert "Traceback" not in ended.err and "HDF5" not in ended.err, ended.err
+        if came.code:
+            lines = [line for line in came.err.splitlines() if line.split(":")[0] in ("error", "hint")]
+            assert came.code == 1 and len(lines) == 2 and words in lines[0], (self.stage, came)
+            assert "Traceback" not in came.err and "HDF5" not in came.err, came.err
         self.check(folder)
         if again:
             self.finish(folder)
             self.check(folder, final=True)
 
-    def said(self, ended: Ended) -> str:
-        for line in ended.err.splitlines():
+    def said(self, came: Ended) -> str:
+        for line in came.err.splitlines():
             if line.startswith("error: "):
-                return f"`{words(line)}`, exit code {ended.code}"
+                return f"`{words(line)}`, exit code {came.code}"
         return "it fitted"
 
 
