@@ -92,7 +92,8 @@ class Faults:
         """The stage in `folder`; after so many seconds it is sent a signal, if it is not done."""
         process = self._start(folder, STAGES[self.stage], "second", **limits)
         if send is not None and ended(process, after) is None:
-            os.kill(process.pid, send)
+            with contextlib.suppress(ProcessLookupError):  # it ended just now
+                os.kill(process.pid, send)
         code = ended(process, 120)
         assert code is not None, "it hangs"
         return Ended(code, *((folder / f"second.{name}").read_text("utf-8") for name in ("out", "err")))
