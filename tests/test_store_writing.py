@@ -240,13 +240,13 @@ def test_a_target_whose_folder_is_a_file(tmp_path: Path) -> None:
 
 def test_another_content_is_replaced_only_when_told_to(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
-    check_target(path, "dataset", "a", False)
+    check_target(path, False)
     write("dataset", path)
-    check_target(path, "dataset", "b", True)
+    check_target(path, True)
     with pytest.raises(UsageError, match="already holds something"):
-        check_target(path, "dataset", "b", False)
+        check_target(path, False)
     with pytest.raises(UsageError, match="is a folder"):
-        check_target(tmp_path, "dataset", "b", True)
+        check_target(tmp_path, True)
 
 
 def test_finished_knows_kind_and_key(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def finished(path: Path, kind: str, key: str) -> bool:
         return False
 
 
-def check_target(path: Path, kind: str, key: str, overwrite: bool) -> None:
+def check_target(path: Path, overwrite: bool) -> None:
     """Refuse to write over something else than an older run of the same stage, unless told to.
 
     Raises:
