@@ -153,9 +153,8 @@ def test_another_folder_of_the_same_name_is_not_lost(zse: Zse, pictures: Path, t
         (("prepare", "folder", "{pictures}", "-o", "x.h5"), ("prepare", "demo", "-o", "x.h5")),
         (("embed", "-o", "x.h5"), ("embed", "--model", "hog", "-o", "x.h5")),
         (("match", "-o", "x.h5"), ("match", "-o", "x.h5", "--depth", "3")),
-        (("match", "-o", "x.h5"), ("embed", "-o", "x.h5")),
     ],
-    ids=["prepare", "embed", "match", "another kind"],
+    ids=["prepare", "embed", "match"],
 )
 @pytest.mark.usefixtures("ready")
 def test_another_content_is_replaced_only_when_asked(
@@ -177,23 +176,6 @@ def test_what_is_no_store_is_not_replaced_unasked(zse: Zse, tmp_path: Path) -> N
     zse("embed", "-o", "notes.txt").refused(2, "notes.txt")
     zse("match", "-o", "zse").refused(2, "is a folder")
     assert (tmp_path / "notes.txt").read_text() == "mine"
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("match", "{features}", "-o", "{features}"),
-        ("embed", "{dataset}", "-o", "{dataset}"),
-        ("embed", "sketch.png", "-o", "./sketch.png"),
-    ],
-)
-def test_an_input_is_never_the_output(
-    zse: Zse, ready: Path, sketch: Path, tmp_path: Path, words: tuple[str, ...]
-) -> None:
-    names = {"features": "zse/features/pictures.unseen.pixels.h5", "dataset": "zse/datasets/pictures.h5"}
-    before = files(tmp_path)
-    zse(*(word.format(**names) for word in words), "--overwrite").refused(2, "is an input")
-    assert files(tmp_path) == before
 
 
 @pytest.mark.parametrize(

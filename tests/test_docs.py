@@ -30,7 +30,9 @@ What every command says of itself with `--help`, 100 columns wide. Common to all
   go to stderr, where a terminal watches it; errors, skipped inputs and what was done to a sketch always do.
 - An error is two lines, what is wrong and what to do, and an exit code: 1 failed, 2 wrong usage, 3 a store or
   checkpoint that cannot be used, 4 done but some inputs were skipped, 130 interrupted. `--debug` adds the traceback.
-- A stage that is done says so and computes nothing. `-o` never replaces another content unasked, nor an input at all.
+- A stage that is done says so and computes nothing. `-o` never replaces another content unasked. With `--overwrite` it
+  does, but never an input, by whatever name or link, and nothing but a file: no folder, pipe or device. A store
+  replaces only a store of its own kind.
 - Typed options go before the environment, that before `--config FILE.toml`, that before the default. The file has a
   section for each command and a key for each long option; a name that is none is an error:
 

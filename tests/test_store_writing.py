@@ -240,13 +240,37 @@ def test_a_target_whose_folder_is_a_file(tmp_path: Path) -> None:
 
 def test_another_content_is_replaced_only_when_told_to(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
-    check_target(path, False)
+    check_target(path, "dataset", False)
     write("dataset", path)
-    check_target(path, True)
+    check_target(path, "dataset", True)
     with pytest.raises(UsageError, match="already holds something"):
-        check_target(path, False)
+        check_target(path, "dataset", False)
     with pytest.raises(UsageError, match="is a folder"):
-        check_target(tmp_path, True)
+        check_target(tmp_path, "dataset", True)
+
+
+@pytest.mark.parametrize("there", ["another kind", "no store", "a pipe"])
+def test_a_store_replaces_a_store_of_its_kind_alone(tmp_path: Path, there: str) -> None:
+    path = tmp_path / "a.h5"
+    if there == "a pipe":
+        os.mkfifo(path)
+    elif there == "no store":
+        path.write_bytes(b"a picture")
+    else:
+        write("features", path)
+    before = path.lstat()
+    with pytest.raises(UsageError, match="is a pipe" if there == "a pipe" else "is no dataset store"):
+        write("dataset", path)
+    assert path.lstat() == before
+
+
+def test_a_damaged_or_an_empty_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    path.write_bytes(b"")
+    write("dataset", path)
+    path.write_bytes(path.read_bytes()[:3000])
+    write("dataset", path)
+    read_dataset(path)
 
 
 def test_finished_knows_kind_and_key(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from zsecli.errors import StoreError, refusal, system_number
+from zsecli.errors import StoreError, UsageError, refusal, system_number
 
 
 def partial_path(path: Path) -> Path:
@@ -27,13 +27,22 @@ def settle(path: Path) -> None:
     os.replace(partial_path(path), path)
 
 
+def check_file(path: Path) -> None:
+    """UsageError where `path`, or what it links to, is a folder, a pipe or a device: files alone are replaced."""
+    if path.exists() and not path.is_file():
+        what = "is a folder" if path.is_dir() else "is a pipe, a socket or a device"
+        raise UsageError(f"{path}: {what}", "give the name of a file")
+
+
 @contextlib.contextmanager
 def replacing(*paths: Path) -> Iterator[list[Path]]:
     """Files to write in the places of `paths`; they take these names when the block ends, or go if it fails.
 
     Raises:
-        StoreError: another process is writing one of them.
+        StoreError: another process is writing one of them. UsageError: one of them is no file.
     """
+    for path in paths:
+        check_file(path)
     made: list[Path] = []
     with contextlib.ExitStack() as held:
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zsecli.cli import options as opt
+from zsecli.cli import outputs
 from zsecli.cli.results import finish
 from zsecli.errors import UsageError
 from zsecli.workspace import Workspace
@@ -83,12 +84,12 @@ def embed(
 
     part_of = context.with_resource(share(shard))
     ws, compute = Workspace(workspace), pipeline.Compute(device, batch_size, workers, precision, part_of, dry_run)
+    outputs.apart(context, output)
     store = _only_store(inputs or [])
     if store or not inputs:
         opt.refuse(context, ("modality",), "has no say in a data set", "its pictures are sketches and photos already")
         if store:
             opt.refuse(context, ("data",), "names another data set", "leave out one of the two")
-            opt.apart(output, store)
         if split is not None:
             opt.refuse(context, ("part",), "has no say where --split is given", "leave out one of the two")
         spec = _model(context, ws, model)
@@ -102,7 +103,6 @@ def embed(
         )
         spec = _model(context, ws, model)
         names = find([Path(p) for i in inputs for p in (_list() if i == "-" else [i])])
-        opt.apart(output, *map(Path, names))
         result = pipeline.embed_pictures(ws, names, spec, modality, compute, output, overwrite)
         others = " PHOTOS.h5 --top 5"
     if not dry_run and part_of.speaks and result.path.is_file():  # a shard may have no rows

@@ -10,6 +10,7 @@ import typer
 
 from zsecli import console
 from zsecli.cli import options as opt
+from zsecli.cli import outputs
 from zsecli.cli.results import end
 from zsecli.errors import UsageError
 from zsecli.model.spec import ModelSpec
@@ -173,12 +174,14 @@ def evaluate(
         check_suffix(output)
     if sheet:
         sheets.check_output(sheet, overwrite)
+    for file in (output, sheet):  # before anything is computed; once more when it is known which pictures are read
+        outputs.apart(context, file)
     if not explanations:
         only = ("explanation_pairs", "aligned", "keypoints", "backbone_weights")
         opt.refuse(context, only, "is for --explanations", "add --explanations")
-    for name, file in (("--keypoints", keypoints), ("--backbone-weights", backbone_weights)):
-        if file is not None and not file.is_file():
-            raise UsageError(f"{name} {file}: no such file", "look at its path")
+    for name, given in (("--keypoints", keypoints), ("--backbone-weights", backbone_weights)):
+        if given is not None and not given.is_file():
+            raise UsageError(f"{name} {given}: no such file", "look at its path")
     if keypoints:
         from zsecli.explain.keypoints import read
 
@@ -223,6 +226,13 @@ def evaluate(
         console.plan(f"to evaluate {', '.join(map(str, stores))} under {asked.name}")
         return
     reports = [stage.run(store, split, trained=trained, seed=seed) for store in stores]
+    files = [output, sheet]
+    if trec:
+        files += [file for part in reports[0].protocols for file in trec_files.outputs(part.protocol, trec)]
+    if any(file and file.exists() for file in files):  # a big ranking names many
+        inputs = [*stores, *outputs.pictures_of(*stores)]
+        for file in files:
+            outputs.apart(context, file, inputs)
     if train_data and reports[0].about["data"] == train_data.partition(":")[0]:
         raise UsageError(f"--train-data {train_data}: is the data set that is asked", "zs-cross asks another one")
     benchmark = reports[0].about["benchmark"]

@@ -10,6 +10,7 @@ import typer
 
 from zsecli import console
 from zsecli.cli import options as opt
+from zsecli.cli import outputs
 from zsecli.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -83,13 +84,14 @@ def explain(
         opt.refuse(context, ("seed",), "is of --check", "add --check")
     ws = Workspace(workspace)
     spec = opt.explainer(ws, context, model, ranking)
+    others = outputs.pictures_of(ranking) if ranking and output else []
     targets = []
     for place, drawn, matched in pairs:
         files = [matched, *([contrast] if contrast else [])]
         base = ws.made_of("explanations", spec.tag(), drawn, *files) if output is None else stage.base_of(output)
         base = base.with_name(f"{base.name}-{place}") if output and len(pairs) > 1 else base
         targets.append(base)
-        opt.free(stage.outputs(base), overwrite or output is None, drawn, *files)
+        outputs.free(context, stage.outputs(base), overwrite or output is None, [drawn, *files, *others])
     loaded = stage.network(spec, device)
     for base, (_, drawn, matched) in zip(targets, pairs, strict=True):
         done = stage.run(

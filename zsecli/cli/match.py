@@ -11,6 +11,7 @@ import typer
 
 from zsecli import console
 from zsecli.cli import options as opt
+from zsecli.cli import outputs
 from zsecli.cli.results import end, finish
 from zsecli.errors import StoreError
 from zsecli.workspace import Workspace
@@ -100,6 +101,7 @@ def match(
         opt.refuse(context, ("shard",), "has no hits to print before all are put together", "leave out --format")
     part_of = context.with_resource(share(shard))
     ws, compute = Workspace(workspace), pipeline.Compute(device, batch_size, workers, precision, part_of, dry_run)
+    outputs.apart(context, output)
     if sketches is None:
         spec = pipeline.model_of(ws, model)
         options = pipeline.match_options(by, spec.has_relation, shortlist, ignore_same, center, depth, precision, ann)
@@ -108,7 +110,6 @@ def match(
         opt.refuse(context, ("data", "split"), "has no say in stores that are given", "leave out the stores")
         first = _store(sketches)
         second = _store(photos) if photos else first
-        opt.apart(output, first, second)
         relation = pipeline.can_relate(first)
         options = pipeline.match_options(by, relation, shortlist, ignore_same, center, depth, precision, ann)
         if options.by == "ret":

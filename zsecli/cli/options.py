@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -207,13 +206,6 @@ def refuse(context: typer.Context, names: tuple[str, ...], why: str, hint: str) 
             raise UsageError(f"{spelling(param)} {why}", hint)  # type: ignore[arg-type]
 
 
-def apart(output: Path | None, *inputs: Path) -> None:
-    """UsageError where the output would replace one of the inputs."""
-    real = os.path.realpath  # a link to itself, which Path.resolve does not survive, may be among pictures
-    if output is not None and any(real(output) == real(path) for path in inputs):
-        raise UsageError(f"-o {output}: is an input of this command", "give another name with -o")
-
-
 def store_path(text: str) -> Path:
     """The path of a store: `text`, or the next line of stdin where that is `-`."""
     if text != "-":
@@ -269,13 +261,3 @@ def explainer(workspace: _Workspace, context: typer.Context, model: str | None, 
         return chosen(workspace, model)
     with open_ranking(ranking) as opened:
         return model_of(opened)
-
-
-def free(outputs: list[Path], overwrite: bool, *inputs: Path) -> None:
-    """UsageError where an output has the name of an input, of another output, or of a file that is there."""
-    for number, path in enumerate(outputs):
-        apart(path, *inputs)
-        if path in outputs[:number]:
-            raise UsageError(f"{path}: would be written twice", "give different names")
-        if path.is_dir() or (path.exists() and not overwrite):
-            raise UsageError(f"{path}: is there already", "pass --overwrite, or another name with -o")

@@ -10,6 +10,7 @@ import typer
 
 from zsecli import console
 from zsecli.cli import options as opt
+from zsecli.cli import outputs
 from zsecli.cli.results import finish, show_report
 from zsecli.errors import StoreError, UsageError
 from zsecli.workspace import Workspace
@@ -152,8 +153,7 @@ def prepare(
     )
     if output is None and not overwrite:
         _same_place(target, name, place)
-    else:
-        opt.apart(output, place)
+    outputs.apart(context, output)
     if dry_run:
         console.plan(f"to list and hash the pictures of {place} as {name!r}, into {target}")
         return

@@ -10,6 +10,7 @@ import typer
 
 from zsecli import console
 from zsecli.cli import options as opt
+from zsecli.cli import outputs
 from zsecli.errors import UsageError
 from zsecli.workspace import Workspace
 
@@ -98,8 +99,10 @@ def synthesize(
         targets.append(target.with_stem(f"{target.stem}-{number}") if output and len(rows) > 1 else target)
     inputs = [picture for drawn, sources in rows for picture in (drawn, *sources)]
     written = [path for target in targets for path in sheets.outputs(target)]
-    opt.free(written, overwrite or output is None, *inputs)
-    opt.free([sheet] if sheet else [], overwrite, *inputs, *written)
+    if ranking and (output or sheet):
+        inputs += outputs.pictures_of(ranking)
+    outputs.free(context, written, overwrite or output is None, inputs)
+    outputs.free(context, [sheet] if sheet else [], overwrite, [*inputs, *written])
     loaded, about = stage.network(spec, device), {"name": spec.name, "weights": spec.weights_hash()}
     made = []
     for target, (drawn, sources) in zip(targets, rows, strict=True):

@@ -13,12 +13,14 @@ import typer
 
 from zsecli import console
 from zsecli.cli import options as opt
+from zsecli.cli import outputs
 from zsecli.cli.results import finish
 from zsecli.errors import UsageError
 from zsecli.workspace import Workspace
 
 
 def train(
+    context: typer.Context,
     dataset: Annotated[
         str | None,
         typer.Argument(metavar="DATASET", help="A prepared data set, by its name. Default: the one prepared last."),
@@ -236,6 +238,7 @@ def train(
     from zsecli.model import config as model_config
     from zsecli.store.dataset import read_dataset
     from zsecli.train import config as train_config
+    from zsecli.train.loop import Files
     from zsecli.train.stage import Job, plan, run
 
     given = {k: v for k, v in locals().items() if k in train_config.TrainConfig.__dataclass_fields__ and v is not None}
@@ -259,6 +262,8 @@ def train(
     target = output or ws.checkpoint(label)
     if target.suffix != ".safetensors":
         raise UsageError(f"-o {target}: a checkpoint ends with .safetensors", f"-o {target}.safetensors")
+    for file in (target, *Files(target).beside):
+        outputs.apart(context, file)
     if dry_run:
         found = plan(job) | {"checkpoint": str(target)}
         print(json.dumps(found)) if as_json else _show(found)

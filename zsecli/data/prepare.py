@@ -69,7 +69,7 @@ def run(
         UsageError: no picture could bear a flag that is to be dropped.
         ZseError: none of the pictures can be read.
     """
-    check_target(output, True)  # that it is a folder, before anything is read
+    check_target(output, "dataset", True)  # that it is something else, before anything is read
     for flag in drop:
         if flag not in (names := (*listing.flags, *FLAGS)):
             raise UsageError(
@@ -99,7 +99,7 @@ def run(
         dropped = {flag: int(flags[flag].sum()) for flag in drop}
         dataset.report = _report(dataset, benchmark, bad, listing) | {"dropped": dropped}
         if old is None or old.header is None or old.header.run_key != dataset.key():
-            check_target(output, overwrite)
+            check_target(output, "dataset", overwrite)
         elif _found(old) == _found(dataset):
             return Prepared(output, False, dataset, bad)
         provenance = {"argv": sys.argv[1:], "versions": versions(), "drop": list(drop), **(settings or {})}

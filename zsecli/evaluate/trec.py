@@ -18,10 +18,16 @@ def _name(identifier: str) -> str:
     return quote(identifier, safe="/:@+,=~")
 
 
+def outputs(protocol: Protocol, folder: Path) -> tuple[Path, Path]:
+    """The files that `write` makes: `NAME.run` and `NAME.qrels`."""
+    name = protocol.name.replace("/", "-")
+    return folder / f"{name}.run", folder / f"{name}.qrels"
+
+
 def write(
     ranking: Path, protocol: Protocol, folder: Path, overwrite: bool, tag: str = "zse", trained: Collection[str] = ()
 ) -> tuple[Path, Path]:
-    """A ranking and what is relevant in it under a protocol, as `NAME.run` and `NAME.qrels` in `folder`.
+    """A ranking and what is relevant in it under a protocol, in `outputs(protocol, folder)`.
 
     Run lines are `query Q0 photo rank score tag`, over the photos that count. The score counts down to
     1: tools that sort by it keep the order, ties included. Qrels lines are `query 0 photo 1`.
@@ -30,8 +36,7 @@ def write(
         UsageError: a file holds something else, and `overwrite` is False.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    name = protocol.name.replace("/", "-")
-    paths = folder / f"{name}.run", folder / f"{name}.qrels"
+    paths = outputs(protocol, folder)
     with replacing(*paths) as partial:
         with open_ranking(ranking) as opened, partial[0].open("w") as run, partial[1].open("w") as qrels:
             photos = [_name(p) for p in opened.gallery.id]

@@ -69,7 +69,7 @@ def run(
         key = key_of(queries.header, gallery.header, options)
         if finished(output, "ranking", key):
             return MatchResult(output, False)
-        check_target(output, overwrite)
+        check_target(output, "ranking", overwrite)
         job = _Job(sketches, photos, queries, gallery, options)
         step, count = at_once(options, len(gallery.items), _prepared_bytes(gallery)), len(queries.items)
         rows, path, own = shard.rows(count, step), shard.path(output), shard.key(key)

@@ -22,7 +22,7 @@ import h5py
 
 from zsecli import __version__
 from zsecli.errors import StoreError, UsageError, ZseError, refusal, system_number
-from zsecli.files import partial_path, settle
+from zsecli.files import check_file, partial_path, settle
 from zsecli.store import provenance, seal, structure
 
 COPIED = 2**26  # bytes of a shard in memory at once
@@ -134,19 +134,36 @@ def finished(path: Path, kind: str, key: str) -> bool:
         return False
 
 
-def check_target(path: Path, overwrite: bool) -> None:
-    """Refuse to write over something else than an older run of the same stage, unless told to.
+def check_target(path: Path, kind: str, overwrite: bool) -> None:
+    """Refuse to write a store of `kind` over something else than an older run of the same stage, unless told to.
+
+    Of no stage is the input a store of the kind that it makes: as such a store replaces its own kind alone, it cannot
+    replace an input.
 
     Raises:
-        UsageError: `path` holds another content and `overwrite` is False.
+        UsageError: `path` holds another content and `overwrite` is False, or it is nothing but a store of that kind.
     """
-    if path.is_dir():
-        raise UsageError(f"{path}: is a folder", "give the name of a file")
+    check_file(path)
     if path.exists() and not overwrite:
         raise UsageError(
             f"{path}: already holds something made from other inputs or settings",
             "pass --overwrite, or another name with -o",
         )
+    if path.exists() and path.stat().st_size and not _may_be(path, kind):
+        raise UsageError(
+            f"{path}: is no {kind} store, and is not replaced by one", "give another name with -o, or delete it"
+        )
+
+
+def _may_be(path: Path, kind: str) -> bool:
+    """Whether a file is a store of `kind`, or one so damaged that it does not say what it is."""
+    if not h5py.is_hdf5(path):
+        return False
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file.attrs.get("zse-schema", "")) == kind
+    except _DAMAGE:
+        return True
 
 
 class Writer:
@@ -164,6 +181,7 @@ class Writer:
         self, path: Path, kind: str, key: str, provenance: dict[str, Any], create: Callable[[h5py.File], None]
     ) -> None:
         """`create` makes the store's datasets in a file that is begun afresh."""
+        check_target(path, kind, True)
         self.path, self.partial, self.rows = path, partial_path(path), 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

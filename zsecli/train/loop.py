@@ -60,9 +60,14 @@ class Files:
     def curve(self) -> Path:
         return self.folder / "curve.svg"
 
+    @property
+    def beside(self) -> list[Path]:
+        """What it writes into the folder."""
+        return [self.state, self.last, self.curve, self.folder / "log.jsonl"]
+
     def clear(self) -> None:
         """Remove what another run left in the folder."""
-        for file in (self.state, self.last, self.curve, self.folder / "log.jsonl"):
+        for file in self.beside:
             file.unlink(missing_ok=True)
 
 
