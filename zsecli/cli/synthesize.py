@@ -102,7 +102,9 @@ def synthesize(
     if ranking and (output or sheet):
         inputs += outputs.pictures_of(ranking)
     outputs.free(context, written, overwrite or output is None, inputs)
-    outputs.free(context, [sheet] if sheet else [], overwrite, [*inputs, *written])
+    if sheet and sheet.resolve() in [path.resolve() for path in written]:
+        raise UsageError(f"--sheet {sheet}: would be written twice", "give different names")
+    outputs.free(context, [sheet] if sheet else [], overwrite, inputs)
     loaded, about = stage.network(spec, device), {"name": spec.name, "weights": spec.weights_hash()}
     made = []
     for target, (drawn, sources) in zip(targets, rows, strict=True):
