@@ -18,7 +18,7 @@ from zsecli.store.ranking import open_ranking
 
 ROOT = Path(__file__).parents[1]
 STORES = ROOT / "fixtures" / "stores"
-VERSIONS = ("v1", "v1.1", "v1.2")
+VERSIONS = ("v1", "v1.1", "v1.2", "v1.3")
 NEWEST = STORES / VERSIONS[-1]
 NAMES = ("dataset.h5", "features.h5", "features-ret.h5", "ranking.h5")
 PHOTOS = ["p/cat/a.jpg", "p/cat/b\nb.jpg", "p/Käse/猫.jpg", "p/none.jpg"]

@@ -231,6 +231,42 @@ def test_what_the_system_refuses_is_said_in_words(
     write("features", path)  # nothing is locked
 
 
+@pytest.mark.parametrize("kind", ["features", "ranking"])
+def test_rows_have_their_place_from_the_start(tmp_path: Path, kind: str) -> None:
+    """HDF5 gives away no place while rows are written: what a full disk or a kill keeps it from noting down, the next
+    run would give away again, and one row would lie over another."""
+    sizes = set()
+    store: FeatureWriter | RankingWriter
+    table = items(40)
+    store = (
+        FeatureWriter(tmp_path / "a.h5", "k", {}, table, 32, 17, 16)
+        if kind == "features"
+        else RankingWriter(tmp_path / "a.h5", "k", {}, table, table, 40)
+    )
+    with store:
+        for start in range(0, 40, 4):
+            sizes.add(store.partial.stat().st_size)
+            if isinstance(store, FeatureWriter):
+                names, reasons = table.id[start : start + 4], ["", "no picture", "", "cut off"]
+                tokens, index = np.ones((2, 17, 32), np.float32), np.zeros((2, 16), np.int16)
+                store.write(names, reasons, np.ones((2, 32), np.float32), tokens, index)
+            else:
+                store.write(start, np.zeros((4, 40), np.int32), np.zeros((4, 40), np.float32))
+        store.file.flush()
+        sizes.add(store.partial.stat().st_size)
+    assert len(sizes) == 1
+
+
+def test_a_long_reason_keeps_its_ends(tmp_path: Path) -> None:
+    with FeatureWriter(tmp_path / "a.h5", "k", {"preprocess": {}}, items(2), 4, 0, None) as store:
+        store.write(["0.png", "1.png"], ["", "damaged: " + "ü猫" * 100 + " (too late)"], np.ones((1, 4), np.float32))
+        store.finish()
+    with open_features(tmp_path / "a.h5") as features:
+        ((_, reason),) = features.skipped
+    assert reason.startswith("damaged: ü猫ü") and "…" in reason and reason.endswith("ü猫 (too late)")
+    assert 120 < len(reason.encode()) <= 128
+
+
 def test_a_target_whose_folder_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ZseError, match=r"file/a\.h5") as error:

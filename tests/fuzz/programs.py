@@ -1,6 +1,6 @@
 """Edits of a store, written as bytes: what a fuzzer mutates, so that it gets behind the seal.
 
-The first byte chooses a store of `fixtures/stores/v1.2`; then follow edits, each a byte for what is done and a byte for
+The first byte chooses a store of `fixtures/stores/v1.3`; then follow edits, each a byte for what is done and a byte for
 where, and what that needs. Bytes that are not there are 0, so that any bytes are a program.
 """
 
@@ -19,7 +19,7 @@ from conftest import changing
 
 from zsecli.store import seal
 
-STORES = Path(__file__).parents[2] / "fixtures" / "stores" / "v1.2"
+STORES = Path(__file__).parents[2] / "fixtures" / "stores" / "v1.3"
 KINDS = {"dataset": "dataset", "features": "features", "features-ret": "features", "ranking": "ranking"}
 MOST = 8  # edits of a program
 NUMBERS = (

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsecli.errors import StoreError, ZseError
-from zsecli.store.header import TEXT, Header, Writer, open_store, read_header, reading
+from zsecli.store.header import Header, Writer, open_store, read_header, reading
 from zsecli.store.items import Ints, Items
 from zsecli.store.rows import Rows, create_rows, write_rows
 
 Floats = NDArray[np.floating]
+REASON = 128  # bytes kept of why a picture has no features
 TYPES = {"ret": "f", "tokens": "f", "index": "i"}  # NumPy's kinds of the datasets of a row a picture
 
 
@@ -56,12 +57,13 @@ class FeatureWriter(Writer):
         def create(file: h5py.File) -> None:
             count = len(items)
             items.write(file.create_group("items"))
-            file.create_dataset("skipped", data=np.full(count, "", object), dtype=TEXT)
-            create_rows(file, "ret", (count, width), "f4", max(1, min(count, 65536 // width)), np.nan)
+            text = h5py.string_dtype("utf-8", REASON)  # in its place from the start, as rows are
+            file.create_dataset("skipped", data=np.zeros(count, text))
+            create_rows(file, "ret", (count, width), "f4", np.nan)
             if tokens:
-                create_rows(file, "tokens", (count, tokens, width), "f2", 1, np.nan)
+                create_rows(file, "tokens", (count, tokens, width), "f2", np.nan)
             if kept is not None:
-                create_rows(file, "index", (count, kept), "i2", 1, -1)
+                create_rows(file, "index", (count, kept), "i2", -1)
 
         super().__init__(path, "features", key, provenance, create)
 
@@ -91,10 +93,13 @@ class FeatureWriter(Writer):
                     f"{ids[good[bad.argmax()]]}: its {name} are not finite, or too large for float16",
                     "the model's weights are damaged, it diverged in training, or --precision fp16 is too narrow",
                 )
-            for start, run in runs(self.rows + good):
-                write_rows(self.file, name, run, values[start : start + run.stop - run.start])
+            data = self.file[name]
+            every = np.full((len(ids), *data.shape[1:]), data.fillvalue, data.dtype)
+            every[good] = values
+            write_rows(self.file, name, slice(self.rows, self.rows + len(ids)), every)
         stop = self.rows + len(ids)
-        self.file["skipped"][self.rows : stop] = reasons
+        skipped = self.file["skipped"]
+        skipped[self.rows : stop] = np.array([_cut(reason) for reason in reasons], skipped.dtype)
         self.commit(stop)
 
     def finish(self, part: bool = False) -> Path:
@@ -105,6 +110,14 @@ class FeatureWriter(Writer):
             said = "; ".join(f"{name}: {why}" for name, why in first)
             raise ZseError(f"no picture can be used ({said})", "give pictures that other programs open")
         return super().finish()
+
+
+def _cut(reason: str) -> bytes:
+    """A reason in REASON bytes of UTF-8; the middle of a longer one is left out."""
+    text, half = reason.encode(), REASON // 2
+    if len(text) > REASON:
+        text = f"{text[: half - 3].decode(errors='ignore')}…{text[-half:].decode(errors='ignore')}".encode()
+    return text
 
 
 @dataclass

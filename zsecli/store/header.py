@@ -26,7 +26,7 @@ from zsecli.files import check_file, partial_path, settle
 from zsecli.store import provenance, seal, structure
 
 COPIED = 2**26  # bytes of a shard in memory at once
-VERSION = "1.2"
+VERSION = "1.3"
 UNSEALED = ("1.0", "1.1")  # versions that had no checksums
 KINDS = ("dataset", "features", "ranking")
 TEXT = h5py.string_dtype("utf-8")

@@ -28,9 +28,8 @@ class RankingWriter(Writer):
         def create(file: h5py.File) -> None:
             query.write(file.create_group("query"))
             gallery.write(file.create_group("gallery"))
-            shape, chunk = (len(query), depth), max(1, min(len(query), 65536 // max(1, depth)))
-            create_rows(file, "indices", shape, "i4", chunk, -1)
-            create_rows(file, "scores", shape, "f4", chunk, np.nan)
+            create_rows(file, "indices", (len(query), depth), "i4", -1)
+            create_rows(file, "scores", (len(query), depth), "f4", np.nan)
 
         super().__init__(path, "ranking", key, provenance, create)
 

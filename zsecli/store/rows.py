@@ -8,6 +8,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from h5py import h5d, h5p
 from numpy.typing import NDArray
 
 from zsecli.errors import StoreError
@@ -15,9 +16,15 @@ from zsecli.store.header import reading
 from zsecli.store.seal import SUM
 
 
-def create_rows(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str, chunk: int, fill: float) -> None:
-    """A dataset of `shape` (N, ...), `chunk` rows a chunk, and its checksums."""
-    file.create_dataset(name, shape, dtype, chunks=(chunk, *shape[1:]), fillvalue=fill)
+def create_rows(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str, fill: float) -> None:
+    """A dataset of `shape` (N, ...) and its checksums; `fill` is what rows without values are to be given.
+
+    It gets its place in the file at once and in one piece. Did it grow, a run that is killed, or finds the disk full,
+    could leave places that HDF5 has given away and does not know of: the next run would give them away again.
+    """
+    at_once = h5p.create(h5p.DATASET_CREATE)
+    at_once.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+    file.create_dataset(name, shape, dtype, fillvalue=fill, fill_time="never", dcpl=at_once)
     file.create_dataset(name + SUM, data=np.zeros(shape[0], "<u4"))
 
 

@@ -33,15 +33,18 @@ def rows_of(file: h5py.File) -> list[str]:
 
 
 def outside(file: h5py.File) -> NDArray[np.uint64]:
-    """(R, 2) first byte, and the one behind the last, of all ranges that are not chunks of `rows_of`, in order.
+    """(R, 2) first byte, and the one behind the last, of all ranges that hold no rows of `rows_of`, in order.
 
     The last range ends where the file will.
     """
-    chunks: list[tuple[int, int]] = []
+    held: list[tuple[int, int]] = []
     for name in rows_of(file):
-        if file[name].chunks:
-            file[name].id.chunk_iter(lambda chunk: chunks.append((chunk.byte_offset, chunk.byte_offset + chunk.size)))
-    edges = [(0, 0), *sorted(chunks), (2**63, 2**63)]
+        data = file[name]
+        if data.chunks:  # before 1.3
+            data.id.chunk_iter(lambda chunk: held.append((chunk.byte_offset, chunk.byte_offset + chunk.size)))
+        elif (first := data.id.get_offset()) is not None:
+            held.append((first, first + data.id.get_storage_size()))
+    edges = [(0, 0), *sorted(held), (2**63, 2**63)]
     gaps = [(before[1], after[0]) for before, after in pairwise(edges) if before[1] < after[0]]
     return np.array(gaps, "<u8")
 
