@@ -100,6 +100,14 @@ def test_weights_that_did_not_make_the_store_are_refused(zse: Zse, folder: Path)
     zse("match", other, "--by", "ret").ok()  # needs no model
 
 
+def test_a_link_to_nothing_is_passed_over(zse: Zse, folder: Path) -> None:
+    (folder / "zse" / "models").mkdir()
+    shutil.copy(folder / "tiny.safetensors", folder / "zse" / "models")
+    for name in ("models/gone.safetensors", "datasets/gone.h5"):
+        (folder / "zse" / name).symlink_to("nowhere")
+    assert "tiny" in zse("embed", "--dry-run", ZSE_MODEL=None).err
+
+
 def test_the_newest_checkpoint_of_the_workspace_is_the_default(zse: Zse, folder: Path, prepared: Path) -> None:
     (folder / "zse" / "models").mkdir()
     shutil.copy(folder / "tiny.safetensors", folder / "zse" / "models")

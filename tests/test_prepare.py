@@ -261,25 +261,27 @@ def test_a_manifest(folder: Path, encoding: str, end: str) -> None:
 
 
 def test_a_manifest_of_three_columns_is_all_unseen(folder: Path) -> None:
-    items = prepare(manifest(folder, "a.png,sketch,cat", "b.png,photo", head="path,modality,class")).dataset.items
+    items = prepare(manifest(folder, "a.png,sketch,cat", "b.png,photo,", head="path,modality,class")).dataset.items
     assert (items.part.tolist(), items.label.names, items.label.codes.tolist()) == ([1, 1], ["cat"], [0, -1])
 
 
 @pytest.mark.parametrize(
     ("lines", "text"),
     [
-        (["a.png,sketch,cat", "a.png,sketch,cat"], r"line 3: a\.png stands in line 2 already"),
-        (["a.png,sketch,cat", "./a.png,sketch,cat"], r"line 3: a\.png stands in line 2 already"),
-        (["/etc/a.png,sketch,cat"], "line 2: path '/etc/a.png'"),
-        (["../a.png,sketch,cat"], r"line 2: path '\.\./a\.png'"),
-        (["b/../../a.png,sketch,cat"], "line 2: path"),
-        ([",sketch,cat"], "line 2: path ''"),
-        (["a.png,drawing,cat"], "line 2: modality 'drawing'"),
-        (["a.png"], "line 2: modality None"),
+        (["a.png,sketch,cat,,,", "a.png,sketch,cat,,,"], r"line 3: a\.png stands in line 2 already"),
+        (["a.png,sketch,cat,,,", "./a.png,sketch,cat,,,"], r"line 3: a\.png stands in line 2 already"),
+        (["/etc/a.png,sketch,cat,,,"], "line 2: path '/etc/a.png'"),
+        (["../a.png,sketch,cat,,,"], r"line 2: path '\.\./a\.png'"),
+        (["b/../../a.png,sketch,cat,,,"], "line 2: path"),
+        ([",sketch,cat,,,"], "line 2: path ''"),
+        (["a.png,drawing,cat,,,"], "line 2: modality 'drawing'"),
+        (["a.png,,cat,,,"], "line 2: modality ''"),
+        (["a.png,sketch,cat,,,", "b.png,photo"], "line 3: has fewer cells than the 6 columns"),
+        (["a.png,sketch,cat,,,", "c,c.png,photo,cat,,,"], "line 3: has more cells than the 6 columns"),
         (["a.png,sketch,cat,,,test"], "line 2: split 'test'"),
-        (["a.png,sketch,c\0t"], "line 2: holds a zero byte"),
-        (["x.png,sketch,cat"], r"no picture that can be read .*x\.png: no such file"),
-        ([".,sketch,cat"], "a folder, not a picture"),
+        (["a.png,sketch,c\0t,,,"], "line 2: holds a zero byte"),
+        (["x.png,sketch,cat,,,"], r"no picture that can be read .*x\.png: no such file"),
+        ([".,sketch,cat,,,"], "a folder, not a picture"),
         ([], "no row is left"),
     ],
 )
@@ -296,6 +298,19 @@ def test_a_manifest_that_is_no_table(folder: Path) -> None:
     ):
         with pytest.raises(ZseError, match=f"has no column '{name}'"):
             prepare(manifest(folder, "a.png,sketch,cat", head=head))
+    for head, options, words in (
+        ("path,modality,class,class", {}, "has two columns 'class'"),
+        ("path,modality,class,class", {"columns": {"class": "class"}}, "has two columns 'class'"),
+        ("path,modality,class,set,set", {"where": {"set": "x"}}, "has two columns 'set'"),
+    ):
+        with pytest.raises(ZseError, match=words):
+            prepare(manifest(folder, "a.png,sketch,cat,dog,x", head=head), **options)
+    # of columns that are not asked for, two may have one name, or none
+    prepare(manifest(folder, "a.png,sketch,cat,,,1,2", head="path,modality,class,,,note,note"))
+    wide = manifest(folder, head=",".join(["path,modality,class", *map(str, range(300_000))]))
+    with pytest.raises(ZseError, match="has no column 'zz'") as error:
+        read_manifest(wide, {"zz": "1"}, {})
+    assert error.value.hint == "its columns: path, modality, class, 0, 1, and 299998 more"
     with pytest.raises(ZseError, match="not a CSV file in UTF-8"):
         prepare(manifest(folder, "a.png,sketch,cat", encoding="utf-16"))
     with pytest.raises(ZseError, match="not a CSV file in UTF-8"):

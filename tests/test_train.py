@@ -453,4 +453,5 @@ def test_another_backbone_leaves_the_preset_as_it_is(zse: Zse, tmp_path: Path, p
 
 def test_nothing_is_seen(zse: Zse, pictures: Path, workspace: Path) -> None:
     zse("prepare", "folder", pictures, "--name", "unseen").ok()
-    zse("train", "unseen", *TINY_RUN[2:]).refused(1, "has no seen pictures", "--unseen FILE")
+    for dry in ((), ("--dry-run",)):
+        zse("train", "unseen", *TINY_RUN[2:], *dry).refused(1, "has no seen pictures", "--unseen FILE")

@@ -53,6 +53,13 @@ def bomb(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
+def scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan is there `count` times."""
+    data = saved(HOUSE, "JPEG", progressive=True)
+    start = data.rindex(b"\xff\xda")
+    return data[:start] + data[start:-2] * count + data[-2:]
+
+
 def drawing(paper: Any = 255, ink: Any = 0, mode: str = "L", size: tuple[int, int] = (120, 90)) -> Image.Image:
     """A house, which no turn and no mirror leaves as it is."""
     image = Image.new(mode, size, paper)
@@ -78,6 +85,7 @@ NOISE = Image.effect_noise((90, 90), 90).convert("RGB")
 CLEAR = drawing((0, 0, 0, 0), (0, 0, 0, 255), "RGBA")
 TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90", 7: "TRANSVERSE",
          8: "ROTATE_270"}  # fmt: skip
+MARKS = b"\xff\xda" * 101  # the beginnings of scans
 SVG = b'<?xml version="1.0"?>\n<!-- drawn -->\n<svg xmlns="http://www.w3.org/2000/svg"><path d="M0 0L9 9"/></svg>\n'
 
 
@@ -118,6 +126,9 @@ KINDS = (
     _skipped("text named as a picture", "text.png", b"path,modality,class\n", "not a picture"),
     _taken("PNG named as JPEG", "png.jpg", saved(HOUSE)),
     _skipped("decompression bomb", "bomb.png", bomb(100_000), "more than 178 megapixels"),
+    _skipped("JPEG of scans without end", "scans.jpg", scans(101), "more than 100 scans"),
+    _taken("JPEG before a video", "motion.jpg", saved(HOUSE, "JPEG", quality=100, comment=MARKS) + MARKS,
+           Image.open(io.BytesIO(saved(HOUSE, "JPEG", quality=100)))),
     _skipped("picture of no bytes behind its header", "hollow.png", bomb(300), "damaged"),
     _taken("1 x N", "column.png", saved(HOUSE.crop((26, 0, 27, 90))), HOUSE.crop((26, 0, 27, 90))),
     _taken("N x 1", "row.png", saved(HOUSE.crop((0, 60, 120, 61))), HOUSE.crop((0, 60, 120, 61))),

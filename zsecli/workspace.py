@@ -50,13 +50,13 @@ class Workspace:
         if name is not None:
             path = self.dataset(name)
             if not path.is_file():
-                known = [p.stem for p in self._stores("datasets")]
+                known = [p.stem for p in self._stores()]
                 raise ZseError(
                     f"no data set {name!r} in {self.root}{nearest(name, known)}",
                     f"zse prepare makes one (there: {', '.join(known) or 'none'})",
                 )
             return path
-        stores = self._stores("datasets")
+        stores = self._stores()
         if not stores:
             raise ZseError(
                 f"no data set is prepared in {self.root}", "zse prepare demo, or zse prepare folder YOUR_FOLDER"
@@ -65,17 +65,22 @@ class Workspace:
 
     def make_newest(self, store: Path) -> None:
         """Let a dataset store that is prepared again, and has not changed, be the one prepared last."""
-        stores = self._stores("datasets")
+        stores = self._stores()
         if store in stores[:-1]:
             os.utime(store)
 
     def newest_checkpoint(self) -> Path | None:
-        found = sorted((self.root / "models").glob("*.safetensors"), key=lambda p: p.stat().st_mtime_ns)
+        found = self._files("models", "*.safetensors")
         return found[-1] if found else None
 
-    def _stores(self, kind: str) -> list[Path]:
-        """Finished stores, the newest last."""
-        return sorted((self.root / kind).glob("*.h5"), key=lambda p: p.stat().st_mtime_ns)
+    def _stores(self) -> list[Path]:
+        """Finished dataset stores, the newest last."""
+        return self._files("datasets", "*.h5")
+
+    def _files(self, kind: str, pattern: str) -> list[Path]:
+        """The newest last; a link that leads nowhere is passed over."""
+        found = (path for path in (self.root / kind).glob(pattern) if path.is_file())
+        return sorted(found, key=lambda p: p.stat().st_mtime_ns)
 
 
 def _plain(name: str, most: int = 60) -> str:

@@ -226,7 +226,7 @@ def train(
 
     \b
       zse train sketchy
-      zse train demo --preset small --backbone-weights tf_efficientnet_lite0.safetensors
+      zse train sketchy --preset small --backbone-weights tf_efficientnet_lite0.safetensors
       torchrun --nproc-per-node=2 -m zsecli train sketchy
 
     What an option is not given for, the preset says. A tenth of the seen classes and a twentieth of the other objects

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from zsecli.data.pictures import SUFFIXES, by_name
 from zsecli.data.source import Entry, Listing
+from zsecli.data.sources.tree import some
 from zsecli.errors import UsageError, ZseError, nearest
 from zsecli.store.items import MODALITIES, PARTS
 
@@ -141,7 +142,8 @@ def read_manifest(manifest: Path, where: Mapping[str, str], columns: Mapping[str
 
     Raises:
         UsageError: `columns` names none of `COLUMNS`.
-        ZseError: a column is missing, a value is none of those allowed, a path occurs twice, or nothing is left.
+        ZseError: a column is missing or there twice, a row has more or fewer cells, a value is none of those allowed, a
+            path occurs twice, or nothing is left.
     """
     for name in columns:
         if name not in COLUMNS:
@@ -156,13 +158,21 @@ def read_manifest(manifest: Path, where: Mapping[str, str], columns: Mapping[str
             for name in (*(columns.get(c, c) for c in COLUMNS[:3]), *columns.values(), *where):
                 if name not in there:
                     raise ZseError(
-                        f"{manifest}: has no column {name!r}{nearest(name, there)}", f"its columns: {', '.join(there)}"
+                        f"{manifest}: has no column {name!r}{nearest(name, there)}", f"its columns: {some(there)}"
                     )
-            rows = [
-                (reader.line_num, row | {name: row[column] for name, column in columns.items()})
-                for row in reader
-                if all(row[c] == v for c, v in where.items())
-            ]
+            for name in (*(columns.get(c, c) for c in COLUMNS), *where):
+                if there.count(name) > 1:
+                    raise ZseError(f"{manifest}: has two columns {name!r}", "rename or delete one of them")
+            rows = []
+            for row in reader:
+                if None in row or None in row.values():  # what csv makes of a row that is longer or shorter
+                    raise ZseError(
+                        f"{manifest}, line {reader.line_num}: has {'more' if None in row else 'fewer'} cells than the "
+                        f"{len(there)} columns",
+                        "quote a value with a comma, and keep the commas of empty cells",
+                    )
+                if all(row[c] == v for c, v in where.items()):
+                    rows.append((reader.line_num, row | {name: row[column] for name, column in columns.items()}))
     except OSError as error:
         raise ZseError(f"{manifest}: {error.strerror}", "give a CSV file that can be read") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -178,9 +188,9 @@ def read_manifest(manifest: Path, where: Mapping[str, str], columns: Mapping[str
 def _entries(manifest: Path, rows: list[tuple[int, dict[str, str]]]) -> list[Entry]:
     entries, lines = [], dict[str, int]()
     for line, row in rows:
-        path, part = row["path"] or "", row.get("split") or None
+        path, part = row["path"], row.get("split") or None
         at = f"{manifest}, line {line}"
-        if any("\0" in (value or "") for value in row.values()):
+        if any("\0" in value for value in row.values()):
             raise ZseError(f"{at}: holds a zero byte", "save it as CSV UTF-8")
         if row["modality"] not in MODALITIES:
             raise ZseError(f"{at}: modality {row['modality']!r}", "it is sketch or photo")
@@ -196,7 +206,7 @@ def _entries(manifest: Path, rows: list[tuple[int, dict[str, str]]]) -> list[Ent
             Entry(
                 path,
                 row["modality"],
-                row["class"] or "",
+                row["class"],
                 row.get("instance") or None,
                 row.get("family") or None,
                 part if "split" in row else "unseen",

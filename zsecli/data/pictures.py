@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,6 +27,8 @@ _RESAMPLING = {
 }
 REVISION = 2  # counts up when a rule below gives other pixels: features made before are then made again
 MARGIN = 10  # pixels left around the strokes by the authors' crop
+SCANS = 100  # of a JPEG, as libtiff allows; encoders make up to 18, and each takes as long as the whole picture
+_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")  # in front of a segment, or the end
 _POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 _OTHERS = (  # where, what stands there, what it means
     (0, b"%PDF", "a PDF document: export its page as PNG"),
@@ -52,7 +55,7 @@ def by_name(files: Collection[Path]) -> set[Path]:
 
 
 def opened(file: BinaryIO) -> Image.Image:
-    """The picture in `file`, of which no more is read than says what it is.
+    """The picture in `file`, of which no more is read than says what it is, but for a JPEG, whose scans are counted.
 
     As many pixels are allowed as Pillow reads with a warning, twice its MAX_IMAGE_PIXELS: phones take such photos.
 
@@ -76,7 +79,23 @@ def opened(file: BinaryIO) -> Image.Image:
         raise damaged(error) from None
     if isinstance(image, ImageFile.StubImageFile):  # of a format that Pillow knows by name alone
         raise PictureError("not a picture")
+    if head.startswith(b"\xff\xd8"):
+        file.seek(0)
+        _check_scans(file.read())
     return image
+
+
+def _check_scans(jpeg: bytes) -> None:
+    """PictureError for a JPEG of so many scans that a small file takes minutes.
+
+    It goes from marker to marker as libjpeg does: a thumbnail within a segment, or a video behind the end, has others.
+    """
+    scans = place = 0
+    while (found := _MARKER.search(jpeg, place)) and found[1] != b"\xd9":
+        scans += found[1] == b"\xda"
+        if scans > SCANS:
+            raise PictureError(f"a JPEG of more than {SCANS} scans, too many for a real picture")
+        place = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
 
 
 def damaged(error: Exception) -> PictureError:

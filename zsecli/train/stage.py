@@ -132,6 +132,7 @@ def plan(job: Job, batch: int = 2) -> dict[str, Any]:
     """What a run would do and need, without doing it: counts, steps, parameters, memory in bytes."""
     _check_parts(job.config, 1)
     rows, held = rows_of(job.dataset, job.partition)
+    _check_seen(job, rows, held)
     items = job.dataset.items.take(rows)
     Sampler(items, job.config)
     network, _ = loop.build(job.model, job.config, False, None, torch.device("cpu"))

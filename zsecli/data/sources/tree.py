@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from zsecli.data.pictures import SUFFIXES
@@ -102,6 +102,6 @@ def alone(listing: Listing) -> None:
         listing.warnings.append(f"{len(lost)} sketches have no photo of their own: {some(lost)}")
 
 
-def some(names: list[str], count: int = FEW) -> str:
+def some(names: Sequence[str], count: int = FEW) -> str:
     """The first of `names`, and how many more there are."""
     return ", ".join(names[:count]) + (f", and {len(names) - count} more" if len(names) > count else "")
