@@ -22,6 +22,7 @@ from warm import commands, end, processes, together
 from zsecli.data.folder import read
 from zsecli.data.prepare import run as prepare
 from zsecli.errors import StoreError, UsageError, ZseError
+from zsecli.files import alone
 from zsecli.model import checkpoint
 from zsecli.model.config import ModelConfig, TokenizerConfig
 from zsecli.store.dataset import Dataset, read_dataset
@@ -290,6 +291,15 @@ def test_a_step_that_ruins_the_weights_is_not_saved(data: Dataset, tmp_path: Pat
     with pytest.raises(ZseError, match="training diverged"):
         trained(data, tmp_path, ruin)
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_two_cannot_train_the_same(data: Dataset, tmp_path: Path) -> None:
+    """They would write into one log, and each over the other's state; the second is told before it touches any."""
+    with alone(tmp_path / "net.safetensors"), pytest.raises(StoreError, match="another zse is writing it"):
+        trained(data, tmp_path)
+    assert not list(tmp_path.iterdir())
+    trained(data, tmp_path, dataclasses.replace(SHORT, epochs=1))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_run_killed_before_its_first_state_begins_again(data: Dataset, tmp_path: Path) -> None:

@@ -63,7 +63,30 @@ def replacing(*paths: Path) -> Iterator[list[Path]]:
                 file.unlink(missing_ok=True)
 
 
-def _claim(path: Path) -> int:
+@contextlib.contextmanager
+def alone(path: Path, wait: bool = False) -> Iterator[None]:
+    """This process alone works on `path` while the block lasts; a killed one blocks nobody.
+
+    Args:
+        wait: until another is done.
+
+    Raises:
+        StoreError: another process does, and is not waited for.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        descriptor = _claim(lock, wait)
+    except StoreError as error:
+        raise StoreError(f"{path}: another zse is writing it", error.hint) from error
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _claim(path: Path, wait: bool = False) -> int:
     """An empty file under this name, locked as long as the descriptor that is returned is open.
 
     What a killed run left there is emptied; a link, by which another file would be written, goes.
@@ -78,7 +101,7 @@ def _claim(path: Path) -> int:
                 path.unlink()
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             os.close(descriptor)
             raise StoreError(f"{path}: another zse is writing it", "wait for it") from error

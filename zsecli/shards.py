@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import reprlib
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from zsecli import console
 from zsecli.errors import UsageError, ZseError
-from zsecli.files import no_link
+from zsecli.files import alone
 from zsecli.store.header import Writer, finished, run_key
 
 
@@ -114,7 +113,7 @@ def join(
     parts = [(one.rows(count, step), one.path(output), one.key(key)) for one in shard.all]
     parts = [part for part in parts if part[0].start < part[0].stop]
     if shard.speaks:
-        with _alone(output):  # several may be the last to be done
+        with alone(output, wait=True):  # several may be the last to be done
             done = finished(output, kind, key)
             if done:
                 shard.path(output).unlink(missing_ok=True)  # two made it at once, and the other has put all together
@@ -129,16 +128,3 @@ def join(
                 console.note(f"shard {shard.number} of {shard.of} is done; the last of them puts all together")
     shard.wait()
     return finished(output, kind, key)
-
-
-@contextlib.contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    """One process at a time; a lock of the system goes with its process, so that a killed one blocks nobody."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    lock = output.with_name(f".{output.name}.lock")
-    with open(lock, "a", opener=no_link) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import distributed as dist
 from zsecli.console import SILENT, Progress
 from zsecli.data.hashing import changed_files
 from zsecli.errors import UsageError, ZseError
+from zsecli.files import alone
 from zsecli.model.checkpoint import read_training, seen_classes
 from zsecli.model.config import ModelConfig
 from zsecli.model.embedder import resolve_device
@@ -96,9 +97,18 @@ def run(
     """
     files = loop.Files(output)
     there = state.where(files.state)
-    ours = there is not None and there[0] == job.key
-    if there is not None and ours and there[1].ended and output.is_file():
+    if there is not None and there[0] == job.key and there[1].ended and output.is_file():
         return Trained(output, False, {})
+    with alone(output) if os.environ.get("RANK", "0") == "0" else nullcontext():
+        return _train(job, output, cache, device, workers, overwrite, progress)
+
+
+def _train(
+    job: Job, output: Path, cache: Path, device: str, workers: int, overwrite: bool, progress: Progress
+) -> Trained:
+    files = loop.Files(output)
+    there = state.where(files.state)
+    ours = there is not None and there[0] == job.key
     if there is not None and ours and there[1].best_epoch and not output.is_file():
         there, ours = None, False  # its best network is lost: it begins again
     begun = there is None and output.is_file() and read_training(output).get("run_key") == job.key  # killed early
