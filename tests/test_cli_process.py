@@ -21,9 +21,11 @@ import h5py
 import pytest
 from conftest import Zse, call, files, same
 from PIL import Image, ImageOps
+from tiny import TINY, build
 
 from zsecli.cli import signals
 from zsecli.data.pictures import decode
+from zsecli.model import checkpoint
 from zsecli.retrieval import reader
 
 # a blank in front, quotes, what a shell would expand, a tab, a newline, separators that str.splitlines() knows
@@ -164,13 +166,14 @@ def test_what_stderr_cannot_take_changes_nothing(
 ) -> None:
     with Image.open(sketch) as image:
         ImageOps.invert(image.convert("L")).save(tmp_path / "bright.png")
-    assert shell(f"zse {words} --overwrite", code).err != ""
+    assert shell(f"zse {words}", code).err != ""
     if Path("/dev/full").exists():
-        assert shell(f"zse {words} --overwrite 2>/dev/full", code).out == out
+        assert shell(f"rm -f x.h5; zse {words} 2>/dev/full", code).out == out
+    (tmp_path / "x.h5").unlink(missing_ok=True)
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "w") as broken:
-        command = [sys.executable, "-m", "zsecli", *words.split(), "--overwrite"]
+        command = [sys.executable, "-m", "zsecli", *words.split()]
         env = {**os.environ, "ZSE_MODEL": "pixels"}
         done = subprocess.run(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=broken, text=True)
     assert (done.returncode, done.stdout) == (code, out)
@@ -296,7 +299,9 @@ def test_what_was_stopped_goes_on(
 
 KILLED = """
 import os, signal
+from zsecli.retrieval import embed
 from zsecli.store.header import Writer
+embed.COMMIT = 14
 Writer.commit = lambda self, done: os.kill(os.getpid(), signal.SIGKILL)
 from zsecli.cli import main
 main()
@@ -306,8 +311,9 @@ main()
 def test_no_worker_outlives_its_killed_parent(prepared: Path, tmp_path: Path) -> None:
     """A worker has stderr open: the pipe ends when the last of them has."""
     shutil.copytree(prepared / "zse" / "datasets", tmp_path / "zse" / "datasets")
-    command = [sys.executable, "-c", KILLED, "embed", "--batch-size", "4", "--workers", "2"]
-    env = {**os.environ, "ZSE_MODEL": "pixels"}
+    command = [sys.executable, "-c", KILLED, "embed", "--batch-size", "14", "--workers", "2"]
+    checkpoint.save(build(TINY), tmp_path / "tiny.safetensors")  # whose batches are more than a pipe holds
+    env = {**os.environ, "ZSE_MODEL": "tiny.safetensors"}
     killed = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=30)
     assert (killed.returncode, killed.stderr) == (-signal.SIGKILL, b"")
 
