@@ -301,7 +301,7 @@ KILLED = """
 import os, signal
 from zsecli.retrieval import embed
 from zsecli.store.header import Writer
-embed.COMMIT = 14
+embed.COMMIT = 6
 Writer.commit = lambda self, done: os.kill(os.getpid(), signal.SIGKILL)
 from zsecli.cli import main
 main()
@@ -311,7 +311,7 @@ main()
 def test_no_worker_outlives_its_killed_parent(prepared: Path, tmp_path: Path) -> None:
     """A worker has stderr open: the pipe ends when the last of them has."""
     shutil.copytree(prepared / "zse" / "datasets", tmp_path / "zse" / "datasets")
-    command = [sys.executable, "-c", KILLED, "embed", "--batch-size", "14", "--workers", "2"]
+    command = [sys.executable, "-c", KILLED, "embed", "--batch-size", "6", "--workers", "2"]
     checkpoint.save(build(TINY), tmp_path / "tiny.safetensors")  # whose batches are more than a pipe holds
     env = {**os.environ, "ZSE_MODEL": "tiny.safetensors"}
     killed = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=30)
