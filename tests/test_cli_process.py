@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import pty
@@ -18,8 +20,12 @@ from typing import Any
 import h5py
 import pytest
 from conftest import Zse, call, files, same
+from PIL import Image, ImageOps
+from tiny import TINY, build
 
+from zsecli.cli import signals
 from zsecli.data.pictures import decode
+from zsecli.model import checkpoint
 from zsecli.retrieval import reader
 
 # a blank in front, quotes, what a shell would expand, a tab, a newline, separators that str.splitlines() knows
@@ -145,6 +151,57 @@ def test_a_closed_or_full_stream_is_no_traceback(
         assert "Exception" not in done.err
 
 
+@pytest.mark.usefixtures("ready")
+@pytest.mark.parametrize(
+    ("words", "out", "code"),
+    [
+        ("embed --bogus", "", 2),
+        ("match sketch.png nope.h5", "", 3),
+        ("embed sketch.png /no.png --modality sketch -o x.h5", "x.h5\n", 4),
+        ("embed bright.png --modality sketch -o x.h5", "x.h5\n", 0),  # of which it says that it was inverted
+    ],
+)
+def test_what_stderr_cannot_take_changes_nothing(
+    shell: Zse, sketch: Path, tmp_path: Path, words: str, out: str, code: int
+) -> None:
+    with Image.open(sketch) as image:
+        ImageOps.invert(image.convert("L")).save(tmp_path / "bright.png")
+    assert shell(f"zse {words}", code).err != ""
+    if Path("/dev/full").exists():
+        assert shell(f"rm -f x.h5; zse {words} 2>/dev/full", code).out == out
+    (tmp_path / "x.h5").unlink(missing_ok=True)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as broken:
+        command = [sys.executable, "-m", "zsecli", *words.split()]
+        env = {**os.environ, "ZSE_MODEL": "pixels"}
+        done = subprocess.run(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=broken, text=True)
+    assert (done.returncode, done.stdout) == (code, out)
+
+
+def test_a_bar_that_the_terminal_cannot_take_changes_nothing(
+    zse: Zse, ready: Path, prepared: Path, tmp_path: Path
+) -> None:
+    class Gone(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+        def write(self, text: str) -> int:
+            raise OSError(errno.EIO, "gone")
+
+    shutil.rmtree(ready / "features")
+    done = zse("embed", stderr=Gone())
+    assert done.code == 0
+    assert same(tmp_path / done.out.strip(), prepared / done.out.strip())
+
+
+def test_names_are_utf_8_whatever_the_locale(shell: Zse, sketch: Path) -> None:
+    sketch.rename(sketch.with_name("猫.png"))
+    embed = "zse embed 猫.png --modality sketch -o 猫.h5"
+    assert shell(f"{embed} | zse inspect -", PYTHONIOENCODING="latin-1").out == shell("zse inspect 猫.h5").out
+    assert shell(embed, PYTHONIOENCODING="latin-1").out == "猫.h5\n"
+
+
 def watch(run: Callable[[Any], object]) -> str:
     """What a person sees on the terminal that `run` is given as a text stream."""
     reader, writer = pty.openpty()
@@ -240,6 +297,27 @@ def test_what_was_stopped_goes_on(
     assert len(files(tmp_path / "zse" / "features")) == 1
 
 
+KILLED = """
+import os, signal
+from zsecli.retrieval import embed
+from zsecli.store.header import Writer
+embed.COMMIT = 6
+Writer.commit = lambda self, done: os.kill(os.getpid(), signal.SIGKILL)
+from zsecli.cli import main
+main()
+"""
+
+
+def test_no_worker_outlives_its_killed_parent(prepared: Path, tmp_path: Path) -> None:
+    """A worker has stderr open: the pipe ends when the last of them has."""
+    shutil.copytree(prepared / "zse" / "datasets", tmp_path / "zse" / "datasets")
+    command = [sys.executable, "-c", KILLED, "embed", "--batch-size", "6", "--workers", "2"]
+    checkpoint.save(build(TINY), tmp_path / "tiny.safetensors")  # whose batches are more than a pipe holds
+    env = {**os.environ, "ZSE_MODEL": "tiny.safetensors"}
+    killed = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=30)
+    assert (killed.returncode, killed.stderr) == (-signal.SIGKILL, b"")
+
+
 def test_a_worker_never_hears_ctrl_c(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the midst of anything else than its loop it would die with a traceback, and this process with an error."""
 
@@ -268,6 +346,29 @@ def test_a_ctrl_c_that_python_drops_is_heard(zse: Zse, prepared: Path, monkeypat
     done = zse("inspect", prepared / "zse" / "datasets" / "pictures.h5")
     assert (done.code, done.out) == (130, "")
     assert done.err == "interrupted: the same command goes on from what is done\n"
+
+
+def test_a_ctrl_c_while_modules_are_imported_is_heard(shell: Zse, tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    done = shell("zse --version", 130, PYTHONPATH=f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    assert (done.out, done.err) == ("", "interrupted: the same command goes on from what is done\n")
+
+
+@pytest.mark.parametrize(("first", "code"), [(True, 130), (False, 0)])
+def test_a_ctrl_c_at_the_very_end_is_no_traceback(
+    zse: Zse, prepared: Path, monkeypatch: pytest.MonkeyPatch, first: bool, code: int
+) -> None:
+    def late() -> None:
+        signal.raise_signal(signal.SIGINT)
+        ignore()
+
+    ignore = signals.ignore
+    monkeypatch.setattr(signals, "ignore", late)
+    if first:
+        monkeypatch.setattr("zsecli.inspect.describe", lambda *_: signal.raise_signal(signal.SIGINT))
+    done = zse("inspect", prepared / "zse" / "datasets" / "pictures.h5")
+    assert done.code == code
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="there is no /proc")

@@ -17,7 +17,15 @@ from typing import Any
 import torch
 from torch.distributed import TCPStore
 
-HEAVY = ("zsecli.cli", "torch", "timm", "h5py", "zsecli.model.network", "zsecli.retrieval.match", "zsecli.train.stage")
+HEAVY = (
+    "zsecli.cli.app",
+    "torch",
+    "timm",
+    "h5py",
+    "zsecli.model.network",
+    "zsecli.retrieval.match",
+    "zsecli.train.stage",
+)
 
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(list(HEAVY))

@@ -66,6 +66,25 @@ def plan(message: str) -> None:
     print(plain(message), file=sys.stderr)
 
 
+class Words:
+    """A stream for words, on which no result may depend: those that it cannot take (a full disk, a closed pipe) go."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 class Progress:
     """Called with the number of things just done; the total may be known only once work starts."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import re
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -60,3 +62,18 @@ def in_order(function: Callable[[Thing], Made], things: Iterable[Thing], count: 
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def end_with_parent(_worker: int) -> None:
+    """Let this worker process of a DataLoader end when its parent does, even by SIGKILL.
+
+    PyTorch's own watch ends the worker's loop alone: then it waits for ever to hand over what nobody takes.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from types import FrameType
-from typing import Any
-
-from zsecli.errors import system_number
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 SOON = 0.05  # seconds
+over = False  # whether the work has ended: what comes then has nothing left to stop
 stopped = False  # whether one came: libraries make other errors of the KeyboardInterrupt that it raises
 
 
@@ -22,10 +19,18 @@ def hear() -> None:
     Python drops what is raised in a destructor or in a library's callback, which may be where a signal finds it; it is
     then sent again. A process that was started to ignore a signal goes on ignoring it.
     """
-    global stopped
-    stopped, drop, show = False, sys.unraisablehook, sys.excepthook
+    global over, stopped
+    over, stopped = False, False
+    for number in STOPS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _stop)
+    import threading  # takes longer than a hasty Ctrl-C
 
-    def dropped(error: Any) -> None:
+    from zsecli.errors import system_number
+
+    drop, show = sys.unraisablehook, sys.excepthook
+
+    def dropped(error: sys.UnraisableHookArgs) -> None:
         if issubclass(error.exc_type, KeyboardInterrupt):
             timer = threading.Timer(SOON, os.kill, (os.getpid(), signal.SIGINT))
             timer.daemon = True
@@ -36,15 +41,13 @@ def hear() -> None:
     # Where the disk is full, HDF5 complains of it once more for every object that it closes; it was told by then.
     sys.unraisablehook = dropped
     sys.excepthook = lambda kind, error, trace: show(kind, error, trace) if system_number(error) is None else None
-    for number in STOPS:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _stop)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     global stopped
     stopped = True
-    signal.default_int_handler(number, frame)
+    if not over:
+        signal.default_int_handler(number, frame)
 
 
 def ignore() -> None:

@@ -24,6 +24,7 @@ from zsecli.data.preprocess import Role
 from zsecli.errors import ZseError
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
+from zsecli.parallel import end_with_parent
 from zsecli.retrieval.reader import LATE, Reader
 from zsecli.shards import WHOLE, Shard, join
 from zsecli.store.features import Embedded, FeatureWriter, like, skipped_in
@@ -253,7 +254,7 @@ def _batches(reader: Reader, size: int, workers: int, store: FeatureWriter) -> I
         batch_sampler=rows,  # type: ignore[arg-type]
         num_workers=workers,
         collate_fn=list,
-        worker_init_fn=None if opened is None else partial(_close, opened),
+        worker_init_fn=partial(_begin, opened),
     )
     # a terminal's Ctrl-C reaches the workers too: they inherit the mask, so that this process alone ends them
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -264,5 +265,7 @@ def _batches(reader: Reader, size: int, workers: int, store: FeatureWriter) -> I
     yield from zip(slices, batches, strict=True)
 
 
-def _close(file: int, _worker: int) -> None:
-    os.close(file)
+def _begin(opened: int | None, worker: int) -> None:
+    if opened is not None:
+        os.close(opened)
+    end_with_parent(worker)

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from zsecli.data.pictures import PictureError, Pixels, decode, prepare
 from zsecli.data.preprocess import Preprocess, Role
 from zsecli.errors import StoreError, ZseError
+from zsecli.parallel import end_with_parent
 from zsecli.store.features import open_features
 from zsecli.store.items import MODALITIES, Ints, Items
 from zsecli.train.augment import augment
@@ -157,5 +158,10 @@ def loader(batches: Batches, start: int, stop: int, workers: int) -> DataLoader[
     """The batches of the steps `start` to `stop`, made by `workers` processes ahead of time; 0: in this one."""
     parts = batches.config.accumulate
     return DataLoader(
-        batches, batch_size=None, sampler=range(start * parts, stop * parts), num_workers=workers, collate_fn=None
+        batches,
+        batch_size=None,
+        sampler=range(start * parts, stop * parts),
+        num_workers=workers,
+        collate_fn=None,
+        worker_init_fn=end_with_parent,
     )

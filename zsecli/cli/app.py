@@ -1,0 +1,71 @@
+"""The commands of `zse`. Stages are imported inside them, so that help and version answer at once."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from zsecli import __version__
+from zsecli.cli.embed import embed
+from zsecli.cli.evaluate import evaluate
+from zsecli.cli.explain import explain
+from zsecli.cli.help import Command
+from zsecli.cli.inspect import inspect
+from zsecli.cli.match import match
+from zsecli.cli.prepare import prepare
+from zsecli.cli.synthesize import synthesize
+from zsecli.cli.train import train
+from zsecli.errors import DONE, USAGE
+
+app = typer.Typer(
+    name="zse",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for command in (prepare, train, embed, match, evaluate, explain, synthesize, inspect):
+    app.command(cls=Command)(command)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"zse {__version__}")
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Retrieve photos from a drawn sketch, for classes never seen in training.
+
+    Each command reads files and writes one, whose path it prints; the next finds it by itself:
+
+    \b
+      zse prepare demo
+      zse evaluate --model frozen:tf_efficientnet_lite0
+
+    \b
+      zse embed photos/ --modality photo -o photos.h5
+      zse embed sketch.png | zse match - photos.h5 --top 5 --format tsv
+      zse explain sketch.png photo.jpg
+
+    Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage,
+    3 a store or checkpoint that cannot be used, 4 done but some inputs were skipped, 130 interrupted.
+    """
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(USAGE)
+
+
+def run() -> int:
+    """What the command line asks for; the exit code."""
+    with warnings.catch_warnings():  # for all threads: that a picture's EXIF block is damaged, say
+        warnings.filterwarnings("ignore", module="PIL")
+        return typer.main.get_command(app)(prog_name="zse", standalone_mode=False) or DONE
