@@ -187,8 +187,8 @@ def test_a_planted_link_that_leads_nowhere(zse: Zse, ready: Path, tmp_path: Path
 def test_locks_and_journals_are_no_links(zse: Zse, ready: Path, victim: Path, pictures: Path, tmp_path: Path) -> None:
     (tmp_path / ".x.h5.lock").symlink_to(victim)
     for part in ("1/2", "2/2"):
-        done = zse("embed", "-o", "x.h5", "--shard", part)
-    done.refused(1, ".x.h5.lock")
+        assert zse("embed", "-o", "x.h5", "--shard", part).code == 0
+    assert not (tmp_path / ".x.h5.lock").is_symlink()
     (tmp_path / "y.h5.hashes").symlink_to(victim)
     zse("prepare", "folder", pictures, "-o", "y.h5").refused(1, "y.h5.hashes")
     assert victim.read_text() == "dear to somebody\n"
