@@ -15,7 +15,7 @@ import typer
 from conftest import DEMO, Zse, call
 from PIL import Image
 
-from zsecli.cli import app
+from zsecli.cli.app import app
 
 ROOT = DEMO.parents[1]
 COMMANDS = ROOT / "docs" / "commands.md"

@@ -16,7 +16,7 @@ import typer
 from conftest import Done, call
 from PIL import Image
 
-from zsecli.cli import app
+from zsecli.cli.app import app
 from zsecli.cli.failures import in_words
 from zsecli.errors import DONE, FAILED, INTERRUPTED, SKIPPED, UNUSABLE, USAGE
 
