@@ -46,6 +46,7 @@ bench: .venv/done ## make docs/performance.md: speed and memory, beside plain pr
 	$(BIN)/python benchmarks/metrics.py >> docs/performance.md.new
 	$(BIN)/python benchmarks/large.py >> docs/performance.md.new
 	$(BIN)/python benchmarks/prepare.py >> docs/performance.md.new
+	$(BIN)/python benchmarks/checksums.py >> docs/performance.md.new
 	mv docs/performance.md.new docs/performance.md
 
 .PHONY: faults

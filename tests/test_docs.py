@@ -28,6 +28,7 @@ What every command says of itself with `--help`, 100 columns wide. Common to all
 
 - stdout carries data alone: the path of the finished store, or what `--format` or `--json` asks for. Notes and progress
   go to stderr, where a terminal watches it; errors, skipped inputs and what was done to a sketch always do.
+  Names are UTF-8 in and out, whatever the locale. What stderr cannot take (a full disk, a closed pipe) changes nothing.
 - An error is two lines, what is wrong and what to do, and an exit code: 1 failed, 2 wrong usage, 3 a store or
   checkpoint that cannot be used, 4 done but some inputs were skipped, 130 interrupted. `--debug` adds the traceback.
 - A stage that is done says so and computes nothing. `-o` never replaces another content unasked. With `--overwrite` it

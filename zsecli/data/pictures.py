@@ -28,6 +28,7 @@ _RESAMPLING = {
 REVISION = 2  # counts up when a rule below gives other pixels: features made before are then made again
 MARGIN = 10  # pixels left around the strokes by the authors' crop
 SCANS = 100  # of a JPEG, as libtiff allows; encoders make up to 18, and each takes as long as the whole picture
+LOOKED_AT = 2**28  # bytes of a JPEG in which scans are counted; one of 178 megapixels has fewer
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")  # in front of a segment, or the end
 _POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 _OTHERS = (  # where, what stands there, what it means
@@ -81,7 +82,7 @@ def opened(file: BinaryIO) -> Image.Image:
         raise PictureError("not a picture")
     if head.startswith(b"\xff\xd8"):
         file.seek(0)
-        _check_scans(file.read())
+        _check_scans(file.read(LOOKED_AT))
     return image
 
 

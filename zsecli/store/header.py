@@ -160,9 +160,10 @@ def _may_be(path: Path, kind: str) -> bool:
     if not h5py.is_hdf5(path):
         return False
     try:
+        seal.holds(path)  # first, as HDF5's library may crash on damage
         with h5py.File(path, "r") as file:
             return str(file.attrs.get("zse-schema", "")) == kind
-    except _DAMAGE:
+    except (StoreError, *_DAMAGE):
         return True
 
 
