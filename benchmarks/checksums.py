@@ -98,7 +98,8 @@ def main() -> None:
             ms = {way: [1000 * s for s in seconds] for way, seconds in took.items()}
             more = [a - b for a, b in zip(ms["with"], ms["without"], strict=True)]
             cost = cost or sorted(more)[len(more) // 2] / PHOTOS
-            print(f"| {title} | {spread(ms['with'], '.0f')} | {spread(ms['without'], '.0f')} | {spread(more, '+.0f')} |")
+            cells = spread(ms["with"], ".0f"), spread(ms["without"], ".0f"), spread(more, "+.0f")
+            print(f"| {title} | {' | '.join(cells)} |")
         photos = sorted(map(str, (demo_root() / "photo").rglob("*.*")))[:100]
         words = [sys.executable, "-m", "zsecli", "embed", *photos, "--model", "small", "--modality", "photo"]
         began = time.perf_counter()
