@@ -21,7 +21,7 @@ from zsecli.store.dataset import Dataset, read_dataset, write_dataset
 from zsecli.store.features import FeatureWriter, open_features
 from zsecli.store.header import check_target, finished, open_store
 from zsecli.store.items import Items
-from zsecli.store.ranking import RankingWriter
+from zsecli.store.ranking import RankingWriter, open_ranking
 from zsecli.store.rows import write_rows
 
 COUNT, BATCH = 7, 2
@@ -175,10 +175,25 @@ def test_a_second_writer_is_refused_and_the_first_is_not_disturbed(tmp_path: Pat
         if committed:
             store.write(0, indices[:2], scores[:2])
         second = write_elsewhere("ranking", path, key)
-        assert f"StoreError: {partial_path(path)}: another zse is writing it" in second.stderr
+        assert f"StoreError: {path}: another zse is writing it" in second.stderr
         store.write(committed, indices[committed:], scores[committed:])
         store.finish()
     assert content(path) == content(whole)
+
+
+def test_nobody_takes_up_a_store_that_is_getting_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is closed then; who opened it now would hold the finished store, and HDF5 would take its seal."""
+    said = []
+
+    def settle(path: Path) -> None:
+        said.append(write_elsewhere("ranking", path, "a").stderr)
+        os.replace(partial_path(path), path)
+
+    monkeypatch.setattr("zsecli.store.header.settle", settle)
+    path = write("ranking", tmp_path / "a.h5")
+    assert "another zse is writing it" in said[0]
+    with open_ranking(path) as ranking:
+        assert ranking.indices.shape == (COUNT, 4)
 
 
 def test_a_file_that_appears_while_a_writer_starts_is_not_emptied(

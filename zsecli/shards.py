@@ -113,7 +113,7 @@ def join(
     parts = [(one.rows(count, step), one.path(output), one.key(key)) for one in shard.all]
     parts = [part for part in parts if part[0].start < part[0].stop]
     if shard.speaks:
-        with alone(output, wait=True):  # several may be the last to be done
+        with alone(output.with_name(f"{output.name}.join"), wait=True):  # several may be the last to be done
             done = finished(output, kind, key)
             if done:
                 shard.path(output).unlink(missing_ok=True)  # two made it at once, and the other has put all together

@@ -22,7 +22,7 @@ import h5py
 
 from zsecli import __version__
 from zsecli.errors import StoreError, UsageError, ZseError, refusal, system_number
-from zsecli.files import check_file, partial_path, settle
+from zsecli.files import alone, check_file, partial_path, settle
 from zsecli.store import provenance, seal, structure
 
 COPIED = 2**26  # bytes of a shard in memory at once
@@ -30,6 +30,8 @@ VERSION = "1.3"
 UNSEALED = ("1.0", "1.1")  # versions that had no checksums
 KINDS = ("dataset", "features", "ranking")
 TEXT = h5py.string_dtype("utf-8")
+DIRECT = "zse-direct"  # HDF5's usual driver, which keeps no rows back: where the disk is full it would die of them
+h5py.register_driver(DIRECT, lambda access: access.set_sieve_buf_size(0))
 _DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError)
 
 
@@ -184,15 +186,14 @@ class Writer:
         """`create` makes the store's datasets in a file that is begun afresh."""
         check_target(path, kind, True)
         self.path, self.partial, self.rows = path, partial_path(path), 0
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = self._resume(kind, key) or h5py.File(self.partial, "x")
-        except OSError as error:
-            raise _explain(error, self.partial) from error
-        if self.rows:
-            return
+        self._alone = alone(path)  # else one could take up the file to which another just gives its name
         with contextlib.ExitStack() as failed:
-            failed.push(self)  # closes the file
+            failed.push(self._end)
+            failed.enter_context(self._alone)
+            self.file = self._resume(kind, key) or h5py.File(self.partial, "x", driver=DIRECT)
+            if self.rows:
+                failed.pop_all()
+                return
             self.file.attrs.update(
                 {
                     "zse-schema": kind,
@@ -217,7 +218,7 @@ class Writer:
         if self.partial.is_symlink():
             self.partial.unlink()
         try:
-            file = h5py.File(self.partial, "r+")
+            file = h5py.File(self.partial, "r+", driver=DIRECT)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -275,8 +276,15 @@ class Writer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        with contextlib.suppress(OSError, RuntimeError):
+    def __exit__(self, *raised: Any) -> None:
+        try:
+            self._end(*raised)
+        finally:
+            self._alone.__exit__(None, None, None)
+
+    def _end(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        """Close the file, if there is one; what the system or HDF5 says is told in words."""
+        with contextlib.suppress(OSError, RuntimeError, AttributeError):
             self.file.close()
         if error is not None and (isinstance(error, OSError) or system_number(error) is not None):
             raise _explain(error, self.partial) from error
