@@ -113,6 +113,27 @@ def test_an_interrupted_join_goes_on(zse: Zse, folder: Path, whole: Path, monkey
     assert same(folder / "new.h5", whole / "features.h5")
 
 
+def test_a_join_that_was_stopped_when_all_was_done_leaves_no_shards(
+    zse: Zse, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["embed", "--model", "tiny.safetensors", "-o", "new.h5", "--shard"]
+    zse(*words, "1/2").ok()
+    original = FeatureWriter.finish
+
+    def stop(self: FeatureWriter, part: bool = False) -> Path:
+        path = original(self, part)
+        if path.name == "new.h5":
+            raise KeyboardInterrupt
+        return path
+
+    monkeypatch.setattr(FeatureWriter, "finish", stop)
+    assert zse(*words, "2/2").code == 130
+    monkeypatch.setattr(FeatureWriter, "finish", original)
+    assert (folder / "new.h5").is_file() and len(list(folder.glob("new.*-of-*"))) == 2
+    assert zse(*words, "2/2").ok() == "new.h5"
+    assert not list(folder.glob("new.*-of-*"))
+
+
 def test_several_that_are_last(folder: Path, whole: Path) -> None:
     """One of them puts the shards together, and all say that it is done."""
     with open_features(whole / "features.h5") as features:

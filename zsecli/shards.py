@@ -62,6 +62,13 @@ class Shard:
         """Run key of the shard of a store with the run key `key`."""
         return key if self.of == 1 else run_key(of=key, shard=self.number, shards=self.of)
 
+    def tidy(self, output: Path, kind: str, key: str) -> None:
+        """Remove the shards of the store `output`, which is there: who put them together may have been stopped."""
+        if self.of > 1:
+            for one in self.all:
+                if finished(one.path(output), kind, one.key(key)):
+                    one.path(output).unlink(missing_ok=True)
+
     def wait(self) -> None:
         """For the other processes to come as far; ZseError where one of them failed."""
         if self.together:
@@ -116,7 +123,7 @@ def join(
         with alone(output.with_name(f"{output.name}.join"), wait=True):  # several may be the last to be done
             done = finished(output, kind, key)
             if done:
-                shard.path(output).unlink(missing_ok=True)  # two made it at once, and the other has put all together
+                shard.tidy(output, kind, key)  # two made this one at once, and the other has put all together
             elif all(finished(path, kind, part_key) for _, path, part_key in parts):
                 with begin(parts[0][1]) as store:
                     for rows, path, _ in parts:

@@ -100,6 +100,7 @@ def run(
     """
     key = key_of(items, spec, precision)
     if finished(output, "features", key):
+        shard.tidy(output, "features", key)
         return EmbedResult(output, False, skipped_in(output))
     check_target(output, "features", overwrite)
     from zsecli.model.embedder import resolve_device  # here: an up-to-date run needs no torch

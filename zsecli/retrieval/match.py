@@ -68,6 +68,7 @@ def run(
             _warn_of_others(all_photos, gallery, "photos")
         key = key_of(queries.header, gallery.header, options)
         if finished(output, "ranking", key):
+            shard.tidy(output, "ranking", key)
             return MatchResult(output, False)
         check_target(output, "ranking", overwrite)
         job = _Job(sketches, photos, queries, gallery, options)
