@@ -50,8 +50,8 @@ bench: .venv/done ## make docs/performance.md: speed and memory, beside plain pr
 	mv docs/performance.md.new docs/performance.md
 
 .PHONY: faults
-faults: .venv/done ## make docs/reliability.md: kill, stop and starve every stage, damage every file (about three quarters of an hour on two cores)
-	cd tests && PYTHONPATH=. ../$(BIN)/python -m faults 12 > ../docs/reliability.md.new
+faults: .venv/done ## make docs/reliability.md: kill, stop and starve every stage, damage every file (about a quarter of an hour on two cores)
+	cd tests && PYTHONPATH=. ../$(BIN)/python -m faults 6 > ../docs/reliability.md.new
 	mv docs/reliability.md.new docs/reliability.md
 
 .PHONY: fuzz

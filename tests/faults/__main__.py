@@ -1,6 +1,6 @@
 """Put many faults in the way of every stage, and damage files of every kind, for docs/reliability.md.
 
-    python -m faults ROUNDS        (in the folder `tests`; 12 rounds take about three quarters of an hour on two cores)
+    python -m faults ROUNDS        (in the folder `tests`; 6 rounds take about a quarter of an hour on two cores)
 
 Ends with 1 where anything was lost.
 """
