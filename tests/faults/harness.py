@@ -95,7 +95,7 @@ class Faults:
             with contextlib.suppress(ProcessLookupError):  # it ended just now
                 os.kill(process.pid, send)
         code = ended(process, 120)
-        assert code is not None, "it hangs"
+        assert code is not None, f"{self.stage}: it hangs"
         return Ended(code, *((folder / f"second.{name}").read_text("utf-8") for name in ("out", "err")))
 
     def finish(self, folder: Path) -> Ended:
@@ -127,7 +127,7 @@ class Faults:
                     outcome.seen["nothing" if came.code else "it was done already"] += 1
                 elif came.code:
                     assert (came.code, came.err.splitlines()[-1:]) == (130, [STOPPED]), came
-                    assert "Traceback" not in came.err
+                    assert "Traceback" not in came.err, (self.stage, came)
                     outcome.seen[f"`{STOPPED}`, exit code 130"] += 1
                 else:
                     outcome.seen["it was done already"] += 1
