@@ -383,3 +383,21 @@ def test_a_worker_does_not_hold_the_store(prepared: Path, tmp_path: Path, monkey
     shutil.copytree(prepared / "zse" / "datasets", tmp_path / "zse" / "datasets")
     monkeypatch.setattr(reader, "decode", look)
     assert call(tmp_path, "embed", "--workers", "1").code == 0
+
+
+FORKED = """
+import multiprocessing, time
+from zsecli.cli import signals
+signals.hear()
+process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+process.start()
+process.terminate()
+process.join()
+print(process.exitcode)
+"""
+
+
+def test_a_process_that_was_forked_ends_without_a_word() -> None:
+    """When the run is stopped before such a process has begun its own work, it has the run's ears still."""
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("-15\n", "")

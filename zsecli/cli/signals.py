@@ -50,6 +50,27 @@ def _stop(number: int, frame: FrameType | None) -> None:
         signal.default_int_handler(number, frame)
 
 
+def _hold() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+
+def _release() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+
+def _as_usual() -> None:
+    """A process that was forked ends by SIGTERM, as whoever ends it means: it has no interruption to tell of.
+
+    Held until then, the signal is not lost between the two ways of hearing it.
+    """
+    if signal.getsignal(signal.SIGTERM) is _stop:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _release()
+
+
+os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_as_usual)
+
+
 def ignore() -> None:
     """From now on there is nothing left to stop."""
     for number in STOPS:
