@@ -401,3 +401,29 @@ def test_a_process_that_was_forked_ends_without_a_word() -> None:
     """When the run is stopped before such a process has begun its own work, it has the run's ears still."""
     done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("-15\n", "")
+
+
+HALF_MADE = """
+import os, signal, sys
+from zsecli.cli import signals
+class Half:
+    def __del__(self):
+        self.workers
+signals.hear()
+half = Half()
+try:
+    if sys.argv[1:]:
+        os.kill(os.getpid(), signal.SIGTERM)
+except KeyboardInterrupt:
+    print("stopped")
+del half
+"""
+
+
+def test_what_is_stopped_half_made_does_not_complain() -> None:
+    said = [
+        subprocess.run([sys.executable, "-c", HALF_MADE, *words], capture_output=True, text=True, timeout=60)
+        for words in ([], ["stop"])
+    ]
+    assert "AttributeError" in said[0].stderr  # else nothing is hidden
+    assert (said[1].stdout, said[1].stderr) == ("stopped\n", "")

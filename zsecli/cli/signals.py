@@ -35,10 +35,11 @@ def hear() -> None:
             timer = threading.Timer(SOON, os.kill, (os.getpid(), signal.SIGINT))
             timer.daemon = True
             timer.start()
-        elif system_number(error.exc_value) is None:
+        elif system_number(error.exc_value) is None and not stopped:
             drop(error)
 
-    # Where the disk is full, HDF5 complains of it once more for every object that it closes; it was told by then.
+    # What was stopped half made complains when it goes, as PyTorch's loaders do; and where the disk is full, HDF5 does
+    # once more for every object that it closes. Both were told by then.
     sys.unraisablehook = dropped
     sys.excepthook = lambda kind, error, trace: show(kind, error, trace) if system_number(error) is None else None
 
