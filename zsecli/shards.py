@@ -63,7 +63,10 @@ class Shard:
         return key if self.of == 1 else run_key(of=key, shard=self.number, shards=self.of)
 
     def tidy(self, output: Path, kind: str, key: str) -> None:
-        """Remove the shards of the store `output`, which is there: who put them together may have been stopped."""
+        """Remove the shards of the store `output`, which is there.
+
+        Some are left where who put them together was stopped, or two processes made the same one.
+        """
         if self.of > 1:
             for one in self.all:
                 if finished(one.path(output), kind, one.key(key)):
@@ -121,16 +124,13 @@ def join(
     parts = [part for part in parts if part[0].start < part[0].stop]
     if shard.speaks:
         with alone(output.with_name(f"{output.name}.join"), wait=True):  # several may be the last to be done
-            done = finished(output, kind, key)
-            if done:
-                shard.tidy(output, kind, key)  # two made this one at once, and the other has put all together
-            elif all(finished(path, kind, part_key) for _, path, part_key in parts):
+            if not finished(output, kind, key) and all(finished(path, kind, part) for _, path, part in parts):
                 with begin(parts[0][1]) as store:
                     for rows, path, _ in parts:
                         store.append(path, kind, rows)
                     store.finish()
-                for _, path, _ in parts:
-                    path.unlink()
+            if finished(output, kind, key):
+                shard.tidy(output, kind, key)
             else:
                 console.note(f"shard {shard.number} of {shard.of} is done; the last of them puts all together")
     shard.wait()
