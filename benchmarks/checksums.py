@@ -106,14 +106,14 @@ def main() -> None:
         subprocess.run([*words, "-o", Path(name) / "real.h5"], check=True, stdout=subprocess.DEVNULL, env=os.environ)
         each = 1000 * (time.perf_counter() - began) / len(photos)
     print(f"\n`zse embed --model small` takes {each:.0f} ms for each of {len(photos)} photos, its start included;")
-    print(f"their checksums are {cost:.2f} ms of that, {100 * cost / each:.1f} %.")
+    print(f"their checksums are {cost:.2f} ms of that, {100 * cost / each:.2f} %.")
 
 
 TEXT = """
 ## What checksums cost
 
-`benchmarks/checksums.py`: the tokens of the shipped network ({machine}; files in memory, {rounds} rounds in turn,
-median with lowest and highest). Without: nothing is added up or compared.
+`benchmarks/checksums.py`: the tokens of the shipped network, {machine}; the system holds the files in memory.
+{rounds} rounds in turn, median with lowest and highest. Without: nothing is added up or compared.
 
 | work | with, ms | without, ms | more, ms |
 |---|---|---|---|"""
