@@ -53,13 +53,14 @@ def _retrieval(network: ZSENetwork, batch: Batch, config: TrainConfig) -> tuple[
         score = network.score(sketch, photo)
         match = torch.arange(len(score.logit), device=score.logit.device) < len(score.logit) // 2
         counts = torch.ones_like(match)
-    relation = matching(score.relation[counts], match[counts], config.high, config.low)
+    relation = matching(score.relation[counts], match[counts], config.high, config.low) * _weight(counts)
     if config.ret_loss == "contrastive":
         ret = _contrastive(sketch, photo, batch, config)
     else:
         near, far = score.ret_photo.chunk(2)
         usable = counts.chunk(2)[1]
         ret = triplet(score.ret_sketch[: len(usable)][usable], near[usable], far[usable], config.margin)
+        ret = ret * _weight(usable)
     return ret, relation
 
 
@@ -143,6 +144,15 @@ def _all_pairs(sketch: Encoding, photo: Encoding, batch: Batch) -> tuple[Encodin
     own = slice(_first(len(sketch.ret)), _first(len(sketch.ret)) + len(sketch.ret))
     similarity = F.normalize(sketch.ret.detach(), dim=-1) @ F.normalize(every.ret.detach(), dim=-1).T
     return every, similarity, batch.positive[own].to(similarity.device), batch.counts[own].to(similarity.device)
+
+
+def _weight(counts: Tensor) -> Tensor | float:
+    """Of a mean over what `counts` here, so that the mean over the processes is that over all that counts in them."""
+    if not dist.is_initialized():
+        return 1.0
+    mean = counts.sum().float()
+    dist.all_reduce(mean)
+    return counts.sum() * dist.get_world_size() / mean.clamp(min=1)
 
 
 def _first(count: int) -> int:
