@@ -21,7 +21,7 @@ test: .venv/done ## run the tests
 .PHONY: minimum
 minimum: ## run the tests with the lowest versions that pyproject.toml allows (PYTHON=python3.11; 8 GB)
 	$(PYTHON) -m venv .venv/minimum
-	grep -oE '"[a-zA-Z0-9_-]+>=[0-9.]+"' pyproject.toml | tr -d '"' | sed 's/>=/==/' > .venv/minimum/lowest.txt
+	grep -oE '"[a-zA-Z0-9_-]+>=[0-9.]+' pyproject.toml | tr -d '"' | sed 's/>=/==/' > .venv/minimum/lowest.txt
 	.venv/minimum/bin/pip install --quiet --constraint .venv/minimum/lowest.txt --editable '.[dev]'
 	.venv/minimum/bin/pytest --ignore tests/test_page.py
 
