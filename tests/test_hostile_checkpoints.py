@@ -8,7 +8,6 @@ import pickle
 import random
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from test_model import Evil
 from test_model import rewrite as rewrite_as
-from tiny import TINY, build
+from tiny import LEAST, build
 from torch import nn
 
 from zsecli.errors import StoreError
 from zsecli.model import checkpoint
-from zsecli.model.config import BackboneConfig
 from zsecli.train import state
 
-LEAST = replace(TINY, backbone=BackboneConfig(name="test_vit", image_size=64))
 TRUNK = "tf_efficientnet_lite0"
 
 

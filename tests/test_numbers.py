@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Zse, call, changing
-from test_hostile_checkpoints import LEAST
-from tiny import build
+from tiny import LEAST, build
 
 from zsecli.model import checkpoint
 

@@ -19,8 +19,7 @@ from xml.etree import ElementTree
 
 import pytest
 from conftest import Zse, changing
-from test_hostile_checkpoints import LEAST
-from tiny import build
+from tiny import LEAST, build
 
 from zsecli import console
 from zsecli.errors import StoreError
@@ -51,7 +50,7 @@ COMMANDS = """
 import contextlib, sys
 from zsecli import cli
 from zsecli.model.config import PRESETS
-from test_hostile_checkpoints import LEAST
+from tiny import LEAST
 PRESETS["least"] = LEAST
 for line in {lines!r}:
     sys.argv = ["zse", *line.split()]

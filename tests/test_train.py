@@ -16,7 +16,7 @@ import torch
 from conftest import Zse, call, part_of_demo
 from safetensors import safe_open
 from safetensors.torch import load_file
-from tiny import STILL, TINY
+from tiny import LEAST, STILL, STILL_HYBRID, build
 from warm import commands, end, processes, together
 
 from zsecli.data.folder import read
@@ -131,7 +131,7 @@ def test_a_few_steps_learn(data: Dataset, tmp_path: Path) -> None:
     )
     scores = []
     for name, way in (("before", dataclasses.replace(config, epochs=1, head_lr=0.0)), ("after", config)):
-        learning = dataclasses.replace(job(data, way), weights=TRUNK)
+        learning = dataclasses.replace(job(data, way, STILL_HYBRID), weights=TRUNK)
         folder = tmp_path / name
         result = run(learning, folder / "net.safetensors", tmp_path / "cache", device="cpu")
         scores.append(result.validation["score"])
@@ -150,7 +150,7 @@ def test_a_few_steps_learn(data: Dataset, tmp_path: Path) -> None:
         {"freeze_blocks": 2, "keep_rate": 0.8, "selection_after": 1},
         {"freeze_blocks": 1, "augment": 0.5},
         {"candidates": 3, "ignore_same": None},
-        {"candidates": 20, "freeze_blocks": 4, "ret_weight": 0.0},
+        {"candidates": 20, "freeze_blocks": 6, "ret_weight": 0.0},
         {"match_weight": 0.0},
     ],
     ids=lambda change: " ".join(change),
@@ -170,13 +170,10 @@ def test_every_way_of_training(data: Dataset, tmp_path: Path, change: dict[str, 
 def test_what_is_frozen_stays(data: Dataset, tmp_path: Path) -> None:
     short = dataclasses.replace(SHORT, epochs=1)
     for name, blocks in (("all", None), ("trunk", 0), ("two", 2)):
-        trained(data, tmp_path / name, dataclasses.replace(short, freeze_blocks=blocks))
+        trained(data, tmp_path / name, dataclasses.replace(short, freeze_blocks=blocks), STILL_HYBRID)
     first, *others = (weights(tmp_path / name / "net.run" / "last.safetensors") for name in ("all", "trunk", "two"))
-    torch.manual_seed(SHORT.seed)
-    from zsecli.model.network import ZSENetwork
-
-    fresh = ZSENetwork(STILL).state_dict()
-    trained(data, tmp_path / "stride", dataclasses.replace(short, freeze_stride=8))
+    fresh = build(STILL_HYBRID, SHORT.seed).state_dict()
+    trained(data, tmp_path / "stride", dataclasses.replace(short, freeze_stride=8), STILL_HYBRID)
     above = weights(tmp_path / "stride" / "net.run" / "last.safetensors")
     trunk = [k for k in fresh if "trunk.blocks" in k and k.endswith("weight") and not torch.equal(fresh[k], above[k])]
     assert {int(k.split("trunk.blocks.")[1][0]) for k in trunk} == {3, 4, 5, 6}  # stride 8 is made by the first three
@@ -191,7 +188,7 @@ def test_what_is_frozen_stays(data: Dataset, tmp_path: Path) -> None:
 def test_the_heads_can_be_trained_alone(data: Dataset, tmp_path: Path) -> None:
     """With all blocks frozen and another run's backbone, [Ret] stays; the best is chosen by the relation network."""
     first = trained(data, tmp_path, dataclasses.replace(SHORT, match_weight=0.0))
-    config = dataclasses.replace(SHORT, freeze_blocks=4, ret_weight=0.0, candidates=4)
+    config = dataclasses.replace(SHORT, freeze_blocks=6, ret_weight=0.0, candidates=4)
     second = dataclasses.replace(job(data, config), begin=first.path)
     result = run(second, tmp_path / "second.safetensors", tmp_path / "cache", device="cpu")
     before, after = weights(first.path), weights(result.path)
@@ -209,8 +206,8 @@ def test_the_heads_can_be_trained_alone(data: Dataset, tmp_path: Path) -> None:
 def test_frozen_tokens_from_the_cache_are_those_of_the_pictures(data: Dataset, tmp_path: Path) -> None:
     """The same run with and without the cache, which a tokenizer that does nothing forbids."""
     config = dataclasses.replace(SHORT, epochs=1, epoch_draws=8, freeze_blocks=0)
-    trained(data, tmp_path / "cached", config)
-    off = dataclasses.replace(STILL, tokenizer=TokenizerConfig(on="sketch", channels=(4, 4, 4)))
+    trained(data, tmp_path / "cached", config, STILL_HYBRID)
+    off = dataclasses.replace(STILL_HYBRID, tokenizer=TokenizerConfig(on="sketch", channels=(4, 4, 4)))
     trained(data, tmp_path / "not", config, off)
     assert len(list(tmp_path.glob("*/cache/*.h5"))) == 1
 
@@ -220,7 +217,7 @@ MOVING = dataclasses.replace(SHORT, epochs=4, augment=1.0)
 
 def moving(store: Path, folder: Path) -> None:
     torch.set_num_threads(1)
-    trained(read_dataset(store), folder, MOVING, TINY)
+    trained(read_dataset(store), folder, MOVING, LEAST)
 
 
 @pytest.mark.xdist_group("faults")  # one process has everything imported for all of them
@@ -359,22 +356,24 @@ def test_schedules() -> None:
 
 
 def test_a_plan(data: Dataset) -> None:
-    found = plan(job(data))
+    found = plan(job(data, SHORT, STILL_HYBRID))
     assert found["classes"] == 7 and found["steps"] == 4
-    assert found["trained parameters"] == found["parameters"] > 1e6
-    frozen = plan(job(data, dataclasses.replace(SHORT, freeze_blocks=0)))
+    assert (
+        found["trained parameters"] == found["parameters"] == sum(p.numel() for p in build(STILL_HYBRID).parameters())
+    )
+    frozen = plan(job(data, dataclasses.replace(SHORT, freeze_blocks=0), STILL_HYBRID))
     assert frozen["trained parameters"] < found["trained parameters"]
     assert frozen["memory of a batch"] < found["memory of a batch"]
-    outlines = plan(job(data, dataclasses.replace(SHORT, outlines=4)))
+    outlines = plan(job(data, dataclasses.replace(SHORT, outlines=4), STILL_HYBRID))
     assert 1.2 < outlines["memory of a batch"] / found["memory of a batch"] < 1.8
-    half = plan(job(data, dataclasses.replace(SHORT, precision="bf16")))
+    half = plan(job(data, dataclasses.replace(SHORT, precision="bf16"), STILL_HYBRID))
     assert half["memory of a batch"] < 0.8 * found["memory of a batch"]
     assert (
         found["memory of pictures"]
         == (found["sketches"] + found["photos"] + sum(map(sum, found["held out"].values()))) * 64 * 64 * 3
     )
     with pytest.raises(UsageError, match="cannot be shared"):
-        plan(job(data, dataclasses.replace(SHORT, accumulate=3)))
+        plan(job(data, dataclasses.replace(SHORT, accumulate=3), STILL_HYBRID))
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
@@ -382,8 +381,9 @@ def test_a_plan(data: Dataset) -> None:
 
 @pytest.fixture
 def workspace(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose workspace has the data set `demo`, and a preset `tiny`."""
-    monkeypatch.setitem(__import__("zsecli.model.config").model.config.PRESETS, "tiny", STILL)
+    """A folder whose workspace has the data set `demo`, and the presets `tiny` and `hybrid`."""
+    for name, model in (("tiny", STILL), ("hybrid", STILL_HYBRID)):
+        monkeypatch.setitem(__import__("zsecli.model.config").model.config.PRESETS, name, model)
     call(tmp_path, "prepare", "folder", store.parent / "manifest.csv", "--name", "demo").ok()
     return tmp_path
 
@@ -446,11 +446,11 @@ def test_a_damaged_state_is_said(workspace: Path, zse: Zse) -> None:
         (("--backbone-from", "gone.safetensors"), 2, ["both say how the backbone begins"]),
         (("--accumulate", "3"), 2, ["--batch-size 8 cannot be shared"]),
         (("-o", "net.pth"), 2, ["ends with .safetensors"]),
-        (("--freeze-blocks", "5"), 2, ["the network has 4 blocks"]),
-        (("--freeze-stride", "5"), 2, ["no map of stride 5", "2, 4, 8, 16, 32"]),
+        (("--freeze-blocks", "7"), 2, ["the network has 6 blocks"]),
+        (("--preset", "hybrid", "--freeze-stride", "5"), 2, ["no map of stride 5", "2, 4, 8, 16, 32"]),
         (("--class-draws", "even"), 2, ["'even'", "uniform, sketches"]),
         (("--keep-rate", "0.9"), 2, ["all 1 epochs are without selection"]),
-        (("--keep-rate", "0.9", "--selection-after", "0"), 2, ["block 7, which selects tokens, is not there, of 4"]),
+        (("--keep-rate", "0.9", "--selection-after", "0"), 2, ["block 7, which selects tokens, is not there, of 6"]),
     ],
 )
 @pytest.mark.usefixtures("workspace")

@@ -17,14 +17,18 @@ TINY = ModelConfig(
     relation=RelationConfig(hidden=(16, 8)),
     preprocess=Preprocess(size=64),
 )
+LEAST = replace(TINY, backbone=BackboneConfig(name="test_vit", image_size=64))
 SELECTING = replace(TINY, selection=SelectionConfig(rate=0.7, blocks=(1, 3)))
 
-# dropout off: two processes draw other units than one does
-STILL = replace(
-    TINY,
-    cross_attention=CrossAttentionConfig(heads=2, hidden=32, dropout=0.0),
-    relation=RelationConfig(hidden=(16, 8), dropout=0.0),
-)
+
+def still(model: ModelConfig) -> ModelConfig:
+    """Without dropout, of which two processes draw other units than one does."""
+    heads, relation = replace(model.cross_attention, dropout=0.0), replace(model.relation, dropout=0.0)
+    return replace(model, cross_attention=heads, relation=relation)
+
+
+STILL = still(LEAST)
+STILL_HYBRID = still(TINY)
 
 
 def build(settings: ModelConfig, seed: int = 0) -> ZSENetwork:
