@@ -259,6 +259,7 @@ def explained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
     return folder / "out", json.loads(done.out)
 
 
+@pytest.mark.xdist_group("explained")  # one worker explains for both
 def test_explain_writes_a_page_a_figure_and_data(explained: tuple[Path, dict[str, Any]]) -> None:
     folder, said = explained
     assert sorted(f.name for f in folder.iterdir()) == ["e.html", "e.json", "e.png", "e.svg"]
@@ -273,6 +274,7 @@ def test_explain_writes_a_page_a_figure_and_data(explained: tuple[Path, dict[str
     assert "data:image/" in page and 'src="http' not in page
 
 
+@pytest.mark.xdist_group("explained")
 def test_the_data_say_what_the_network_says(explained: tuple[Path, dict[str, Any]]) -> None:
     """Scores, the parts of the logit, and matches in the pictures' own pixels."""
     folder, said = explained
