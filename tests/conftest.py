@@ -27,6 +27,7 @@ from zsecli.store.rows import write_rows
 from zsecli.store.seal import SUM
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side and share the cores
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script runs them in the background
 
 DEMO = Path(__file__).resolve().parents[1] / "fixtures" / "demo"
 CLASSES, INSTANCES = ("animal-bird", "drink", "lock"), 2

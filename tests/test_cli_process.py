@@ -19,7 +19,7 @@ from typing import Any
 
 import h5py
 import pytest
-from conftest import Zse, call, files, same
+from conftest import Done, Zse, call, files, same
 from PIL import Image, ImageOps
 from tiny import TINY, build
 
@@ -275,18 +275,24 @@ main()
 """
 
 
+def stop(folder: Path, number: int, trap: str = "") -> Done:
+    """`zse embed` in `folder`, sent the signal after 12 pictures by itself; `trap`: what a shell does before."""
+    command = [sys.executable, "-c", STOP, str(int(number)), "12", "embed", "--batch-size", "4", "--workers", "1"]
+    env = {**os.environ, "ZSE_MODEL": "pixels"}
+    shell = ["sh", "-c", f'{trap} exec "$0" "$@"', *command]
+    done = subprocess.run(shell, cwd=folder, env=env, capture_output=True, text=True, start_new_session=True)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)], ids=["SIGINT", "SIGKILL"])
 def test_what_was_stopped_goes_on(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
 ) -> None:
     shutil.copytree(prepared / "zse" / "datasets", tmp_path / "zse" / "datasets")
-    command = [sys.executable, "-c", STOP, str(int(number)), "12", "embed", "--batch-size", "4", "--workers", "1"]
-    env = {**os.environ, "ZSE_MODEL": "pixels"}
-    stopped = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, start_new_session=True)
-    assert stopped.returncode == code
-    assert stopped.stdout == ""
+    stopped = stop(tmp_path, number)
+    assert (stopped.code, stopped.out) == (code, "")
     said = ["interrupted: the same command goes on from what is done"] if code == 130 else []
-    assert stopped.stderr.splitlines() == said
+    assert stopped.err.splitlines() == said
     assert {f.suffix for f in files(tmp_path / "zse" / "features")} - {".lock"} == {".partial"}
 
     read = []
@@ -295,6 +301,13 @@ def test_what_was_stopped_goes_on(
     assert len(read) == 42 - 12
     assert same(tmp_path / features, prepared / features)
     assert len(files(tmp_path / "zse" / "features")) == 1
+
+
+def test_what_was_started_to_ignore_ctrl_c_goes_on(prepared: Path, tmp_path: Path) -> None:
+    """As a shell starts what runs in the background of a script: Ctrl-C is for what runs in front."""
+    shutil.copytree(prepared / "zse" / "datasets", tmp_path / "zse" / "datasets")
+    features = stop(tmp_path, signal.SIGINT, trap="trap '' INT;").ok()
+    assert same(tmp_path / features, prepared / features)
 
 
 KILLED = """
