@@ -8,18 +8,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 from conftest import DEMO, Zse, call
 from PIL import Image
 
-from zsecli.cli.app import app
+from zsecli.cli.app import top
 
 ROOT = DEMO.parents[1]
 COMMANDS = ROOT / "docs" / "commands.md"
-TOP: Any = typer.main.get_command(app)
+TOP = top()
 NAMES = list(TOP.commands)
 
 HEAD = """# Commands

@@ -9,39 +9,48 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Zse, files
+from conftest import Zse, call, files
 from tiny import STILL, build
 
-from zsecli.model import checkpoint
+from zsecli.model import checkpoint, config
 
 DATASET, FEATURES = "zse/datasets/tree.h5", "zse/features/tree.unseen.pixels.h5"
 RANKING = "zse/rankings/tree.unseen.pixels.ret.h5"
 
 
-@pytest.fixture
-def place(zse: Zse, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(autouse=True)
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(config.PRESETS, "tiny", STILL)
+
+
+def furnish(folder: Path, pictures: Path) -> Path:
     """A tree of pictures, prepared, embedded and ranked in its workspace; all kinds of files that commands read."""
-    monkeypatch.setitem(__import__("zsecli.model.config").model.config.PRESETS, "tiny", STILL)
-    shutil.copytree(pictures, tmp_path / "tree")
+    shutil.copytree(pictures, folder / "tree")
     for modality in ("sketch", "photo"):
-        file = sorted((tmp_path / "tree" / modality / "drink").iterdir())[0]
-        shutil.copy(file, tmp_path / f"{modality}.png")
+        file = sorted((folder / "tree" / modality / "drink").iterdir())[0]
+        shutil.copy(file, folder / f"{modality}.png")
         file.rename(file.with_name("x__x.png"))
-    (tmp_path / "un.txt").write_text("lock\n")
-    (tmp_path / "c.toml").write_text("[match]\n")
-    (tmp_path / "manifest.csv").write_text("path,modality,class\nsketch.png,sketch,drink\nphoto.png,photo,drink\n")
-    (tmp_path / "marks.csv").write_text("photo,sketch,XA,YA,XB,YB\nphoto.png,sketch.png,1;2;3,1;2;3,1;2;3,1;2;3\n")
-    checkpoint.save(build(STILL), tmp_path / "m.safetensors")
-    (tmp_path / "n.run").mkdir()
-    shutil.copy(tmp_path / "m.safetensors", tmp_path / "n.run" / "last.safetensors")
-    shutil.copy(tmp_path / "m.safetensors", tmp_path / "net.png")
-    zse("prepare", "folder", "tree", "--unseen", "un.txt", "--name", "seen").ok()
-    zse("prepare", "folder", "tree").ok()
-    zse("match").ok()
+    (folder / "un.txt").write_text("lock\n")
+    (folder / "c.toml").write_text("[match]\n")
+    (folder / "manifest.csv").write_text("path,modality,class\nsketch.png,sketch,drink\nphoto.png,photo,drink\n")
+    (folder / "marks.csv").write_text("photo,sketch,XA,YA,XB,YB\nphoto.png,sketch.png,1;2;3,1;2;3,1;2;3,1;2;3\n")
+    checkpoint.save(build(STILL), folder / "m.safetensors")
+    (folder / "n.run").mkdir()
+    shutil.copy(folder / "m.safetensors", folder / "n.run" / "last.safetensors")
+    shutil.copy(folder / "m.safetensors", folder / "net.png")
+    call(folder, "prepare", "folder", "tree", "--unseen", "un.txt", "--name", "seen").ok()
+    call(folder, "prepare", "folder", "tree").ok()
+    call(folder, "match").ok()
     for name, lead in (("soft.h5", os.symlink), ("hard.h5", os.link)):
-        lead(tmp_path / FEATURES, tmp_path / name)
-    os.link(tmp_path / "m.safetensors", tmp_path / "hard.safetensors")
-    return tmp_path
+        lead(folder / FEATURES, folder / name)
+    os.link(folder / "m.safetensors", folder / "hard.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """A furnished folder. Not to be changed."""
+    return furnish(tmp_path_factory.mktemp("place"), pictures)
 
 
 TRAIN = "train seen --preset tiny --epochs 1 --epoch-draws 16 --batch-size 8 --freeze-blocks 0"
@@ -77,17 +86,18 @@ LINES = [
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_an_input_is_never_replaced(zse: Zse, place: Path, line: str) -> None:
+def test_an_input_is_never_replaced(place: Path, line: str) -> None:
     before = files(place)
-    zse(*line.split(), "--overwrite").refused(2, Path(line.split(" -o ")[-1].split(" --sheet ")[-1].split()[0]).stem)
+    done = call(place, *line.split(), "--overwrite")
+    done.refused(2, Path(line.split(" -o ")[-1].split(" --sheet ")[-1].split()[0]).stem)
     assert files(place) == before
 
 
 @pytest.mark.parametrize("line", ["embed - --modality photo -o photo.png", f"match - -o {FEATURES}"])
-def test_nor_is_one_that_stdin_names(zse: Zse, place: Path, line: str) -> None:
+def test_nor_is_one_that_stdin_names(place: Path, line: str) -> None:
     before = files(place)
     given = b"photo.png\n" if line.startswith("embed") else FEATURES.encode()
-    zse(*line.split(), "--overwrite", stdin=given).refused(2, "is no")
+    call(place, *line.split(), "--overwrite", stdin=given).refused(2, "is no")
     assert files(place) == before
 
 
@@ -110,10 +120,13 @@ def _socket(path: Path) -> None:
         ("synthesize sketch.png photo.png --model small -o node.png", "node.map.png"),
     ],
 )
-def test_what_is_no_file_stays(zse: Zse, place: Path, line: str, name: str, make: Callable[[Path], None]) -> None:
-    make(place / name)
-    (place / "link").symlink_to(name)
+def test_what_is_no_file_stays(
+    zse: Zse, tmp_path: Path, pictures: Path, line: str, name: str, make: Callable[[Path], None]
+) -> None:
+    furnish(tmp_path, pictures)
+    make(tmp_path / name)
+    (tmp_path / "link").symlink_to(name)
     for words in (line, line.replace(f"-o {name}", "-o link") if name == "node" else line):
         zse(*words.split(), "--overwrite").refused(2, "is a pipe, a socket or a device")
-    assert not (place / name).is_file() and (place / name).exists()
-    assert (place / "link").is_symlink()
+    assert not (tmp_path / name).is_file() and (tmp_path / name).exists()
+    assert (tmp_path / "link").is_symlink()

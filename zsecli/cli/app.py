@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 
 import typer
 
@@ -64,8 +65,14 @@ def root(
         raise typer.Exit(USAGE)
 
 
+@cache  # a tenth of a second, which a process that runs many commands pays once
+def top() -> Any:
+    """The command above all others, as Click has it."""
+    return typer.main.get_command(app)
+
+
 def run() -> int:
     """What the command line asks for; the exit code."""
     with warnings.catch_warnings():  # for all threads: that a picture's EXIF block is damaged, say
         warnings.filterwarnings("ignore", module="PIL")
-        return typer.main.get_command(app)(prog_name="zse", standalone_mode=False) or DONE
+        return top()(prog_name="zse", standalone_mode=False) or DONE

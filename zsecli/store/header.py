@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -52,6 +53,7 @@ def run_key(**parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+@cache
 def versions() -> dict[str, str]:
     """What is installed of the packages that a store's content depends on, for its provenance."""
     return {"zse": __version__, **{name: version(name) for name in ("torch", "timm", "numpy", "h5py", "pillow")}}
