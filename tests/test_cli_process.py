@@ -162,11 +162,12 @@ def test_a_closed_or_full_stream_is_no_traceback(
     ],
 )
 def test_what_stderr_cannot_take_changes_nothing(
-    shell: Zse, sketch: Path, tmp_path: Path, words: str, out: str, code: int
+    zse: Zse, shell: Zse, sketch: Path, tmp_path: Path, words: str, out: str, code: int
 ) -> None:
     with Image.open(sketch) as image:
         ImageOps.invert(image.convert("L")).save(tmp_path / "bright.png")
-    assert shell(f"zse {words}", code).err != ""
+    done = zse(*words.split())
+    assert done.code == code and done.err != ""
     if Path("/dev/full").exists():
         assert shell(f"rm -f x.h5; zse {words} 2>/dev/full", code).out == out
     (tmp_path / "x.h5").unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from tiny import SELECTING, TINY, build
 
 from zsecli.data.preprocess import Preprocess
 from zsecli.errors import StoreError
-from zsecli.explain import correspond, document, faithful, places
+from zsecli.explain import correspond, document, faithful, places, stage
 from zsecli.explain.correspond import Match, best, choose, scores
 from zsecli.explain.pair import Pair, relate, see
 from zsecli.files import replacing
@@ -251,9 +251,10 @@ def explained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
     from conftest import call
 
     folder = tmp_path_factory.mktemp("explained")
-    done = call(
-        folder, "explain", SKETCH, PHOTO, "--contrast", OTHER, "--check", "--json", "-o", "out/e", ZSE_MODEL="small"
-    )
+    words = ("explain", SKETCH, PHOTO, "--contrast", OTHER, "--check", "--json", "-o", "out/e")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "ORDERS", 4)  # forty take most of the time
+        done = call(folder, *words, ZSE_MODEL="small")
     assert done.code == 0, done.err
     assert "deletion area" in done.err
     return folder / "out", json.loads(done.out)
@@ -339,8 +340,10 @@ def test_explanations_of_a_ranking_are_tested(prepared: Path, zse: Zse, tmp_path
     (tmp_path / "marks.csv").write_text(
         f"photo,sketch,class,XA,YA,XB,YB\n{PHOTO},{SKETCH},bird,100;120,80;90,100;120,80;90\n"
     )
+    checkpoint.save(made(GRID).network, tmp_path / "net.safetensors")
+    model = ("--model", "net.safetensors", "--by", "ret")
     words = ("--explanations", "--explanation-pairs", 1, "--keypoints", "marks.csv")
-    done = zse("evaluate", "--model", "small", "--by", "ret", *words, "--json")
+    done = zse("evaluate", *model, *words, "--json")
     found = json.loads(done.ok())["explanations"]
     assert found["known"] == "1 photos and their own outlines"
     assert set(found["areas"]) >= {"cosine", "contribution", "random weights"}
@@ -351,7 +354,7 @@ def test_explanations_of_a_ranking_are_tested(prepared: Path, zse: Zse, tmp_path
     assert len(found["verdicts"]) == 3
     zse("evaluate", "--aligned", "x").refused(2, "--explanations")
     zse("evaluate", "--explanations", ZSE_MODEL="pixels").refused(2, "no relation network")
-    gone = zse("evaluate", "--model", "small", "--by", "ret", "--explanations", "--aligned", "notto")
+    gone = zse("evaluate", *model, "--explanations", "--aligned", "notto")
     gone.refused(2, "notto", "families")
     (tmp_path / "bad.csv").write_text("photo;sketch;XA;YA;XB;YB\na.jpg;b.png;1,2;3;4;5\n")
     zse("evaluate", "--explanations", "--keypoints", "bad.csv").refused(1, "bad.csv: line 2")
