@@ -9,18 +9,14 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import pytest
-import typer
 from conftest import Done, call
 from PIL import Image
 
-from zsecli.cli.app import app
 from zsecli.cli.failures import in_words
 from zsecli.errors import DONE, FAILED, INTERRUPTED, SKIPPED, UNUSABLE, USAGE
 
-COMMAND: Any = typer.main.get_command(app)  # made anew for every call it takes ten times as long as most inputs
 CODES = {DONE, FAILED, USAGE, UNUSABLE, SKIPPED, INTERRUPTED}
 PICTURES = ("cat/a", "cat/b", "dog/c", "dog/d")
 LONGEST = 20_000  # characters of an error: what it cites of an input is no longer than that, and said a few times
@@ -83,9 +79,7 @@ def answer(function: Callable[..., Found], *values: object) -> Found | None:
 
 def run(*words: object, stdin: bytes = b"", folder: Path | None = None) -> Done:
     """`zse WORDS` in the scratch folder, or in another; AssertionError unless it ends with an answer or two lines."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("typer.main.get_command", lambda _: COMMAND)
-        done = call(folder or scratch(), *words, stdin=stdin)
+    done = call(folder or scratch(), *words, stdin=stdin)
     assert done.code in CODES, done.err
     assert "this is a fault of zse" not in done.err, done.err
     if done.code in (FAILED, USAGE, UNUSABLE):

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fuzz.scratch import COMMAND, run, scratch
+from fuzz.scratch import run, scratch
+from zsecli.cli.app import top
 
 FILES = (
     *("tree", "tree/photo/cat/a.jpg", "tree/sketch/cat/a.png", "zse", "zse/datasets/tree.h5", "nowhere", "-", "."),
@@ -43,7 +44,7 @@ def texts(param: Any) -> st.SearchStrategy[str]:
 @st.composite
 def lines(draw: st.DrawFn, name: str) -> list[str]:
     """The words of a command line."""
-    params = [param for param in COMMAND.commands[name].params if param.name != "help"]
+    params = [param for param in top().commands[name].params if param.name != "help"]
     arguments = [param for param in params if param.param_type_name == "argument"]
     options = [param for param in params if param.param_type_name == "option"]
     words = [name]
@@ -66,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", COMMAND.commands)
+@pytest.mark.parametrize("name", top().commands)
 def test_any_values(folder: Path, name: str) -> None:
     @settings(derandomize=True, max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(lines(name), st.sampled_from((b"", b"tree/photo/cat/a.jpg\n", b"\xff\0")))
