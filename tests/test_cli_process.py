@@ -52,6 +52,13 @@ def named(tmp_path: Path, sketch: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def unembedded(prepared: Path, tmp_path: Path) -> Path:
+    """The test's own folder with a workspace that has the data set of `prepared` alone."""
+    shutil.copytree(prepared / "zse" / "datasets", tmp_path / "zse" / "datasets")
+    return tmp_path
+
+
 def ids(store: Path) -> set[str]:
     with h5py.File(store) as file:
         return {Path(name).name for name in file["items/id"].asstr()[:]}
@@ -287,28 +294,26 @@ def stop(folder: Path, number: int, trap: str = "") -> Done:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)], ids=["SIGINT", "SIGKILL"])
 def test_what_was_stopped_goes_on(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+    prepared: Path, unembedded: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
 ) -> None:
-    shutil.copytree(prepared / "zse" / "datasets", tmp_path / "zse" / "datasets")
-    stopped = stop(tmp_path, number)
+    stopped = stop(unembedded, number)
     assert (stopped.code, stopped.out) == (code, "")
     said = ["interrupted: the same command goes on from what is done"] if code == 130 else []
     assert stopped.err.splitlines() == said
-    assert {f.suffix for f in files(tmp_path / "zse" / "features")} - {".lock"} == {".partial"}
+    assert {f.suffix for f in files(unembedded / "zse" / "features")} - {".lock"} == {".partial"}
 
     read = []
     monkeypatch.setattr(reader, "decode", lambda data: read.append(data) or decode(data))
-    features = call(tmp_path, "embed", "--batch-size", "4").ok()
+    features = call(unembedded, "embed", "--batch-size", "4").ok()
     assert len(read) == 42 - 12
-    assert same(tmp_path / features, prepared / features)
-    assert len(files(tmp_path / "zse" / "features")) == 1
+    assert same(unembedded / features, prepared / features)
+    assert len(files(unembedded / "zse" / "features")) == 1
 
 
-def test_what_was_started_to_ignore_ctrl_c_goes_on(prepared: Path, tmp_path: Path) -> None:
+def test_what_was_started_to_ignore_ctrl_c_goes_on(prepared: Path, unembedded: Path) -> None:
     """As a shell starts what runs in the background of a script: Ctrl-C is for what runs in front."""
-    shutil.copytree(prepared / "zse" / "datasets", tmp_path / "zse" / "datasets")
-    features = stop(tmp_path, signal.SIGINT, trap="trap '' INT;").ok()
-    assert same(tmp_path / features, prepared / features)
+    features = stop(unembedded, signal.SIGINT, trap="trap '' INT;").ok()
+    assert same(unembedded / features, prepared / features)
 
 
 KILLED = """
@@ -322,26 +327,24 @@ main()
 """
 
 
-def test_no_worker_outlives_its_killed_parent(prepared: Path, tmp_path: Path) -> None:
+def test_no_worker_outlives_its_killed_parent(unembedded: Path) -> None:
     """A worker has stderr open: the pipe ends when the last of them has."""
-    shutil.copytree(prepared / "zse" / "datasets", tmp_path / "zse" / "datasets")
     command = [sys.executable, "-c", KILLED, "embed", "--batch-size", "6", "--workers", "2"]
-    checkpoint.save(build(TINY), tmp_path / "tiny.safetensors")  # whose batches are more than a pipe holds
+    checkpoint.save(build(TINY), unembedded / "tiny.safetensors")  # whose batches are more than a pipe holds
     env = {**os.environ, "ZSE_MODEL": "tiny.safetensors"}
-    killed = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=30)
+    killed = subprocess.run(command, cwd=unembedded, env=env, capture_output=True, timeout=30)
     assert (killed.returncode, killed.stderr) == (-signal.SIGKILL, b"")
 
 
-def test_a_worker_never_hears_ctrl_c(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_never_hears_ctrl_c(unembedded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the midst of anything else than its loop it would die with a traceback, and this process with an error."""
 
     def deaf(data: bytes) -> Any:
         assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
         return decode(data)
 
-    shutil.copytree(prepared / "zse" / "datasets", tmp_path / "zse" / "datasets")
     monkeypatch.setattr(reader, "decode", deaf)
-    assert call(tmp_path, "embed", "--workers", "1").code == 0
+    assert call(unembedded, "embed", "--workers", "1").code == 0
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
@@ -386,7 +389,7 @@ def test_a_ctrl_c_at_the_very_end_is_no_traceback(
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="there is no /proc")
-def test_a_worker_does_not_hold_the_store(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_does_not_hold_the_store(unembedded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If its parent is killed it lives on for a while, and would keep the lock."""
 
     def look(data: bytes) -> Any:
@@ -394,9 +397,8 @@ def test_a_worker_does_not_hold_the_store(prepared: Path, tmp_path: Path, monkey
         assert not [name for name in held if name.endswith(".partial")]
         return decode(data)
 
-    shutil.copytree(prepared / "zse" / "datasets", tmp_path / "zse" / "datasets")
     monkeypatch.setattr(reader, "decode", look)
-    assert call(tmp_path, "embed", "--workers", "1").code == 0
+    assert call(unembedded, "embed", "--workers", "1").code == 0
 
 
 FORKED = """

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import DEMO, Zse
+from conftest import DEMO, Zse, call
 from PIL import Image, ImageDraw
 from tiny import SELECTING, TINY, build
 
@@ -248,8 +248,6 @@ def test_cycles() -> None:
 @pytest.fixture(scope="module")
 def explained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A folder with e.html, e.png, e.svg and e.json of the shipped network, checked and with a contrast."""
-    from conftest import call
-
     folder = tmp_path_factory.mktemp("explained")
     words = ("explain", SKETCH, PHOTO, "--contrast", OTHER, "--check", "--json", "-o", "out/e")
     with pytest.MonkeyPatch.context() as patch:
@@ -332,11 +330,9 @@ def test_what_cannot_be_explained_is_told(zse: Zse, tmp_path: Path) -> None:
     assert (tmp_path / "e.png").read_bytes() == b"mine"
 
 
-def test_explanations_of_a_ranking_are_tested(prepared: Path, zse: Zse, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ready")
+def test_explanations_of_a_ranking_are_tested(zse: Zse, tmp_path: Path) -> None:
     """With the networks' own controls, on photos and their outlines; marked keypoints too."""
-    import shutil
-
-    shutil.copytree(prepared / "zse", tmp_path / "zse")
     (tmp_path / "marks.csv").write_text(
         f"photo,sketch,class,XA,YA,XB,YB\n{PHOTO},{SKETCH},bird,100;120,80;90,100;120,80;90\n"
     )

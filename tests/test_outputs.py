@@ -12,15 +12,17 @@ import pytest
 from conftest import Zse, call, files
 from tiny import STILL, build
 
-from zsecli.model import checkpoint, config
+from zsecli.model import checkpoint
+from zsecli.model.config import PRESETS
 
 DATASET, FEATURES = "zse/datasets/tree.h5", "zse/features/tree.unseen.pixels.h5"
 RANKING = "zse/rankings/tree.unseen.pixels.ret.h5"
 
 
 @pytest.fixture(autouse=True)
-def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(config.PRESETS, "tiny", STILL)
+def preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that is trained in a moment."""
+    monkeypatch.setitem(PRESETS, "tiny", STILL)
 
 
 def furnish(folder: Path, pictures: Path) -> Path:

@@ -24,7 +24,7 @@ from zsecli.data.prepare import run as prepare
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.files import alone
 from zsecli.model import checkpoint
-from zsecli.model.config import ModelConfig, TokenizerConfig
+from zsecli.model.config import PRESETS, ModelConfig, TokenizerConfig
 from zsecli.store.dataset import Dataset, read_dataset
 from zsecli.store.items import SEEN, UNSEEN
 from zsecli.train.config import TrainConfig
@@ -383,7 +383,7 @@ def test_a_plan(data: Dataset) -> None:
 def workspace(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder whose workspace has the data set `demo`, and the presets `tiny` and `hybrid`."""
     for name, model in (("tiny", STILL), ("hybrid", STILL_HYBRID)):
-        monkeypatch.setitem(__import__("zsecli.model.config").model.config.PRESETS, name, model)
+        monkeypatch.setitem(PRESETS, name, model)
     call(tmp_path, "prepare", "folder", store.parent / "manifest.csv", "--name", "demo").ok()
     return tmp_path
 
