@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 from tiny import TINY, build
 
 from zsecli.cli import signals
-from zsecli.data.pictures import decode
+from zsecli.images.loader import load_input
 from zsecli.model import checkpoint
 from zsecli.retrieval import reader
 
@@ -303,7 +303,7 @@ def test_what_was_stopped_goes_on(
     assert {f.suffix for f in files(unembedded / "zse" / "features")} - {".lock"} == {".partial"}
 
     read = []
-    monkeypatch.setattr(reader, "decode", lambda data: read.append(data) or decode(data))
+    monkeypatch.setattr(reader, "load_input", lambda *words, **more: read.append(words) or load_input(*words, **more))
     features = call(unembedded, "embed", "--batch-size", "4").ok()
     assert len(read) == 42 - 12
     assert same(unembedded / features, prepared / features)
@@ -339,11 +339,11 @@ def test_no_worker_outlives_its_killed_parent(unembedded: Path) -> None:
 def test_a_worker_never_hears_ctrl_c(unembedded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the midst of anything else than its loop it would die with a traceback, and this process with an error."""
 
-    def deaf(data: bytes) -> Any:
+    def deaf(*words: Any, **more: Any) -> Any:
         assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        return decode(data)
+        return load_input(*words, **more)
 
-    monkeypatch.setattr(reader, "decode", deaf)
+    monkeypatch.setattr(reader, "load_input", deaf)
     assert call(unembedded, "embed", "--workers", "1").code == 0
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
@@ -392,12 +392,12 @@ def test_a_ctrl_c_at_the_very_end_is_no_traceback(
 def test_a_worker_does_not_hold_the_store(unembedded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If its parent is killed it lives on for a while, and would keep the lock."""
 
-    def look(data: bytes) -> Any:
+    def look(*words: Any, **more: Any) -> Any:
         held = [os.readlink(fd.path) for fd in os.scandir("/proc/self/fd") if Path(fd.path).exists()]
         assert not [name for name in held if name.endswith(".partial")]
-        return decode(data)
+        return load_input(*words, **more)
 
-    monkeypatch.setattr(reader, "decode", look)
+    monkeypatch.setattr(reader, "load_input", look)
     assert call(unembedded, "embed", "--workers", "1").code == 0
 
 

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsecli.console import SILENT, Progress
-from zsecli.data.pictures import PictureError, blank, damaged, opened
+from zsecli.data.pictures import Opened, PictureError, blank, damaged, read_opened
+from zsecli.images.loader import SMALL, room_for
 from zsecli.store.items import Ints
 
 Read = tuple[int, int, bytes, bool]  # size, mtime, sha256, blank
 Known = dict[str, Read]
-SMALL = 2**24  # bytes that are read at once; of a larger file the beginning first, as it may be no picture
 CHUNK = 32  # files a thread takes at once: handing them over one by one costs more than a small picture
 
 
@@ -70,13 +70,9 @@ def hash_files(
                 return read
             with file.open("rb") as whole:
                 data = io.BytesIO(whole.read()) if stat.st_size <= SMALL else whole
-                image = opened(data)
-                if decode:
-                    image.draft(None, (64, 64))  # a JPEG at an eighth: read to its end, but quicker
-                    image.load()
-                empty = decode and blank(image)
+                empty = read_opened(data, look_through if decode else lambda picture: False)
                 data.seek(0)
-                return stat.st_size, stat.st_mtime_ns, hashlib.sha256(data.read()).digest(), empty
+                return stat.st_size, stat.st_mtime_ns, hashlib.file_digest(data, "sha256").digest(), empty
         except PictureError as error:
             return str(error)
         except FileNotFoundError:
@@ -85,6 +81,19 @@ def hash_files(
             return "its name is not UTF-8"
         except Exception as error:
             return getattr(error, "strerror", None) or str(damaged(error))
+
+    def look_through(picture: Opened) -> bool:
+        """Read a picture to its end: whether it is blank."""
+        full_size = picture.image.size
+        picture.image.draft(None, (64, 64))  # a JPEG at an eighth, which is quicker
+        with room_for(picture, full_size):
+            try:
+                picture.image.load()
+            except MemoryError:
+                raise
+            except Exception as error:
+                raise damaged(error) from None
+            return blank(picture.image)
 
     progress.start(len(ids))
     chunks = [ids[i : i + CHUNK] for i in range(0, len(ids), CHUNK)]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
 from zsecli.data.preprocess import Preprocess, Role
+from zsecli.images.tiles import tiles
 
 Change = Literal["inverted", "evened"]
 
@@ -32,7 +33,8 @@ def around(grey: NDArray[Any]) -> tuple[int, int, int, int] | None:
     bright, ink = np.percentile(grey, 95), float(grey.min())
     if bright - ink < CONTRAST:
         return None
-    rows, columns = np.nonzero(grey < (bright + ink) / 2)
+    dark = grey < (bright + ink) / 2
+    rows, columns = np.flatnonzero(dark.any(1)), np.flatnonzero(dark.any(0))
     return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
 
 
@@ -93,9 +95,13 @@ def _evened(image: Image.Image) -> Image.Image | None:
     ink = around(np.minimum(255, np.asarray(small) / light * 255))
     if dark is None or ink is None or _area(ink) >= CLEAN * _area(dark):
         return None
-    full = np.asarray(Image.fromarray(light).resize(image.size, Image.Resampling.BILINEAR))
-    pixels = np.asarray(image.convert("RGB")) / full[..., None] * 255
-    return Image.fromarray(np.minimum(np.rint(pixels), 255).astype(np.uint8))
+    full = Image.fromarray(light).resize(image.size, Image.Resampling.BILINEAR)
+    evened = np.empty((image.height, image.width, 3), np.uint8)
+    for left, top, tile in tiles(image):  # as floats the whole picture would be twelve times as large
+        part = full.crop((left, top, left + tile.width, top + tile.height))
+        pixels = np.asarray(tile.convert("RGB")) / np.asarray(part)[..., None] * 255
+        evened[top : top + tile.height, left : left + tile.width] = np.minimum(np.rint(pixels), 255)
+    return Image.fromarray(evened)
 
 
 def _area(box: tuple[int, int, int, int]) -> int:

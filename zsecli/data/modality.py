@@ -7,8 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-from zsecli.data.pictures import PictureError, decode
+from zsecli.data.pictures import PictureError
+from zsecli.images.loader import load_picture
 
+MOST = 2**22  # pixels that are looked at
 SIDE = 64  # of the thumbnail that is looked at
 COLOURED, FEW_COLOURED = 16, 0.01
 SHADES, FEW_SHADES = (50, 205), 0.15
@@ -20,9 +22,10 @@ def guess(file: Path) -> Literal["sketch", "photo"]:
     In a thumbnail, at most 1 % of the places have channels more than 16 apart; in the picture, at most
     15 % are neither dark nor bright. A grey photo of a drawing is taken as a sketch, a shaded pencil drawing
     may be taken as a photo: who knows better says so. A file that is no picture counts as a photo.
+    Of a picture of more than 4 megapixels a reduced copy is looked at.
     """
     try:
-        image = decode(file.read_bytes()).convert("RGB")
+        image = load_picture(file, MOST).convert("RGB")
     except (PictureError, OSError):
         return "photo"
     pixels = np.asarray(image.resize((SIDE, SIDE)), np.int16)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +17,11 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from zsecli.data.geometry import Frame
 from zsecli.data.ink import around, as_seen
 from zsecli.data.preprocess import Preprocess, Role
+from zsecli.images.metadata import orientation, upright, without_metadata
+from zsecli.images.tiles import WHOLE, Factors, factors_to, map_tiles, tiles
 
 Pixels = NDArray[np.uint8]
+Result = TypeVar("Result")
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 EXPORTED = {".svg", ".heic", ".heif", ".avif", ".jxl", ".eps"}  # pictures that not every Pillow reads
@@ -25,10 +30,14 @@ _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
+_ALL = 2**62  # pixels: reduces nothing
+_MODES = {"1", "L", "P", "RGB", "CMYK", "YCbCr"}
 REVISION = 2  # counts up when a rule below gives other pixels: features made before are then made again
 MARGIN = 10  # pixels left around the strokes by the authors' crop
 SCANS = 100  # of a JPEG, as libtiff allows; encoders make up to 18, and each takes as long as the whole picture
 LOOKED_AT = 2**28  # bytes of a JPEG in which scans are counted; one of 178 megapixels has fewer
+PIECE = 2**20  # bytes of it that are looked at together
+LARGE = 2**25  # pixels; of a picture with more the mean of boxes is taken, so that it has no more
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")  # in front of a segment, or the end
 _POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 _OTHERS = (  # where, what stands there, what it means
@@ -55,7 +64,57 @@ def by_name(files: Collection[Path]) -> set[Path]:
     return found | {f for f in files if f.suffix.lower() in EXPORTED and f.with_suffix("") not in made}
 
 
-def opened(file: BinaryIO) -> Image.Image:
+class DamagedPicture(PictureError):
+    """A file of a format that Pillow reads, which it cannot read."""
+
+
+class Opened(NamedTuple):
+    """A picture of which only the header was read; `scans` of a JPEG, 1 for others."""
+
+    image: Image.Image
+    scans: int
+
+
+def read_opened(file: BinaryIO, use: Callable[[Opened], Result]) -> Result:
+    """What `use` makes of the picture in `file`; where that fails, of the same picture without metadata.
+
+    Raises:
+        PictureError: it is no picture, or damaged, or the memory does not hold it; with the reason.
+    """
+    try:
+        return _use(file, use)
+    except DamagedPicture as error:
+        reason = str(error)
+    # not while the exception lives, whose traceback holds what was decoded
+    bare = without_metadata(file)
+    if bare is not None:
+        with contextlib.suppress(DamagedPicture):
+            return _use(bare, use)
+    raise DamagedPicture(reason)
+
+
+def _use(file: BinaryIO, use: Callable[[Opened], Result]) -> Result:
+    megapixels = 0
+    try:
+        picture = opened(file)
+        megapixels = picture.image.width * picture.image.height // 10**6
+        return use(picture)
+    except PictureError:
+        raise
+    except MemoryError:
+        raise PictureError(f"{megapixels} megapixels, for which the memory does not suffice") from None
+    except Exception as error:
+        if _lacks_memory(error):
+            raise PictureError(f"{megapixels} megapixels, for which the memory does not suffice") from None
+        raise
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether it is PyTorch's for memory that the system refuses, which is no MemoryError."""
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def opened(file: BinaryIO) -> Opened:
     """The picture in `file`, of which no more is read than says what it is, but for a JPEG, whose scans are counted.
 
     As many pixels are allowed as Pillow reads with a warning, twice its MAX_IMAGE_PIXELS: phones take such photos.
@@ -63,6 +122,7 @@ def opened(file: BinaryIO) -> Image.Image:
     Raises:
         PictureError: it is no picture; with the reason.
     """
+    file.seek(0)
     head = file.read(4096)
     file.seek(0)
     if not head:
@@ -72,36 +132,49 @@ def opened(file: BinaryIO) -> Image.Image:
     try:
         image: Image.Image = Image.open(file)
     except UnidentifiedImageError:
-        raise PictureError(_other(head)) from None
+        raise DamagedPicture(_other(head)) from None
     except Image.DecompressionBombError:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise PictureError(f"more than {most} megapixels, too many for a real picture") from None
+    except MemoryError:
+        raise
     except Exception as error:
         raise damaged(error) from None
     if isinstance(image, ImageFile.StubImageFile):  # of a format that Pillow knows by name alone
         raise PictureError("not a picture")
+    scans = 1
     if head.startswith(b"\xff\xd8"):
         file.seek(0)
-        _check_scans(file.read(LOOKED_AT))
-    return image
+        scans = _count_scans(file)
+    return Opened(image, scans)
 
 
-def _check_scans(jpeg: bytes) -> None:
-    """PictureError for a JPEG of so many scans that a small file takes minutes.
+def _count_scans(jpeg: BinaryIO) -> int:
+    """The scans of a JPEG; PictureError for so many that a small file takes minutes.
 
     It goes from marker to marker as libjpeg does: a thumbnail within a segment, or a video behind the end, has others.
     """
     scans = place = 0
-    while (found := _MARKER.search(jpeg, place)) and found[1] != b"\xd9":
-        scans += found[1] == b"\xda"
-        if scans > SCANS:
-            raise PictureError(f"a JPEG of more than {SCANS} scans, too many for a real picture")
-        place = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
+    data = b""
+    for _ in range(LOOKED_AT // PIECE):
+        piece = jpeg.read(PIECE)
+        if not piece:
+            break
+        data, place = data[place:] + piece, max(0, place - len(data))
+        while (found := _MARKER.search(data, place)) and len(data) >= found.end() + 2:
+            if found[1] == b"\xd9":
+                return scans
+            scans += found[1] == b"\xda"
+            if scans > SCANS:
+                raise PictureError(f"a JPEG of more than {SCANS} scans, too many for a real picture")
+            place = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+        place = found.start() if found else max(place, len(data) - 1)  # a marker may lie across two pieces
+    return scans
 
 
-def damaged(error: Exception) -> PictureError:
+def damaged(error: Exception) -> DamagedPicture:
     """What a reader of Pillow raised, which may be nearly anything, in a reason."""
-    return PictureError(f"damaged: {error or type(error).__name__}")
+    return DamagedPicture(f"damaged: {error or type(error).__name__}")
 
 
 def _other(head: bytes) -> str:
@@ -117,37 +190,93 @@ def _other(head: bytes) -> str:
     return "not a picture"
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes, most: int | None = None) -> Image.Image:
     """The picture in `data`, turned as its EXIF says and laid on white where it is transparent.
 
     Where that leaves nothing to be seen it is laid on black: white strokes on nothing. Of an animation the first
-    picture is taken. A palette without transparency stays a palette. Raises PictureError with the reason. Threads may
-    decode at once, so it leaves the warnings of Pillow, which are about what it mends, to its caller: their filters are
-    the process's.
+    picture is taken. A palette without transparency stays a palette. A picture of more than `most` pixels is reduced.
+    Raises PictureError with the reason. Threads may decode at once, so it leaves the warnings of Pillow, which are
+    about what it mends, to its caller: their filters are the process's. For files and within the budget of memory see
+    `zsecli.images.loader`.
     """
-    image = opened(io.BytesIO(data))
+    return read_opened(io.BytesIO(data), lambda picture: decoded(picture.image, most or _ALL))
+
+
+def draft(image: Image.Image, most: int = LARGE) -> None:
+    """Have an opened JPEG of more than `most` pixels decoded at a half, a quarter or an eighth of its sides."""
+    width, height = image.size
+    scale = next((s for s in (1, 2, 4) if -(-width // s) * -(-height // s) <= most), 8)
+    if scale > 1:
+        image.draft(None, (max(1, width // scale), max(1, height // scale)))
+
+
+def decoded(image: Image.Image, most: int = LARGE) -> Image.Image:
+    """An opened picture as `decode` describes it, of at most `most` pixels."""
+    draft(image, most)
     try:
         image.load()
-        return _plain(ImageOps.exif_transpose(image))
+        turn = orientation(image)
+        plain = _plain(image, factors_to(image.size, most))
+        if plain is not image:
+            Image.Image.close(image)  # its pixels alone: the file is its owner's
+        return upright(plain, turn)
+    except MemoryError:
+        raise
     except Exception as error:
         raise damaged(error) from None
 
 
 def blank(image: Image.Image) -> bool:
     """Whether one colour fills the whole picture, up to 7 of 255 grey levels."""
-    low, high = _plain(image).convert("L").getextrema()
-    return bool(high - low < 8)  # type: ignore[operator]
+    if _is_deep(image):
+        image = _eight_bits(image)
+    elif image.has_transparency_data:
+        return all(_is_even(_extrema(_laid(tile, paper)) for *_, tile in tiles(image)) for paper in ("white", "black"))
+    return _is_even(_extrema(tile) for *_, tile in tiles(image))
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """On white, or else on black, with 8 bits a channel, in a mode that every rule understands."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return _eight_bits(image)
-    if image.has_transparency_data:
-        on_white = _laid(image, "white")
-        on_black = _laid(image, "black") if blank(on_white) else None
-        return on_white if on_black is None or blank(on_black) else on_black
-    return image if image.mode in ("1", "L", "P", "RGB", "CMYK", "YCbCr") else image.convert("RGB")
+def _extrema(image: Image.Image) -> tuple[float, float]:
+    low, high = image.convert("L").getextrema()
+    return low, high  # type: ignore[return-value]
+
+
+def _is_even(extrema: Iterable[tuple[float, float]]) -> bool:
+    """Whether the darkest and the brightest of all tiles are nearly the same grey."""
+    lows, highs = zip(*extrema, strict=True)
+    return max(highs) - min(lows) < 8
+
+
+def _plain(image: Image.Image, factors: Factors) -> Image.Image:
+    """On white, or else on black, with 8 bits a channel, in a mode that every rule understands; reduced by factors.
+
+    Of a picture that is reduced no copy is made at its full size.
+    """
+    if _is_deep(image):
+        image = _eight_bits(image)
+    elif image.has_transparency_data:
+        on_white, even = _on_paper(image, "white", factors)
+        on_black, nothing = _on_paper(image, "black", factors) if even else (on_white, True)
+        return on_white if nothing else on_black
+    if factors != WHOLE:
+        mode = {"1": "L", "P": "RGB"}.get(image.mode, image.mode)  # the mean of two indices is no colour
+        return map_tiles(image, lambda tile: _in_mode(tile, mode if mode in _MODES else "RGB"), factors)
+    return image if image.mode in _MODES else map_tiles(image, lambda tile: tile.convert("RGB"))
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _on_paper(image: Image.Image, paper: str, factors: Factors) -> tuple[Image.Image, bool]:
+    """A transparent picture on white or black, and whether nothing is to be seen there."""
+    extrema: list[tuple[float, float]] = []
+
+    def lay(tile: Image.Image) -> Image.Image:
+        laid = _laid(tile, paper)
+        extrema.append(_extrema(laid))
+        return laid
+
+    return map_tiles(image, lay, factors), _is_even(extrema)
 
 
 def _laid(image: Image.Image, paper: str) -> Image.Image:
@@ -155,14 +284,28 @@ def _laid(image: Image.Image, paper: str) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, paper), image).convert("RGB")
 
 
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I") or image.mode == "F"
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 bits and more as 8 bits: Pillow would clip it. White is the range that holds the brightest pixel."""
-    deep = image.mode.startswith("I;16")
-    # changed in place, as it may be gigabytes
-    values: NDArray[Any] = np.asarray(image, np.float32 if deep else np.float64)
+    white = 65535.0
+    if not image.mode.startswith("I;16"):
+        brightest = max(float(_values(tile).max()) for *_, tile in tiles(image))
+        white = next((w for w in (1, 255, 65535) if brightest <= w), brightest)
+    return map_tiles(image, partial(_as_grey, white=white))
+
+
+def _values(image: Image.Image) -> NDArray[Any]:
+    """Grey values (H, W) of more than 8 bits, float32 where they have 16 bits, else float64; 0 for NaN."""
+    values: NDArray[Any] = np.asarray(image, np.float32 if image.mode.startswith("I;16") else np.float64)
     np.nan_to_num(values, copy=False)
-    brightest = float(values.max())
-    white = 65535 if deep else next((w for w in (1, 255, 65535) if brightest <= w), brightest)
+    return values
+
+
+def _as_grey(image: Image.Image, white: float) -> Image.Image:
+    values = _values(image)
     values[values == image.info.get("transparency")] = white
     values /= white
     np.clip(values, 0, 1, out=values)
@@ -187,13 +330,13 @@ def _whole(image: Image.Image, preprocess: Preprocess) -> Frame:
 
 def _resize(image: Image.Image, preprocess: Preprocess) -> tuple[Pixels, Frame]:
     side = (preprocess.size, preprocess.size)
-    resized = image.convert("RGB").resize(side, _RESAMPLING[preprocess.interpolation])
+    resized = _in_mode(image, "RGB").resize(side, _RESAMPLING[preprocess.interpolation])
     return np.asarray(resized), _whole(image, preprocess)
 
 
 def _crop(image: Image.Image, preprocess: Preprocess) -> tuple[Pixels, Frame]:
     """Cut to the strokes with a margin of 4 %, keep the aspect, pad with the paper's colour."""
-    image = image.convert("RGB")
+    image = _in_mode(image, "RGB")
     grey = np.asarray(image.convert("L"))
     left = top = 0
     if box := around(grey):  # else nothing stands out: the whole picture is the sketch
@@ -219,8 +362,11 @@ def _released_sketch(image: Image.Image, preprocess: Preprocess) -> tuple[Pixels
     import torch
     from torch.nn import functional as F
 
-    pixels = np.asarray(image.convert("RGB"))
-    rows, columns = np.nonzero(pixels.sum(2, dtype=np.int32) <= 300)
+    pixels = np.asarray(_in_mode(image, "RGB"))
+    dark = np.empty(pixels.shape[:2], bool)
+    for row, is_dark in zip(pixels, dark, strict=True):  # row by row: the sums of a large picture are larger than it
+        np.less_equal(row.sum(1, dtype=np.int32), 300, out=is_dark)
+    rows, columns = np.flatnonzero(dark.any(1)), np.flatnonzero(dark.any(0))
     up = over = 0
     if len(rows):
         # the far side stops one short of symmetry, as theirs does

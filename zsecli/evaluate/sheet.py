@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from zsecli.data.pictures import PictureError, decode
+from zsecli.data.pictures import PictureError
 from zsecli.errors import UsageError
 from zsecli.evaluate.evaluate import ProtocolReport
 from zsecli.evaluate.protocols import ask
 from zsecli.files import replacing
+from zsecli.images.loader import load_picture
 from zsecli.store.items import Ints, Items
 from zsecli.store.ranking import Ranking, open_ranking
 
@@ -152,7 +153,7 @@ def _cell(sheet: Image.Image, file: Path, left: int, top: int, right: bool | Non
     draw.rectangle((left, top, left + CELL - 1, top + CELL - 1), PAPER, colour, frame)
     side = CELL - 2 * FRAME - 2
     try:
-        picture = ImageOps.pad(decode(file.read_bytes()).convert("RGB"), (side, side), color=PAPER)
+        picture = ImageOps.pad(load_picture(file).convert("RGB"), (side, side), color=PAPER)
         sheet.paste(picture, (left + FRAME + 1, top + FRAME + 1))
     except (OSError, PictureError):
         draw.text((left + 8, top + CELL // 2 - 8), "not found", FAINT, ImageFont.load_default(12))

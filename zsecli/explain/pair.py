@@ -12,11 +12,12 @@ from PIL import Image
 
 from zsecli.console import tell
 from zsecli.data.geometry import Frame, Points, middles
-from zsecli.data.ink import Change, as_seen, said_of
-from zsecli.data.pictures import PictureError, Pixels, decode, framed
+from zsecli.data.ink import Change, said_of
+from zsecli.data.pictures import PictureError, Pixels
 from zsecli.data.preprocess import Role
 from zsecli.data.strokes import strokes
 from zsecli.errors import ZseError
+from zsecli.images.loader import frame_picture, load_picture
 from zsecli.model import selection
 from zsecli.model.backbone import Encoding
 from zsecli.model.cross_attention import Prepared
@@ -99,7 +100,7 @@ class Pair:
 def read(file: Path) -> Image.Image:
     """The picture in its own mode, as preprocessing wants it; ZseError where it cannot be read."""
     try:
-        return decode(file.read_bytes())
+        return load_picture(file)
     except PictureError as error:
         raise ZseError(f"{file}: {error}", "give a picture that other programs open") from error
 
@@ -107,8 +108,7 @@ def read(file: Path) -> Image.Image:
 @torch.inference_mode()
 def see(model: NetworkEmbedder, image: Image.Image, role: Role, name: str = "") -> tuple[Side, Encoding]:
     """A decoded picture, and its encoding (one row)."""
-    image, changes = as_seen(image, role, model.preprocess)
-    pixels, frame = framed(image, role, model.preprocess)
+    image, pixels, frame, changes = frame_picture(image, role, model.preprocess)
     out = model.network.encode(normalise(np.stack([pixels]), model.preprocess, model.device), role)
     if not out.tokens.isfinite().all():
         raise ZseError(f"{name or role}: its tokens are not finite", RUINED)

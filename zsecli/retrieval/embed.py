@@ -22,6 +22,7 @@ from zsecli.data.ink import Change, said
 from zsecli.data.pictures import REVISION, Pixels
 from zsecli.data.preprocess import Role
 from zsecli.errors import ZseError
+from zsecli.images.memory import MEMORY, MemoryBudget
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
 from zsecli.parallel import end_with_parent
@@ -154,7 +155,8 @@ def write(
     Raises:
         ZseError: no picture at all can be used, and they are not `part` of more.
     """
-    reader, changes = Reader(items, root, model.preprocess, part), Counter[Change]()
+    memory = MemoryBudget(shared=True) if workers else MEMORY
+    reader, changes = Reader(items, root, model.preprocess, part, memory), Counter[Change]()
     with FeatureWriter(output, key, provenance, items, model.width, model.tokens, model.kept) as store:
         progress.start(len(items))
         progress(store.rows)

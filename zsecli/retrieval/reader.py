@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from zsecli.data.ink import Change, as_seen
-from zsecli.data.pictures import PictureError, Pixels, blank, decode, framed
+from zsecli.data.ink import Change
+from zsecli.data.pictures import PictureError, Pixels
 from zsecli.data.preprocess import Preprocess
 from zsecli.errors import ZseError
+from zsecli.images.loader import ChangedPicture, load_input
+from zsecli.images.memory import MEMORY, MemoryBudget
 from zsecli.store.items import MODALITIES, Items
 
 LATE = "while the run went on"  # ends the reason of a file that could be listed, but then not be used
@@ -32,10 +33,13 @@ class Reader:
 
     Args:
         part: the pictures are some of more; a file that went is an error then too, or the parts would not fit.
+        memory: what decoding waits for; one that is shared where worker processes read.
     """
 
-    def __init__(self, items: Items, root: Path, preprocess: Preprocess, part: bool = False) -> None:
-        self.items, self.root, self.preprocess = items, root, preprocess
+    def __init__(
+        self, items: Items, root: Path, preprocess: Preprocess, part: bool = False, memory: MemoryBudget = MEMORY
+    ) -> None:
+        self.items, self.root, self.preprocess, self.memory = items, root, preprocess, memory
         self._single = not items.label.names
         self._lenient = self._single and not part
 
@@ -45,21 +49,24 @@ class Reader:
     def __getitem__(self, row: int) -> Input | str | ZseError:
         file, role = self.root / self.items.id[row], MODALITIES[self.items.modality[row]]
         try:
-            data = file.read_bytes()
+            loaded = load_input(
+                file,
+                role,
+                self.preprocess,
+                sha256=self.items.sha256[row].tobytes(),
+                reject_blank=self._single and role == "sketch",
+                memory=self.memory,
+            )
         except OSError as error:
             why = error.strerror or str(error)
             if self._lenient:
                 return f"{why}, {LATE}"
             return ZseError(f"{file}: {why}", "it was there when the list was made: make the list again")
-        if hashlib.sha256(data).digest() != self.items.sha256[row].tobytes():
+        except ChangedPicture:
             return f"changed {LATE}" if self._lenient else changed(file)
-        try:
-            image, changes = as_seen(decode(data), role, self.preprocess)
         except PictureError as error:
             return str(error)
-        if self._single and role == "sketch" and blank(image):
-            return "blank: nothing is drawn"
-        return Input(framed(image, role, self.preprocess)[0], changes)
+        return Input(loaded.pixels, loaded.changes)
 
 
 def changed(file: Path) -> ZseError:

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from zsecli.data.pictures import PictureError, Pixels, decode, prepare
+from zsecli.data.pictures import PictureError, Pixels
 from zsecli.data.preprocess import Preprocess, Role
 from zsecli.errors import StoreError, ZseError
+from zsecli.images.loader import load_input
+from zsecli.images.memory import MEMORY, MemoryBudget
 from zsecli.parallel import end_with_parent
 from zsecli.store.features import open_features
 from zsecli.store.items import MODALITIES, Ints, Items
@@ -57,6 +59,7 @@ class Pictures:
         self.items, self.root, self.preprocess, self.cache = items, root, preprocess, cache
         self._held: dict[int, Pixels] = {}
         self.hold = HELD  # bytes, of this process
+        self.memory = MEMORY  # that decoding waits for
         self._stack, self._features = ExitStack(), None
         if cache is not None:
             self._features = self._stack.enter_context(open_features(cache))
@@ -69,7 +72,7 @@ class Pictures:
         if row in self._held:
             return self._held[row], role
         try:
-            made = prepare(decode(file.read_bytes()), role, self.preprocess)
+            made = load_input(file, role, self.preprocess, memory=self.memory).pixels
         except (OSError, PictureError) as error:
             why = getattr(error, "strerror", None) or error
             raise ZseError(f"{file}: {why}", "prepare the data set again (zse prepare)") from error
@@ -157,6 +160,8 @@ class Batches(Dataset[Batch]):
 def loader(batches: Batches, start: int, stop: int, workers: int) -> DataLoader[Batch]:
     """The batches of the steps `start` to `stop`, made by `workers` processes ahead of time; 0: in this one."""
     parts = batches.config.accumulate
+    if workers:
+        batches.pictures.memory = MemoryBudget(shared=True)
     return DataLoader(
         batches,
         batch_size=None,

@@ -1,0 +1,1 @@
+"""Pictures: how their files are read, within a budget of memory."""

@@ -1,0 +1,155 @@
+"""The one reader of picture files: hashed, decoded, turned, cleaned and cut, within the budget of memory."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, TypeVar
+
+from PIL import Image
+
+from zsecli.data.geometry import Frame
+from zsecli.data.ink import Change, as_seen
+from zsecli.data.pictures import LARGE, Opened, PictureError, Pixels, blank, decoded, draft, framed, read_opened
+from zsecli.data.preprocess import Preprocess, Role
+from zsecli.images.memory import MEMORY, MemoryBudget, decoding_bytes
+
+SMALL = 2**20  # bytes of a file that are read at once; a larger one is read bit by bit, as its decoder wants it
+# Bytes for a pixel of the decoded picture that it takes to make the network's input of it.
+_PHOTO_BYTES, _SKETCH_BYTES = 4, 16
+Result = TypeVar("Result")
+
+
+class ChangedPicture(Exception):
+    """A file that no longer has the content that was listed."""
+
+
+class Loaded(NamedTuple):
+    """A picture as the network sees it.
+
+    image: as decoded, and changed as `changes` says. pixels: (S, S, 3) uint8, the network's input. frame: the part of
+    `image` that the input shows.
+    """
+
+    image: Image.Image
+    pixels: Pixels
+    frame: Frame
+    changes: tuple[Change, ...]
+
+
+def frame_picture(image: Image.Image, role: Role, preprocess: Preprocess) -> Loaded:
+    """A decoded picture as the network sees it."""
+    image, changes = as_seen(image, role, preprocess)
+    return Loaded(image, *framed(image, role, preprocess), changes)
+
+
+def load_input(
+    file: Path,
+    role: Role,
+    preprocess: Preprocess,
+    *,
+    sha256: bytes | None = None,
+    reject_blank: bool = False,
+    memory: MemoryBudget = MEMORY,
+) -> Loaded:
+    """A picture from its file as the network sees it.
+
+    Args:
+        sha256: what the content must have; None: any will do.
+        reject_blank: a picture in which nothing is drawn cannot be used.
+        memory: what is waited for.
+
+    Raises:
+        PictureError: it is no picture, or too large; with the reason. ChangedPicture. OSError: it cannot be read.
+    """
+    work = _SKETCH_BYTES if role == "sketch" else _PHOTO_BYTES
+
+    def load(picture: Opened) -> Loaded:
+        with _room(picture, LARGE, work, memory):
+            image, changes = as_seen(decoded(picture.image), role, preprocess)
+            if reject_blank and blank(image):
+                raise PictureError("blank: nothing is drawn")
+            return Loaded(image, *framed(image, role, preprocess), changes)
+
+    return _read(file, load, sha256)
+
+
+def load_picture(file: Path, most: int = LARGE, memory: MemoryBudget = MEMORY) -> Image.Image:
+    """A picture from its file as `zsecli.data.pictures.decode` describes it, of at most `most` pixels.
+
+    Raises:
+        PictureError: it is no picture, or too large; with the reason. OSError: it cannot be read.
+    """
+
+    def load(picture: Opened) -> Image.Image:
+        with _room(picture, most, _PHOTO_BYTES, memory):
+            return decoded(picture.image, most)
+
+    return _read(file, load, None)
+
+
+@contextlib.contextmanager
+def room_for(
+    picture: Opened, full_size: tuple[int, int], memory: MemoryBudget = MEMORY, more: int = 0
+) -> Iterator[None]:
+    """Wait for the room that decoding an opened picture takes, and keep it.
+
+    Args:
+        full_size: of the picture, which draft mode may have made smaller.
+        more: bytes beside it, which may be more than there are.
+
+    Raises:
+        PictureError: it takes more than there is.
+    """
+    size = decoding_bytes(picture.image, picture.scans, full_size)
+    if size > memory.total:
+        raise PictureError(
+            f"takes {size / 2**30:.1f} GiB of memory to be read, more than {memory.total / 2**30:.0f} GiB: "
+            "save it smaller, or as PNG"
+        )
+    with memory.hold(size + more):
+        yield
+
+
+@contextlib.contextmanager
+def open_picture(file: Path) -> Iterator[BinaryIO]:
+    """A file opened for reading; a small one is in memory already."""
+    if file.stat().st_size <= SMALL:
+        yield io.BytesIO(file.read_bytes())
+        return
+    with file.open("rb") as opened:
+        yield opened
+
+
+def _read(file: Path, use: Callable[[Opened], Result], sha256: bytes | None) -> Result:
+    """What `use` makes of the picture in a file whose content must be the one with this hash."""
+    with open_picture(file) as opened:
+        before = _state(opened)
+        digest = hashlib.file_digest(opened, "sha256").digest() if sha256 else None  # type: ignore[arg-type]
+        if digest != sha256:
+            raise ChangedPicture
+        result = read_opened(opened, use)
+        if sha256 is not None and _state(opened) != before:
+            raise ChangedPicture
+        return result
+
+
+def _state(file: BinaryIO) -> tuple[int, int] | None:
+    """Size and time of a file; None for what is in memory, which nobody changes."""
+    if isinstance(file, io.BytesIO):
+        return None
+    stat = os.fstat(file.fileno())
+    return stat.st_size, stat.st_mtime_ns
+
+
+@contextlib.contextmanager
+def _room(picture: Opened, most: int, work: int, memory: MemoryBudget) -> Iterator[None]:
+    full_size = picture.image.size
+    draft(picture.image, most)
+    left = min(most, picture.image.width * picture.image.height)
+    with room_for(picture, full_size, memory, work * left):
+        yield
