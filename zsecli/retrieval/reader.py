@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
+from zsecli.data.hashing import ChangedPicture
 from zsecli.data.ink import Change, as_seen
 from zsecli.data.pictures import PictureError, Pixels, blank, decode, framed
 from zsecli.data.preprocess import Preprocess
@@ -50,9 +51,10 @@ class Reader:
             why = error.strerror or str(error)
             if self._lenient:
                 return f"{why}, {LATE}"
-            return ZseError(f"{file}: {why}", "it was there when the list was made: make the list again")
+            gone = ChangedPicture(f"{file}: {why}", "it was there when the list was made: make the list again")
+            return self._unlike(gone)
         if hashlib.sha256(data).digest() != self.items.sha256[row].tobytes():
-            return f"changed {LATE}" if self._lenient else changed(file)
+            return f"changed {LATE}" if self._lenient else self._unlike(changed(file))
         try:
             image, changes = as_seen(decode(data), role, self.preprocess)
         except PictureError as error:
@@ -61,7 +63,11 @@ class Reader:
             return "blank: nothing is drawn"
         return Input(framed(image, role, self.preprocess)[0], changes)
 
+    def _unlike(self, error: ChangedPicture) -> ChangedPicture:
+        """The error of a picture that is not what was listed; of single ones this run made the list itself."""
+        return ChangedPicture(error.message, "it was there when the run began: run every shard again") if self._single else error
 
-def changed(file: Path) -> ZseError:
+
+def changed(file: Path) -> ChangedPicture:
     """The error of a picture that is no longer what was listed."""
-    return ZseError(f"{file}: changed since the list was made", "make the list again (zse prepare)")
+    return ChangedPicture(f"{file}: changed since the list was made", "make the list again (zse prepare --overwrite)")
