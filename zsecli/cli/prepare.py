@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -215,7 +216,7 @@ def _other_place(target: Path, name: str, place: Path) -> bool:
     source = old.header.provenance.get("source") if old.header is not None else None
     if old.name == name and source == str(place.resolve()):
         return False
-    if old.name == name and not old.root.is_dir():
+    if old.name == name and not os.path.isdir(old.root):
         return True
     raise UsageError(
         f"{target}: holds the data set {old.name!r} of {old.root}",

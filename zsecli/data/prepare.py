@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -109,7 +110,7 @@ def run(
         provenance |= settings or {}
         write_dataset(output, dataset, provenance)
     if old is not None and old.root != dataset.root and old.key() == dataset.key():
-        say = note if old.root.is_dir() else tell  # a copy is taken where --overwrite asked for it
+        say = note if os.path.isdir(old.root) else tell  # a copy is taken where --overwrite asked for it
         say(f"{output}: its pictures are now below {dataset.root}, no longer {old.root}")
     return Prepared(output, True, dataset, bad)
 

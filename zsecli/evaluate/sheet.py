@@ -138,7 +138,9 @@ def _draw(
     if changed:
         what = f"{min(changed)}: changed since it was ranked, and is not shown"
         if len(changed) > 1:
-            what = f"{len(changed)} pictures changed since they were ranked, and are not shown, {min(changed)} among them"
+            what = (
+                f"{len(changed)} pictures, {min(changed)} among them, changed since they were ranked, and are not shown"
+            )
         warn(f"{what}; before another sheet: {remake_ranking(ranking)}")
     return sheet
 
@@ -157,9 +159,7 @@ def _legend(draw: ImageDraw.ImageDraw, font: Font, text: str) -> None:
     draw.text((x + 10, y), text, FAINT, font)
 
 
-def _cell(
-    sheet: Image.Image, file: Path, items: Items, row: int, left: int, top: int, right: bool | None
-) -> bool:
+def _cell(sheet: Image.Image, file: Path, items: Items, row: int, left: int, top: int, right: bool | None) -> bool:
     """One picture in its square, row `row` of `items`; `right` frames and marks it, None is a query.
 
     Returns:

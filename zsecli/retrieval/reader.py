@@ -65,7 +65,9 @@ class Reader:
 
     def _unlike(self, error: ChangedPicture) -> ChangedPicture:
         """The error of a picture that is not what was listed; of single ones this run made the list itself."""
-        return ChangedPicture(error.message, "it was there when the run began: run every shard again") if self._single else error
+        if self._single:
+            return ChangedPicture(error.message, "it was there when the run began: run every shard again")
+        return error
 
 
 def changed(file: Path) -> ChangedPicture:

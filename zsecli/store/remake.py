@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from zsecli.errors import StoreError
 from zsecli.store.dataset import Dataset, read_dataset
 from zsecli.store.header import open_store, read_header
+from zsecli.workspace import Workspace
 
 if TYPE_CHECKING:
     from zsecli.store.ranking import Ranking
@@ -75,7 +76,7 @@ def _prepare(dataset: Dataset) -> tuple[Path, list[str]]:
         else:
             words = ["zse", "prepare", dataset.benchmark or "folder", place, "--name", dataset.name, "--overwrite"]
         words += ["-o", str(path.resolve())] if path.parent.name != "datasets" else _workspace(path)
-    if dataset.root.is_dir():
+    if os.path.isdir(dataset.root):
         return folder, words
     new = NEW_FOLDER if place == str(dataset.root) else f"{NEW_FOLDER}/{Path(place).name}"
     moved = [_moved(word, place, folder, new) for word in words]
@@ -83,7 +84,7 @@ def _prepare(dataset: Dataset) -> tuple[Path, list[str]]:
         moved += ["--root", new]
     if "--name" not in moved and not any(word.startswith("--name=") for word in moved):
         moved += ["--name", dataset.name]
-    return folder if folder.is_dir() else Path.cwd(), moved
+    return folder if os.path.isdir(folder) else Path.cwd(), moved
 
 
 def _moved(word: str, place: str, folder: Path, new: str) -> str:
@@ -101,6 +102,8 @@ def _workspace(store: Path) -> list[str]:
 
 def _embed(store: Path) -> str:
     """The command that makes a feature store again; StoreError where that is not known."""
+    if not os.path.isfile(store):
+        raise StoreError(f"{store}: no such store")
     with open_store(store, "features") as file:
         about = read_header(file, store).provenance
     words = _repeat(about.get("argv"), FEATURES_BY, store, about)
@@ -117,8 +120,8 @@ def _datasets(ranking: Ranking) -> list[Dataset]:
     for path, origin in zip(map(Path, said), about.get("origins", [{}, {}]), strict=True):
         if name := origin.get("data"):
             # a ranking of an older version does not name the store, and a workspace may have moved
-            beside = ranking.path.absolute().parent.with_name("datasets") / f"{Path(name).name}.h5"
-            found[path if path.is_file() else beside] = None
+            beside = Workspace(ranking.path.absolute().parents[1]).dataset(name)
+            found[path if os.path.isfile(path) else beside] = None
     return [read_dataset(path) for path in found]
 
 
