@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -13,7 +15,7 @@ import typer
 from zsecli import console
 from zsecli.data import folder
 from zsecli.data import prepare as prepare_stage
-from zsecli.data.hashing import changed_files
+from zsecli.data.hashing import ChangedPicture, changed_files
 from zsecli.data.listing import items_of
 from zsecli.data.sources import SOURCES, Options, find_root, lists
 from zsecli.data.splits import Split, select
@@ -24,10 +26,11 @@ from zsecli.retrieval import embed, match
 from zsecli.retrieval.rank import By, MatchOptions
 from zsecli.retrieval.reader import changed
 from zsecli.shards import WHOLE, Shard
-from zsecli.store.dataset import read_dataset
+from zsecli.store.dataset import Dataset, read_dataset
 from zsecli.store.features import open_features
 from zsecli.store.header import finished
 from zsecli.store.items import PARTS, SEEN, Items
+from zsecli.store.remake import NEW_FOLDER, remake_dataset
 from zsecli.workspace import Workspace
 
 
@@ -72,8 +75,12 @@ class SourceOptions:
     unseen: list[str] | None = None
 
 
-def prepare(how: SourceOptions, name: str, target: Path, overwrite: bool) -> prepare_stage.Prepared:
-    """The dataset store of a source; warnings say what a reader of its numbers must know."""
+def prepare(how: SourceOptions, name: str, target: Path, overwrite: bool, anew: bool = False) -> prepare_stage.Prepared:
+    """The dataset store of a source; warnings say what a reader of its numbers must know.
+
+    Args:
+        anew: read every picture, also those whose size and time are as they were.
+    """
     benchmark = how.source if how.source in SOURCES else ""
     if benchmark:
         listing = SOURCES[benchmark].read(how.place, Options(how.variant, not how.originals))
@@ -102,8 +109,24 @@ def prepare(how: SourceOptions, name: str, target: Path, overwrite: bool) -> pre
             drop=how.drop,
             settings=settings,
             overwrite=overwrite,
+            anew=anew,
             progress=progress,
         )
+
+
+@contextlib.contextmanager
+def listed_pictures(dataset: Dataset) -> Iterator[None]:
+    """A picture of `dataset` that is gone or changed is an error with the command that lists the pictures anew."""
+    try:
+        yield
+    except ChangedPicture as error:
+        command = remake_dataset(dataset)
+        if os.path.isdir(dataset.root):
+            raise ChangedPicture(error.message, f"{error.hint.partition(' (')[0]}: {command}") from error
+        raise ChangedPicture(
+            f"{dataset.root}: is gone, the folder of the pictures of {dataset.name!r}",
+            f"{command} says where they are now, with that folder for {NEW_FOLDER}",
+        ) from error
 
 
 def model_of(workspace: Workspace, text: str | None) -> ModelSpec:
@@ -205,14 +228,16 @@ def embed_dataset(
         "benchmark": f"{dataset.benchmark}-{partition or dataset.partition}" if dataset.benchmark else "",
         "partition": partition,
         "selection": str(selection),
+        "dataset": str(store.resolve()),
     }
     if not len(items):
         raise ZseError(f"{store}: has no {part} pictures", "--part all takes every picture")
-    if different := changed_files(dataset.root, dataset.known()):
-        raise changed(dataset.root / different[0])
     console.note(f"{dataset.name}: {len(items)} of {len(dataset.items)} pictures ({part})")
     target = output or workspace.features(dataset.name, compute.tag(spec), part)
-    return _embed(items, dataset.root, spec, target, compute, overwrite or output is None, origin)
+    with listed_pictures(dataset):
+        if different := changed_files(dataset.root, dataset.stamps(items.id)):
+            raise changed(dataset.root / different[0])
+        return _embed(items, dataset.root, spec, target, compute, overwrite or output is None, origin)
 
 
 def _embed(

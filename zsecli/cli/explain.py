@@ -80,6 +80,8 @@ def explain(
     pairs = opt.pairs(context, sketch, [photo] if photo else [], ranking, query, rank)
     if contrast:
         opt.there(contrast)
+        if ranking:
+            opt.check_contrast(ranking, contrast)
     if not check:
         opt.refuse(context, ("seed",), "is of --check", "add --check")
     ws = Workspace(workspace)

@@ -235,13 +235,22 @@ def pairs(
         if query is None:
             raise UsageError("--ranking needs --query, the sketch", "--query sketch/cat/1.png")
         drawn, found = of_ranking(ranking, query, rank)
-        return [(place, there(drawn), there(photo)) for place, photo in found]
+        return [(place, drawn, photo) for place, photo in found]
     refuse(context, ("query", "rank"), "is of --ranking", "add --ranking FILE.h5")
     if sketch is None or not photos:
         raise UsageError(
             "a sketch and a photo are needed", "zse explain sketch.png photo.jpg, or --ranking and --query"
         )
     return [(place, there(sketch), there(photo)) for place, photo in enumerate(photos, 1)]
+
+
+def check_contrast(ranking: Path, contrast: Path) -> None:
+    """Check that a photo given beside a ranking, if it is one of its own, is still what was ranked."""
+    from zsecli.retrieval.ranked import check_named
+    from zsecli.store.ranking import open_ranking
+
+    with open_ranking(ranking) as opened:
+        check_named(opened, [contrast])
 
 
 def there(picture: Path) -> Path:

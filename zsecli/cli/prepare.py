@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -101,7 +102,14 @@ def prepare(
         ),
     ] = None,
     output: opt.Output = None,
-    overwrite: opt.Overwrite = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace what -o names, if it holds something else, and read every picture again, also those whose "
+            "size and time are as they were.",
+        ),
+    ] = False,
     dry_run: opt.DryRun = False,
     as_json: opt.Json = False,
     workspace: opt.WorkspaceDir = opt.DEFAULT_WORKSPACE,
@@ -151,13 +159,14 @@ def prepare(
     how = pipeline.SourceOptions(
         source, place, lists, tuple(drop or ()), variant, originals, instance_rule, chosen, columns, _classes(unseen)
     )
-    if output is None and not overwrite:
-        _same_place(target, name, place)
+    moved = output is None and not overwrite and _other_place(target, name, place)
     outputs.apart(context, output)
     if dry_run:
         console.plan(f"to list and hash the pictures of {place} as {name!r}, into {target}")
         return
-    result = pipeline.prepare(how, name, target, overwrite or output is None)
+    # what moved may be listed where it is now, but not replaced by another content
+    may_replace = overwrite or (output is None and not moved)
+    result = pipeline.prepare(how, name, target, may_replace, anew=overwrite)
     if not result.fresh:
         console.note(f"up to date: {target}")
         ws.make_newest(target)
@@ -192,20 +201,27 @@ def _place(source: str, given: Path | None) -> Path:
     return given or stage.demo_root() / "manifest.csv"
 
 
-def _same_place(target: Path, name: str, place: Path) -> None:
-    """UsageError where the workspace's data set of this name is another one: it would be lost unnoticed."""
+def _other_place(target: Path, name: str, place: Path) -> bool:
+    """Whether the workspace's data set of this name lay elsewhere, where it no longer is.
+
+    Raises:
+        UsageError: it is there still, so this is another one, and the first would be lost unnoticed.
+    """
     from zsecli.store.dataset import read_dataset
 
     try:
         old = read_dataset(target)
     except StoreError:
-        return
-    source = str(place.resolve())
-    if old.name != name or (old.header is not None and old.header.provenance.get("source") != source):
-        raise UsageError(
-            f"{target}: holds the data set {old.name!r} of {old.root}",
-            "pass --name to keep both, or --overwrite to replace it",
-        )
+        return False
+    source = old.header.provenance.get("source") if old.header is not None else None
+    if old.name == name and source == str(place.resolve()):
+        return False
+    if old.name == name and not os.path.isdir(old.root):
+        return True
+    raise UsageError(
+        f"{target}: holds the data set {old.name!r} of {old.root}",
+        "pass --name to keep both, or --overwrite to replace it",
+    )
 
 
 def _classes(file: Path | None) -> list[str] | None:

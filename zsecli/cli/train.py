@@ -268,7 +268,7 @@ def train(
         found = plan(job) | {"checkpoint": str(target)}
         print(json.dumps(found)) if as_json else _show(found)
         return
-    with console.progress("training") as progress:
+    with pipeline.listed_pictures(data), console.progress("training") as progress:
         result = run(
             job, target, ws.root / "cache", device=device, workers=workers, overwrite=overwrite, progress=progress
         )

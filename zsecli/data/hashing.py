@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,13 @@ from numpy.typing import NDArray
 
 from zsecli.console import SILENT, Progress
 from zsecli.data.pictures import Opened, PictureError, blank, damaged, read_opened
+from zsecli.errors import ZseError
 from zsecli.images.loader import SMALL, room_for
 from zsecli.store.items import Ints
 
 Read = tuple[int, int, bytes, bool]  # size, mtime, sha256, blank
 Known = dict[str, Read]
+Stamp = tuple[int, int, bytes]  # size, mtime, sha256
 CHUNK = 32  # files a thread takes at once: handing them over one by one costs more than a small picture
 
 
@@ -113,15 +116,47 @@ def hash_files(
     return Hashed(sha256=digests, blank=np.array([r[3] for r in rows], bool), bad=bad, **whole)
 
 
-def changed_files(root: Path, known: Known) -> list[str]:
-    """The known files that are there with another content; only those of another size or time are read."""
-    changed = []
-    for name, (size, mtime, digest, _) in known.items():
+class ChangedPicture(ZseError):
+    """A picture is gone, or has another content than the list, or the ranking, that names it."""
+
+
+class WatchedFiles:
+    """N files whose content is known, and whether they still have it, whenever that is asked.
+
+    A file is read again only where its size or time is another. One that is gone has not changed: what was made of it
+    stays right.
+
+    Args:
+        stamps: of each file, what it was.
+    """
+
+    def __init__(self, files: Sequence[Path], stamps: Iterable[Stamp]) -> None:
+        self._files, self._stamps = files, [*stamps]
+
+    def changed(self, row: int) -> bool:
+        """Whether the file has another content; one that has but another time is read for that time once."""
+        file, (size, mtime, digest) = self._files[row], self._stamps[row]
         try:
-            stat = os.stat(root / name)
-            same = (stat.st_size, stat.st_mtime_ns) == (size, mtime)
-            if not same and hashlib.sha256((root / name).read_bytes()).digest() != digest:
-                changed.append(name)
+            stat = os.stat(file)
+            if (stat.st_size, stat.st_mtime_ns) == (size, mtime):
+                return False
+            if file_digest(file) != digest:
+                return True
         except OSError:
-            continue
-    return changed
+            return False
+        self._stamps[row] = stat.st_size, stat.st_mtime_ns, digest
+        return False
+
+
+def changed_files(root: Path, listed: Mapping[str, Stamp]) -> list[str]:
+    """The listed files that are there with another content; only those of another size or time are read."""
+    files = WatchedFiles([root / name for name in listed], listed.values())
+    return [name for row, name in enumerate(listed) if files.changed(row)]
+
+
+def file_digest(file: Path) -> bytes:
+    """SHA-256 of a file's content, 32 bytes. OSError where it cannot be read; a pipe is not waited for."""
+    if not S_ISREG(os.stat(file).st_mode):
+        raise OSError(errno.EINVAL, "not a file")
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").digest()

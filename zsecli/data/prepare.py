@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsecli.console import SILENT, Progress
+from zsecli.console import SILENT, Progress, note, tell
 from zsecli.data.hashing import Known, hash_files
 from zsecli.data.journal import Journal
 from zsecli.data.source import Entry, Listing
@@ -52,17 +53,20 @@ def run(
     drop: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = True,
+    anew: bool = False,
     progress: Progress = SILENT,
 ) -> Prepared:
     """Prepare what a source lists as the data set `name`.
 
-    Every picture is read once, to its end; a run that was killed reads the others alone.
+    Every picture is read once, to its end; a run that was killed reads the others alone. Pictures that lie elsewhere
+    than in the store that is there, and are the same, renew what it says of where they lie.
 
     Args:
         benchmark: which standard data set it is; "" for one's own.
         drop: leave out the pictures that bear one of these flags.
         settings: what the source was told, for the provenance.
         overwrite: replace another content of `output`.
+        anew: read every picture, also those whose size and time are as they were.
         progress: told the number of files, and of those just done.
 
     Raises:
@@ -78,7 +82,7 @@ def run(
     entries = sorted(listing.entries, key=lambda e: (MODALITIES.index(e.modality), e.path))
     old = _read(output)
     with Journal(output, listing.root) as journal:
-        known = _known(output, listing.root) | journal.known
+        known = {} if anew else _known(output, listing.root) | journal.known
         paths = [e.path for e in entries]
         hashed = hash_files(listing.root, paths, known, progress, decode=True, done=journal.add)
         bad = hashed.bad + listing.skipped
@@ -102,8 +106,12 @@ def run(
             check_target(output, "dataset", overwrite)
         elif _found(old) == _found(dataset):
             return Prepared(output, False, dataset, bad)
-        provenance = {"argv": sys.argv[1:], "versions": versions(), "drop": list(drop), **(settings or {})}
+        provenance = {"argv": sys.argv[1:], "folder": str(Path.cwd()), "versions": versions(), "drop": list(drop)}
+        provenance |= settings or {}
         write_dataset(output, dataset, provenance)
+    if old is not None and old.root != dataset.root and old.key() == dataset.key():
+        say = note if os.path.isdir(old.root) else tell  # a copy is taken where --overwrite asked for it
+        say(f"{output}: its pictures are now below {dataset.root}, no longer {old.root}")
     return Prepared(output, True, dataset, bad)
 
 

@@ -16,14 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from zsecli.console import warn
 from zsecli.data.pictures import PictureError
 from zsecli.errors import UsageError
 from zsecli.evaluate.evaluate import ProtocolReport
 from zsecli.evaluate.protocols import ask
 from zsecli.files import replacing
-from zsecli.images.loader import load_picture
+from zsecli.images.loader import ContentChanged, load_picture
 from zsecli.store.items import Ints, Items
 from zsecli.store.ranking import Ranking, open_ranking
+from zsecli.store.remake import remake_ranking
 
 Order = Literal["spread", "worst", "best"]
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
@@ -73,7 +75,8 @@ def write(
         trained: as in `zsecli.evaluate.protocols.ask`.
 
     Raises:
-        StoreError: the ranking does not say where its pictures lie. A picture that is gone leaves its cell empty.
+        StoreError: the ranking does not say where its pictures lie. A picture that is gone, or is no longer what was
+            ranked, leaves its cell empty; how many these are is said.
     """
     quality = dict(zip(report.queries, report.per_query[_metric(report)], strict=True))
     with open_ranking(ranking) as opened:
@@ -119,15 +122,26 @@ def _draw(
     text = f"ranked by {about.get('by')} of {Path(str(about.get('model', ''))).name}; "
     text += f"{len(chosen)} of {len(report.queries)} queries, {which[options.order]}"
     _legend(draw, plain, text)
+    changed: set[Path] = set()
     for i, (one, value) in enumerate(zip(chosen, values, strict=True)):
         top = HEAD + i * ROW
-        _cell(sheet, sketches[one.row], PAGE, top, None)
+        if not _cell(sheet, sketches[one.row], ranking.query, one.row, PAGE, top, None):
+            changed.add(sketches[one.row])
         _text(draw, PAGE, top + CELL, column.names[column.codes[one.row]], INK, plain)
         _text(draw, PAGE, top + CELL + LINE, f"{_metric(report)} {value:.2f}", INK, plain)
         for rank, photo in enumerate(one.order):
             left = PAGE + 2 * GAP + (rank + 1) * (CELL + GAP)
-            _cell(sheet, photos[photo], left, top, bool(np.isin(photo, one.relevant)))
+            right = bool(np.isin(photo, one.relevant))
+            if not _cell(sheet, photos[photo], ranking.gallery, int(photo), left, top, right):
+                changed.add(photos[photo])
             _text(draw, left, top + CELL, _class(ranking.gallery, int(photo)), FAINT, plain)
+    if changed:
+        what = f"{min(changed)}: changed since it was ranked, and is not shown"
+        if len(changed) > 1:
+            what = (
+                f"{len(changed)} pictures, {min(changed)} among them, changed since they were ranked, and are not shown"
+            )
+        warn(f"{what}; before another sheet: {remake_ranking(ranking)}")
     return sheet
 
 
@@ -145,20 +159,30 @@ def _legend(draw: ImageDraw.ImageDraw, font: Font, text: str) -> None:
     draw.text((x + 10, y), text, FAINT, font)
 
 
-def _cell(sheet: Image.Image, file: Path, left: int, top: int, right: bool | None) -> None:
-    """One picture in its square; `right` frames and marks it, None is a query."""
+def _cell(sheet: Image.Image, file: Path, items: Items, row: int, left: int, top: int, right: bool | None) -> bool:
+    """One picture in its square, row `row` of `items`; `right` frames and marks it, None is a query.
+
+    Returns:
+        False where the file is no longer the picture that was ranked, and is not shown.
+    """
     draw = ImageDraw.Draw(sheet)
     colour = FAINT if right is None else HIT if right else MISS
     frame = 1 if right is None else FRAME
     draw.rectangle((left, top, left + CELL - 1, top + CELL - 1), PAPER, colour, frame)
     side = CELL - 2 * FRAME - 2
+    said, changed = "", False
     try:
-        picture = ImageOps.pad(load_picture(file).convert("RGB"), (side, side), color=PAPER)
-        sheet.paste(picture, (left + FRAME + 1, top + FRAME + 1))
+        picture = load_picture(file, sha256=items.sha256[row].tobytes()).convert("RGB")
+        sheet.paste(ImageOps.pad(picture, (side, side), color=PAPER), (left + FRAME + 1, top + FRAME + 1))
+    except ContentChanged:
+        said, changed = "changed", True
     except (OSError, PictureError):
-        draw.text((left + 8, top + CELL // 2 - 8), "not found", FAINT, ImageFont.load_default(12))
+        said = "not found"
+    if said:
+        draw.text((left + 8, top + CELL // 2 - 8), said, FAINT, ImageFont.load_default(12))
     if right is not None:
         _mark(draw, left, top, colour, right)
+    return not changed
 
 
 def _mark(draw: ImageDraw.ImageDraw, left: int, top: int, colour: str, right: bool) -> None:

@@ -20,6 +20,7 @@ from zsecli.explain.pair import Pair, read, relate, see
 from zsecli.explain.places import CHOSEN, FROZEN, RANDOM, SAME, Controls
 from zsecli.explain.stage import model_of, network
 from zsecli.model.embedder import NetworkEmbedder
+from zsecli.retrieval.ranked import check_named, check_ranked
 from zsecli.store.items import Ints
 from zsecli.store.ranking import Ranking, open_ranking
 from zsecli.train.outlines import outline
@@ -126,6 +127,7 @@ def run(
 
     Raises:
         StoreError: the ranking's model has no relation network. UsageError: nothing is aligned so.
+        ChangedPicture: a picture is no longer what was ranked.
     """
     points = keypoints.read(marked) if marked is not None else []
     with open_ranking(ranking) as opened:
@@ -134,8 +136,12 @@ def run(
         first = np.array([opened.indices[row][0] for row in range(len(sketches))])
         asked = _some(np.flatnonzero(first >= 0), pairs)
         matched = [(sketches[row], photos[first[row]]) for row in asked]
-        known = [(sketches[i], photos[j]) for i, j in _aligned(opened, aligned, pairs)] if aligned else []
-        outlined = [] if aligned else [photos[i] for i in _some(np.arange(len(photos)), pairs)]
+        same = np.array(_aligned(opened, aligned, pairs) if aligned else [], np.int64).reshape(-1, 2)
+        known = [(sketches[i], photos[j]) for i, j in same]
+        alone = _some(np.arange(0 if aligned else len(photos)), pairs)
+        outlined = [photos[i] for i in alone]
+        check_ranked(opened, np.concatenate([asked, same[:, 0]]), np.concatenate([first[asked], same[:, 1], alone]))
+        check_named(opened, [file for one in points for file in (one.photo, one.sketch)])
     model = network(spec, device)
     frozen = None
     if backbone_weights is not None:

@@ -20,7 +20,9 @@ from zsecli.model.embedder import NetworkEmbedder
 from zsecli.model.load import load
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval.match import no_relation
+from zsecli.retrieval.ranked import check_ranked
 from zsecli.store.ranking import Ranking, open_ranking
+from zsecli.store.remake import remake_ranking
 
 ORDERS = 40  # random ones, of a single pair: their range is told
 SUFFIXES = (".html", ".png", ".svg", ".json")
@@ -129,7 +131,7 @@ def model_of(ranking: Ranking) -> ModelSpec:
     if not spec.has_relation:
         raise no_relation(spec.text)
     if about.get("weights", spec.weights_hash()) != spec.weights_hash():
-        raise StoreError(f"{spec.text}: is no longer the model that made {ranking.path}", "rank again")
+        raise StoreError(f"{spec.text}: is no longer the model that made {ranking.path}", remake_ranking(ranking))
     return spec
 
 
@@ -138,6 +140,7 @@ def of_ranking(ranking: Path, query: str, ranks: str) -> tuple[Path, list[tuple[
 
     Raises:
         UsageError: no such query, or no such rank. StoreError: the ranking does not say where its pictures lie.
+        ChangedPicture: one of them is no longer what was ranked.
     """
     with open_ranking(ranking) as opened:
         sketches, photos = opened.pictures()
@@ -153,6 +156,7 @@ def of_ranking(ranking: Path, query: str, ranks: str) -> tuple[Path, list[tuple[
                 last = int((order >= 0).sum())
                 raise UsageError(f"--rank {rank}: the ranking keeps {last} photos for this sketch", f"1..{last}")
             found.append((rank, photos[order[rank - 1]]))
+        check_ranked(opened, np.array(rows), order[[rank - 1 for rank, _ in found]])
         return sketches[rows[0]], found
 
 

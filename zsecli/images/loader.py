@@ -24,7 +24,7 @@ _PHOTO_BYTES, _SKETCH_BYTES = 4, 16
 Result = TypeVar("Result")
 
 
-class ChangedPicture(Exception):
+class ContentChanged(Exception):
     """A file that no longer has the content that was listed."""
 
 
@@ -64,7 +64,7 @@ def load_input(
         memory: what is waited for.
 
     Raises:
-        PictureError: it is no picture, or too large; with the reason. ChangedPicture. OSError: it cannot be read.
+        PictureError: it is no picture, or too large; with the reason. ContentChanged. OSError: it cannot be read.
     """
     work = _SKETCH_BYTES if role == "sketch" else _PHOTO_BYTES
 
@@ -78,18 +78,23 @@ def load_input(
     return _read(file, load, sha256)
 
 
-def load_picture(file: Path, most: int = LARGE, memory: MemoryBudget = MEMORY) -> Image.Image:
+def load_picture(
+    file: Path, most: int = LARGE, *, sha256: bytes | None = None, memory: MemoryBudget = MEMORY
+) -> Image.Image:
     """A picture from its file as `zsecli.data.pictures.decode` describes it, of at most `most` pixels.
 
+    Args:
+        sha256: what the content must have; None: any will do.
+
     Raises:
-        PictureError: it is no picture, or too large; with the reason. OSError: it cannot be read.
+        PictureError: it is no picture, or too large; with the reason. ContentChanged. OSError: it cannot be read.
     """
 
     def load(picture: Opened) -> Image.Image:
         with _room(picture, most, _PHOTO_BYTES, memory):
             return decoded(picture.image, most)
 
-    return _read(file, load, None)
+    return _read(file, load, sha256)
 
 
 @contextlib.contextmanager
@@ -131,10 +136,10 @@ def _read(file: Path, use: Callable[[Opened], Result], sha256: bytes | None) -> 
         before = _state(opened)
         digest = hashlib.file_digest(opened, "sha256").digest() if sha256 else None  # type: ignore[arg-type]
         if digest != sha256:
-            raise ChangedPicture
+            raise ContentChanged
         result = read_opened(opened, use)
         if sha256 is not None and _state(opened) != before:
-            raise ChangedPicture
+            raise ContentChanged
         return result
 
 

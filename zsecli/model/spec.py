@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,8 +18,12 @@ HELP = (
 )
 
 
+LOCAL, HUB = "local-dir:", "hf-hub:"  # how timm's names of a model in a folder, or on a hub, begin
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".tar", ".npz", ".ckpt")  # suffixes of what timm may load there
+
+
 @lru_cache
-def _hash(file: Path, _size: int, _mtime: int) -> str:
+def _hash(file: Path, _size: int, _mtime: int, _changed: int, _inode: int) -> str:
     """A run asks several times; a file of hundreds of megabytes is read once."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
@@ -26,8 +31,49 @@ def _hash(file: Path, _size: int, _mtime: int) -> str:
 
 def file_hash(file: Path) -> str:
     """SHA-256 of a file's content, as hexadecimal text."""
+    file = file.resolve()  # a relative name is another file in another folder
     stat = file.stat()
-    return _hash(file, stat.st_size, stat.st_mtime_ns)
+    return _hash(file, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+
+
+def folder_hash(folder: Path) -> str:
+    """SHA-256 of a model's folder, as hexadecimal text: of its config.json and of every file that may be its weights.
+
+    Raises:
+        StoreError: it has no config.json.
+    """
+    if not (folder / "config.json").is_file():
+        raise StoreError(
+            f"{folder}: is no folder of a model, as it has no config.json", "frozen:local-dir:FOLDER, as timm saves one"
+        )
+    files = [file for file in folder.iterdir() if file.is_file() and file.suffix.lower() in _WEIGHTS]
+    content = [(file.name, file_hash(file)) for file in sorted((folder / "config.json", *files))]
+    return hashlib.sha256(repr(content).encode(errors="surrogateescape")).hexdigest()
+
+
+def hub_folder(name: str) -> Path:
+    """Where the hub's cache has the configuration and the weights that timm loads for `ID` or `ID@REVISION`.
+
+    What is not there yet is fetched, and what changed on the hub, as timm will, so that both see the same.
+
+    Raises:
+        StoreError: the hub cannot be reached, or has no such model.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    repository, _, revision = name.partition("@")
+    try:
+        config = Path(hf_hub_download(repository, "config.json", revision=revision or None))
+        for file in ("model.safetensors", "pytorch_model.bin"):
+            with contextlib.suppress(EntryNotFoundError):
+                hf_hub_download(repository, file, revision=revision or None)
+                break
+    except Exception as error:  # of the network, of the hub, of the name: there is no end of their kinds
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        hint = "weights from a hub need a network; a local file does not: frozen:NAME=FILE, or frozen:local-dir:FOLDER"
+        raise StoreError(f"timm cannot make {HUB}{name}: {why}", hint) from error
+    return config.parent
 
 
 @dataclass(frozen=True)
@@ -45,7 +91,13 @@ class ModelSpec:
             return cls(text, text)  # type: ignore[arg-type]
         if text.startswith("frozen:"):
             name, _, file = text.removeprefix("frozen:").partition("=")
-            if not name:
+            source, colon, rest = text.removeprefix("frozen:").partition(":")
+            source = source.lower().replace("_", "-") + colon  # as timm reads it
+            if source == LOCAL and (Path(rest).is_dir() or not file):  # a folder's name may hold an equals sign
+                name, file = f"{LOCAL}{rest}", ""
+            elif source in (LOCAL, HUB):
+                name = source + name.partition(":")[2]
+            if not name or name in (LOCAL, HUB):
                 raise UsageError(
                     "frozen: needs the name of a timm backbone", "for example frozen:tf_efficientnet_lite0"
                 )
@@ -65,8 +117,19 @@ class ModelSpec:
             return self.name
         file = "" if self.file is None else str(self.file.resolve())
         if self.kind == "frozen":
-            return f"frozen:{self.name}" + (f"={file}" if file else "")
+            name = self.name if self.folder is None else f"{LOCAL}{self.folder.resolve()}"
+            return f"frozen:{name}" + (f"={file}" if file else "")
         return file or self.kind
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that a backbone is named by."""
+        return Path(self.name.removeprefix(LOCAL)) if self.name.startswith(LOCAL) else None
+
+    @property
+    def title(self) -> str:
+        """The name of a frozen backbone without a path, which says nothing of its content."""
+        return LOCAL.rstrip(":") if self.folder is not None else self.name
 
     @property
     def is_network(self) -> bool:
@@ -79,10 +142,20 @@ class ModelSpec:
         return self.kind == "checkpoint"
 
     def weights_hash(self) -> str:
-        """SHA-256 of the weights file; of nothing where the weights are the backbone's own or there are none."""
-        return "" if self.file is None else file_hash(self.file)
+        """SHA-256 of the weights file, or of what the folder that names the model holds, with the weights that replace
+        its own; of nothing where the weights are timm's for this name, or there are none.
+        """
+        own = "" if self.file is None else file_hash(self.file)
+        if self.kind == "frozen" and self.name.startswith(HUB):
+            content = folder_hash(hub_folder(self.name.removeprefix(HUB)))
+        elif self.kind == "frozen" and self.folder is not None:
+            content = folder_hash(self.folder)
+        else:
+            return own
+        return hashlib.sha256(f"{content} {own}".encode()).hexdigest() if own else content
 
     def tag(self) -> str:
         """A short name for files made with this model; other weights get another one."""
         digest = self.weights_hash()[:8]
-        return "-".join(filter(None, (self.kind if self.kind == "frozen" else "", self.name, digest)))
+        name = self.name if self.folder is None else self.folder.resolve().name
+        return "-".join(filter(None, (self.kind if self.kind == "frozen" else "", name, digest)))

@@ -28,8 +28,8 @@ from zsecli.model.spec import ModelSpec
 from zsecli.parallel import end_with_parent
 from zsecli.retrieval.reader import LATE, Reader
 from zsecli.shards import WHOLE, Shard, join
-from zsecli.store.features import Embedded, FeatureWriter, like, skipped_in
-from zsecli.store.header import check_target, finished, run_key, versions
+from zsecli.store.features import Embedded, FeatureWriter, like, open_features, skipped_in
+from zsecli.store.header import change_provenance, check_target, finished, run_key, versions
 from zsecli.store.items import MODALITIES, PHOTO, SKETCH, Ints, Items
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def key_of(items: Items, spec: ModelSpec, precision: Precision = "fp32") -> str:
     return run_key(
         stage="features",
         kind=spec.kind,
-        name=spec.name if spec.kind == "frozen" else "",
+        name=spec.title if spec.kind == "frozen" else "",
         weights=spec.weights_hash(),
         pictures=REVISION,
         library=f"{library} {version(library)}" if library else "",
@@ -102,6 +102,8 @@ def run(
     key = key_of(items, spec, precision)
     if finished(output, "features", key):
         shard.tidy(output, "features", key)
+        if shard.speaks:
+            _keep_root(output, items, root, (origin or {}).get("dataset"))
         return EmbedResult(output, False, skipped_in(output))
     check_target(output, "features", overwrite)
     from zsecli.model.embedder import resolve_device  # here: an up-to-date run needs no torch
@@ -121,6 +123,7 @@ def run(
             "argv": sys.argv[1:],
             "versions": versions(),
             **(origin or {}),
+            "folder": str(Path.cwd()),
             "root": str(root.resolve()),
             "model": spec.text,
             "weights": spec.weights_hash(),
@@ -136,6 +139,17 @@ def run(
     whole = join(shard, output, "features", key, len(items), step, lambda one: like(one, output, key, items))
     path = output if whole else path
     return EmbedResult(path, due or (whole and shard.of > 1), skipped_in(path) if path.is_file() else [])
+
+
+def _keep_root(store: Path, items: Items, root: Path, dataset: str | None) -> None:
+    """Let a finished store say where its pictures are now, and the data set that lists them: they may have moved."""
+    with open_features(store) as features:
+        said = features.header.provenance
+    now = str(root.resolve())
+    if said.get("root") == now or all(Path(name).is_absolute() for name in items.id):
+        return
+    change_provenance(store, "features", root=now, **({"dataset": dataset} if dataset else {}))
+    note(f"{store}: its pictures are now below {now}, no longer {said.get('root')}")
 
 
 def write(

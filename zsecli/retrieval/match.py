@@ -21,10 +21,20 @@ from zsecli.retrieval.ann import AnnRanker
 from zsecli.retrieval.rank import MatchOptions, Ranker, at_once
 from zsecli.shards import WHOLE, Shard, join
 from zsecli.store.features import Features, open_features
-from zsecli.store.header import Header, check_target, finished, open_store, read_header, run_key, versions
+from zsecli.store.header import (
+    Header,
+    change_provenance,
+    check_target,
+    finished,
+    open_store,
+    read_header,
+    run_key,
+    versions,
+)
 from zsecli.store.items import PHOTO, SKETCH
 from zsecli.store.provenance import ORIGIN
 from zsecli.store.ranking import RankingWriter
+from zsecli.store.remake import remake_features
 
 THREADS = 8  # that rank by [Ret], at most: each holds a block
 CENTRE_FROM = 10  # a mean over fewer pictures says more about them than about their modality
@@ -69,6 +79,8 @@ def run(
         key = key_of(queries.header, gallery.header, options)
         if finished(output, "ranking", key):
             shard.tidy(output, "ranking", key)
+            if shard.speaks:
+                _keep_roots(output, queries.header, gallery.header)
             return MatchResult(output, False)
         check_target(output, "ranking", overwrite)
         job = _Job(sketches, photos, queries, gallery, options)
@@ -117,7 +129,8 @@ class _Job:
             "model": theirs.provenance.get("model"),
             "weights": theirs.provenance.get("weights"),
             "origins": [_origin(self.queries), _origin(self.gallery)],
-            "roots": [header.provenance.get("root", "") for header in (ours, theirs)],
+            "folder": str(Path.cwd()),
+            **_places(ours, theirs),
             "inputs": [ours.run_key, theirs.run_key],
             **vars(self.options),
         }
@@ -159,6 +172,22 @@ def is_done(sketches: Path, photos: Path, output: Path, options: MatchOptions) -
     """Whether `output` already holds the ranking of these two stores."""
     with open_features(sketches) as queries, open_features(photos) as gallery:
         return finished(output, "ranking", key_of(queries.header, gallery.header, options))
+
+
+def _places(*stores: Header) -> dict[str, list[str]]:
+    """The folders of the sketches and of the photos, and the data sets that list them, as the feature stores say."""
+    said = [store.provenance for store in stores]
+    return {"roots": [one.get("root", "") for one in said], "datasets": [one.get("dataset", "") for one in said]}
+
+
+def _keep_roots(ranking: Path, *stores: Header) -> None:
+    """Let a finished ranking say where its pictures are now: they may have moved since."""
+    with open_store(ranking, "ranking") as file:
+        said = read_header(file, ranking).provenance
+    now = _places(*stores)
+    if any(now["roots"]) and said.get("roots") != now["roots"]:
+        change_provenance(ranking, "ranking", **now)
+        note(f"{ranking}: its pictures are now below {', '.join(dict.fromkeys(now['roots']))}")
 
 
 def _check_room(path: Path, size: int) -> None:
@@ -205,10 +234,11 @@ def _check(queries: Features, gallery: Features, options: MatchOptions, model: M
     ours, theirs = queries.header.provenance, gallery.header.provenance
     same = all(ours.get(k) == theirs.get(k) for k in ("weights", "preprocess")) and queries.width == gallery.width
     if not same or (not ours.get("weights") and ours.get("model") != theirs.get("model")):
-        raise StoreError(
-            f"{queries.path} and {gallery.path} were made by different models",
-            f"embed both with the same --model (now {ours.get('model')} and {theirs.get('model')})",
-        )
+        what = f"{queries.path} and {gallery.path} were made by different models"
+        if ours.get("model") == theirs.get("model"):
+            hint = remake_features(queries.path, gallery.path)
+            raise StoreError(f"{what}: {ours.get('model')} changed in between", hint)
+        raise StoreError(what, f"embed both with the same --model (now {ours.get('model')} and {theirs.get('model')})")
     if model is not None and (model.weights_hash() or model.text) != (theirs.get("weights") or theirs.get("model")):
         raise StoreError(
             f"{model.text}: is not the model that made {gallery.path}",
@@ -234,7 +264,8 @@ def _scorer(queries: Features, gallery: Features, model: ModelSpec | None, devic
     if not spec.has_relation:  # whatever the store says
         raise no_relation(spec.text)
     if spec.weights_hash() != made_by.get("weights"):
-        raise StoreError(f"{spec.text}: is no longer the model that made {gallery.path}", "embed again")
+        hint = remake_features(queries.path, gallery.path)
+        raise StoreError(f"{spec.text}: is no longer the model that made {gallery.path}", hint)
     on = resolve_device(device)
     assert spec.file is not None
     network = load_scoring(spec.file).to(on)

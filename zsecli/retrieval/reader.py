@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from zsecli.data.hashing import ChangedPicture
 from zsecli.data.ink import Change
 from zsecli.data.pictures import PictureError, Pixels
 from zsecli.data.preprocess import Preprocess
 from zsecli.errors import ZseError
-from zsecli.images.loader import ChangedPicture, load_input
+from zsecli.images.loader import ContentChanged, load_input
 from zsecli.images.memory import MEMORY, MemoryBudget
 from zsecli.store.items import MODALITIES, Items
 
@@ -61,14 +62,21 @@ class Reader:
             why = error.strerror or str(error)
             if self._lenient:
                 return f"{why}, {LATE}"
-            return ZseError(f"{file}: {why}", "it was there when the list was made: make the list again")
-        except ChangedPicture:
-            return f"changed {LATE}" if self._lenient else changed(file)
+            gone = ChangedPicture(f"{file}: {why}", "it was there when the list was made: make the list again")
+            return self._unlike(gone)
+        except ContentChanged:
+            return f"changed {LATE}" if self._lenient else self._unlike(changed(file))
         except PictureError as error:
             return str(error)
         return Input(loaded.pixels, loaded.changes)
 
+    def _unlike(self, error: ChangedPicture) -> ChangedPicture:
+        """The error of a picture that is not what was listed; of single ones this run made the list itself."""
+        if self._single:
+            return ChangedPicture(error.message, "it was there when the run began: run every shard again")
+        return error
 
-def changed(file: Path) -> ZseError:
+
+def changed(file: Path) -> ChangedPicture:
     """The error of a picture that is no longer what was listed."""
-    return ZseError(f"{file}: changed since the list was made", "make the list again (zse prepare)")
+    return ChangedPicture(f"{file}: changed since the list was made", "make the list again (zse prepare --overwrite)")

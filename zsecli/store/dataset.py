@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ class Dataset:
     by which a file that has not changed is known without reading it. report: what was found,
     skipped and doubled on the way. partition: name of the split that the items' parts are, "" where it has
     none. partitions: further ones, name -> (N,) int8 as `Items.part`. flags: name -> (N,) bool, marks on pictures.
+    path: of the store it was read from.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Dataset:
     partitions: dict[str, NDArray[np.int8]] = field(default_factory=dict)
     flags: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     header: Header | None = None
+    path: Path | None = None
 
     @property
     def benchmark(self) -> str:
@@ -53,6 +56,15 @@ class Dataset:
         digests = (digest.tobytes() for digest in self.items.sha256)
         rows = zip(self.size.tolist(), self.mtime.tolist(), digests, self.flags["blank"].tolist(), strict=True)
         return dict(zip(self.items.id, rows, strict=True))
+
+    def stamps(self, ids: Iterable[str]) -> dict[str, tuple[int, int, bytes]]:
+        """id -> size, mtime and sha256 of its file when it was listed, of these pictures alone."""
+        rows = {name: row for row, name in enumerate(self.items.id)}
+        digests = self.items.sha256
+        return {
+            name: (int(self.size[row]), int(self.mtime[row]), digests[row].tobytes())
+            for name, row in ((name, rows[name]) for name in ids)
+        }
 
     def parts(self, partition: str = "") -> NDArray[np.int8]:
         """(N,) int8, SEEN, UNSEEN or NEITHER under a partition, "" for its own; UsageError where there is none."""
@@ -113,6 +125,7 @@ def read_dataset(path: Path) -> Dataset:
             _columns(file, "partitions", items, path),
             {name: values.astype(bool) for name, values in _columns(file, "flags", items, path).items()},
             read_header(file, path),
+            path,
         )
 
 

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -136,6 +137,36 @@ def finished(path: Path, kind: str, key: str) -> bool:
             return str(file.attrs["run-key"]) == key
     except StoreError:
         return False
+
+
+def change_provenance(path: Path, kind: str, **changes: Any) -> None:
+    """Let a finished store say something else of where it comes from; nothing is done where it says so already.
+
+    The store is copied, changed and replaced: it is whole at all times, and its run key and its rows stay.
+
+    Raises:
+        StoreError: another process is writing it. ZseError: there is no room for the copy.
+    """
+    with alone(path, wait=True):
+        with open_store(path, kind) as file:
+            said = read_header(file, path).provenance
+            sealed = str(file.attrs["zse-schema-version"]) not in UNSEALED
+        if said | changes == said:
+            return
+        partial = partial_path(path)
+        try:
+            partial.unlink(missing_ok=True)  # what is written is a file of one's own, no link
+            shutil.copyfile(path, partial)
+            with h5py.File(partial, "r+", driver=DIRECT) as file:
+                del file["provenance"]
+                file.create_dataset("provenance", data=json.dumps(said | changes, sort_keys=True), dtype=TEXT)
+                ranges = seal.outside(file)
+            if sealed:
+                seal.add(partial, ranges)
+            settle(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise _explain(error, partial) from error
 
 
 def check_target(path: Path, kind: str, overwrite: bool) -> None:

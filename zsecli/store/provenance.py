@@ -40,10 +40,13 @@ def _two(kind: Kind) -> Kind:
 
 
 MEANING: dict[str, dict[str, Kind]] = {
-    "dataset": {},
-    "features": dict.fromkeys(("model", "weights", *ORIGIN), _text) | {"root": _path},
+    "dataset": {"folder": _path},
+    "features": dict.fromkeys(("model", "weights", *ORIGIN), _text)
+    | dict.fromkeys(("root", "folder", "dataset"), _path),
     "ranking": {
         "roots": _two(_path),
+        "datasets": _two(_path),
+        "folder": _path,
         "origins": _two(_texts),
         "ignore_same": lambda value: value in (None, "label", "instance", "family"),
         "shortlist": lambda value: isinstance(value, int) and value > 0,

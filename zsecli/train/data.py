@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from zsecli.data.hashing import ChangedPicture, Stamp, WatchedFiles
 from zsecli.data.pictures import PictureError, Pixels
 from zsecli.data.preprocess import Preprocess, Role
 from zsecli.errors import StoreError, ZseError
-from zsecli.images.loader import load_input
+from zsecli.images.loader import ContentChanged, load_input
 from zsecli.images.memory import MEMORY, MemoryBudget
 from zsecli.parallel import end_with_parent
+from zsecli.retrieval.reader import changed
 from zsecli.store.features import open_features
 from zsecli.store.items import MODALITIES, Ints, Items
 from zsecli.train.augment import augment
@@ -27,6 +30,8 @@ from zsecli.train.outlines import outlined
 from zsecli.train.sampler import Draws, Sampler
 
 HELD = 2 * 2**30  # bytes of prepared pictures kept for their next turn: to make one takes longer than to change it
+LIST_AGAIN = "prepare the data set again (zse prepare --overwrite)"
+REPLACE = "replace or remove that picture, then prepare the data set again (zse prepare --overwrite)"
 OUTLINE = 2  # what is random in them is drawn apart from what is in rows 0 and 1 of a draw
 
 
@@ -51,40 +56,67 @@ class Batch:
 class Pictures:
     """The pictures `root`/id of `items`, or their cached beginnings, by row.
 
+    Args:
+        stamps: of each picture's file, when it was listed; None: a file that is held or cached is read once for it.
+
     Raises:
-        ZseError: a picture can no longer be read. StoreError: the cache lacks one.
+        ChangedPicture: a picture can no longer be read, or is no longer what the data set lists: whenever it is read,
+            as a run may take days, or cannot be decoded. StoreError: the cache lacks one.
     """
 
-    def __init__(self, items: Items, root: Path, preprocess: Preprocess, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        items: Items,
+        root: Path,
+        preprocess: Preprocess,
+        cache: Path | None = None,
+        stamps: Sequence[Stamp] | None = None,
+    ) -> None:
         self.items, self.root, self.preprocess, self.cache = items, root, preprocess, cache
+        unknown = ((-1, 0, digest.tobytes()) for digest in items.sha256)
+        self._files = WatchedFiles([root / name for name in items.id], unknown if stamps is None else stamps)
         self._held: dict[int, Pixels] = {}
         self.hold = HELD  # bytes, of this process
         self.memory = MEMORY  # that decoding waits for
         self._stack, self._features = ExitStack(), None
         if cache is not None:
             self._features = self._stack.enter_context(open_features(cache))
+            for name, why in self._features.skipped:
+                raise ChangedPicture(f"{root / name}: {why}", REPLACE)
             if self._features.items.id != items.id:
-                raise StoreError(f"{cache}: lacks pictures of this data set", "prepare the data set again")
+                raise StoreError(f"{cache}: lacks pictures of this data set", "delete it: it is made again")
 
     def pixels(self, row: int) -> tuple[Pixels, Role]:
         """(S, S, 3) uint8 as the network wants it, and its role."""
         file, role = self.root / self.items.id[row], MODALITIES[self.items.modality[row]]
         if row in self._held:
+            self._check(row)
             return self._held[row], role
         try:
-            made = load_input(file, role, self.preprocess, memory=self.memory).pixels
-        except (OSError, PictureError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise ZseError(f"{file}: {why}", "prepare the data set again (zse prepare)") from error
+            sha256 = self.items.sha256[row].tobytes()
+            made = load_input(file, role, self.preprocess, sha256=sha256, memory=self.memory).pixels
+        except ContentChanged:
+            raise changed(file) from None
+        except OSError as error:
+            raise ChangedPicture(f"{file}: {error.strerror}", LIST_AGAIN) from error
+        except PictureError as error:
+            raise ChangedPicture(f"{file}: {error}", REPLACE) from error
         if (len(self._held) + 1) * made.nbytes <= self.hold:
             self._held[row] = made
         return made, role
+
+    def _check(self, row: int) -> None:
+        """ChangedPicture where the file of a picture that is held or cached is now another one."""
+        if self._files.changed(row):
+            raise changed(self.root / self.items.id[row])
 
     def stack(self, rows: Ints) -> Tensor:
         """The pictures `rows` (R,), unchanged: (R, S, S, 3) uint8, or their beginnings (R, 1 + P, C) float16."""
         if self._features is None:
             return torch.from_numpy(np.stack([self.pixels(int(row))[0] for row in rows]))
         unique, back = np.unique(rows, return_inverse=True)
+        for row in unique.tolist():
+            self._check(row)
         return torch.from_numpy(self._features.read("tokens", unique)[back])
 
 
@@ -157,16 +189,37 @@ class Batches(Dataset[Batch]):
         return sketch, photo, places
 
 
-def loader(batches: Batches, start: int, stop: int, workers: int) -> DataLoader[Batch]:
-    """The batches of the steps `start` to `stop`, made by `workers` processes ahead of time; 0: in this one."""
+class _Answers(Dataset[Batch | ZseError]):
+    """The batches, or why there is none: a worker would send an exception home with its whole traceback."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, index: int) -> Batch | ZseError:
+        try:
+            return self.batches[index]
+        except ZseError as error:
+            return error
+
+
+def loader(batches: Batches, start: int, stop: int, workers: int) -> Iterator[Batch]:
+    """The batches of the steps `start` to `stop`, made by `workers` processes ahead of time; 0: in this one.
+
+    Raises:
+        ZseError: a picture cannot be used, see `Pictures`.
+    """
     parts = batches.config.accumulate
     if workers:
         batches.pictures.memory = MemoryBudget(shared=True)
-    return DataLoader(
-        batches,
+    answers: DataLoader[Batch | ZseError] = DataLoader(
+        _Answers(batches),
         batch_size=None,
         sampler=range(start * parts, stop * parts),
         num_workers=workers,
         collate_fn=None,
         worker_init_fn=end_with_parent,
     )
+    for answer in answers:
+        if isinstance(answer, ZseError):
+            raise answer
+        yield answer

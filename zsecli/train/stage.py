@@ -94,8 +94,10 @@ def run(
 
     Raises:
         UsageError: `output` holds another run. ZseError: the data cannot be trained on, or training diverged.
+        ChangedPicture: a picture that is trained on, or that a validation shows, is no longer what was listed.
     """
     files = loop.Files(output)
+    _check_pictures(job)
     there = state.where(files.state)
     if there is not None and there[0] == job.key and there[1].ended and output.is_file():
         return Trained(output, False, {})
@@ -211,9 +213,7 @@ def _data(
     dataset = job.dataset
     used, held = rows_of(dataset, job.partition)
     _check_seen(job, used, held)
-    if different := changed_files(dataset.root, dataset.known()):
-        raise changed(dataset.root / different[0])
-    rows = np.unique(np.concatenate([used, *(x for one in held for x in (one.sketches, one.photos))]))
+    rows = _all_rows(used, held)
     items = dataset.items.take(rows)
     held = [
         dataclasses.replace(one, sketches=np.searchsorted(rows, one.sketches), photos=np.searchsorted(rows, one.photos))
@@ -228,9 +228,23 @@ def _data(
             told = [path]
             dist.broadcast_object_list(told)
             path = told[0]
-    pictures = Pictures(items, dataset.root, job.model.preprocess, path)
+    stamps = [*dataset.stamps(items.id).values()]
+    pictures = Pictures(items, dataset.root, job.model.preprocess, path, stamps)
     sampler = Sampler(dataset.items.take(used), job.config)
     return Batches(pictures, sampler, np.searchsorted(rows, used), job.config, network.backbone.grid), held
+
+
+def _all_rows(used: Ints, held: list[HeldOut]) -> Ints:
+    """The rows of all pictures that are read, ascending."""
+    return np.unique(np.concatenate([used, *(rows for one in held for rows in (one.sketches, one.photos))]))
+
+
+def _check_pictures(job: Job) -> None:
+    """Check those pictures that training reads, the unseen ones never: they are not even looked at."""
+    dataset = job.dataset
+    ids = [dataset.items.id[row] for row in _all_rows(*rows_of(dataset, job.partition))]
+    if different := changed_files(dataset.root, dataset.stamps(ids)):
+        raise changed(dataset.root / different[0])
 
 
 def _check_seen(job: Job, used: Ints, held: list[HeldOut]) -> None:
