@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,22 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with FeatureWriter(
         path, "key", {"model": "made up", "preprocess": {}, "weights": ""}, items, WIDTH, 0, None
     ) as store:
+        store.write(items.id, [""] * count, ret.astype(np.float32))
+        return store.finish()
+
+
+def store_of(path: Path, ret: np.ndarray, families: list[str] | None = None) -> Path:
+    """A feature store of QUERIES sketches and photos with these [Ret], all of different files."""
+    count = len(ret)
+    items = Items(
+        [str(i) for i in range(count)],
+        np.repeat(np.array([0, 1], np.uint8), (QUERIES, count - QUERIES)),
+        np.ones(count, np.int8),
+        np.random.default_rng(1).integers(256, size=(count, 32), dtype=np.uint8),
+        family=Column.of(families if families is not None else [None] * count),
+    )
+    about = {"model": "made up", "preprocess": {}, "weights": ""}
+    with FeatureWriter(path, str(path), about, items, ret.shape[1], 0, None) as store:
         store.write(items.id, [""] * count, ret.astype(np.float32))
         return store.finish()
 
@@ -101,13 +118,94 @@ def test_the_commands_say_that_it_is_approximate(prepared: Path, ready: Path, zs
 
 def test_few_lists_miss_photos_and_say_so(features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ann, "PROBES", 1)
-    _, _, recall = rank(features, tmp_path, ann=True, shortlist=200)
-    assert 0.1 < recall < 0.9
+    found, _, recall = rank(features, tmp_path, ann=True, shortlist=20)
+    assert 0.1 < recall < 0.9 and (found >= 0).all()
 
 
 def test_a_gallery_smaller_than_the_shortlist(features: Path, tmp_path: Path) -> None:
     found, _, _ = rank(features, tmp_path, ann=True, shortlist=2 * PHOTOS)
     assert found.shape == (QUERIES, PHOTOS)
+
+
+def of_copies(rng: np.random.Generator) -> np.ndarray:
+    return np.tile(rng.standard_normal((1, WIDTH)), (PHOTOS, 1))
+
+
+def of_many_copies_and_others(rng: np.random.Generator) -> np.ndarray:
+    every = rng.standard_normal((PHOTOS, WIDTH))
+    every[rng.random(PHOTOS) < 0.8] = every[0]
+    return every
+
+
+def of_zeros(rng: np.random.Generator) -> np.ndarray:
+    return np.zeros((PHOTOS, WIDTH))
+
+
+def of_zeros_and_others(rng: np.random.Generator) -> np.ndarray:
+    return rng.standard_normal((PHOTOS, WIDTH)) * (rng.random((PHOTOS, 1)) < 0.1)
+
+
+def of_pairs(rng: np.random.Generator) -> np.ndarray:
+    return np.repeat(rng.standard_normal((PHOTOS // 2, WIDTH)), 2, 0)
+
+
+def of_near_copies(rng: np.random.Generator) -> np.ndarray:
+    return rng.standard_normal((1, WIDTH)) + 1e-4 * rng.standard_normal((PHOTOS, WIDTH))
+
+
+GALLERIES = [of_copies, of_many_copies_and_others, of_zeros, of_zeros_and_others, of_pairs, of_near_copies]
+
+
+@pytest.mark.parametrize("ignore", [None, "family"])
+@pytest.mark.parametrize("gallery", GALLERIES, ids=lambda made: made.__name__)
+def test_every_shortlist_is_full(
+    tmp_path: Path, gallery: Callable[[np.random.Generator], np.ndarray], ignore: str | None
+) -> None:
+    """Of copies the first ones, as in an exact ranking."""
+    rng = np.random.default_rng(3)
+    ret = np.concatenate([rng.standard_normal((QUERIES, WIDTH)), gallery(rng)])
+    families = [f"f{i}" for i in rng.integers(3, size=len(ret))]
+    store = store_of(tmp_path / "features.h5", ret, families)
+    exact, scores, _ = rank(store, tmp_path, ignore_same=ignore)
+    found, near, recall = rank(store, tmp_path, ann=True, shortlist=100, ignore_same=ignore)
+    assert (found >= 0).all() and np.isfinite(near).all()
+    assert all(len(set(row)) == 100 for row in found.tolist())
+    if ignore:
+        assert all(families[q] != families[QUERIES + photo] for q in range(QUERIES) for photo in found[q])
+    if gallery in (of_copies, of_zeros):
+        np.testing.assert_array_equal(found, exact[:, :100])
+        assert recall == 1
+    if gallery is not of_near_copies:  # of which rounded vectors tell no order
+        assert recall > 0.9
+    np.testing.assert_allclose(near[:, 0], scores[:, 0], atol=1e-3)
+
+
+def test_photos_that_the_index_does_not_reach_are_searched_for_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ann, "PROBES", 1)  # of 51 lists, which hold about 40 photos each
+    rng = np.random.default_rng(5)
+    ret = rng.standard_normal((QUERIES + 2000, WIDTH))
+    store = store_of(tmp_path / "features.h5", ret, [f"f{i % 4}" for i in range(len(ret))])
+    for ignore in (None, "family"):
+        exact, scores, _ = rank(store, tmp_path, ignore_same=ignore)
+        found, near, recall = rank(store, tmp_path, ann=True, shortlist=500, ignore_same=ignore)
+        np.testing.assert_array_equal(found, exact[:, :500])
+        np.testing.assert_allclose(near, scores[:, :500], atol=1e-6)
+        said = (
+            "note: --ann: the index found fewer photos than the shortlist has for 12 sketches, so these were searched"
+        )
+        assert recall == 1 and said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("photos", [1, 2, 38, 39, 78, 79])
+def test_a_gallery_of_few_photos(tmp_path: Path, photos: int) -> None:
+    ret = np.random.default_rng(7).standard_normal((QUERIES + photos, WIDTH))
+    store = store_of(tmp_path / "features.h5", ret)
+    exact, _, _ = rank(store, tmp_path)
+    found, _, recall = rank(store, tmp_path, ann=True, shortlist=100)
+    np.testing.assert_array_equal(found, exact)
+    assert recall == 1
 
 
 def test_what_it_cannot_do(features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from test_metrics import ORACLE
 from zsecli.errors import UsageError, ZseError
 from zsecli.evaluate import evaluate, protocols, trec
 from zsecli.evaluate import report as reporting
+from zsecli.evaluate.compare import compare
 from zsecli.evaluate.metrics import needs_depth
 from zsecli.evaluate.protocols import SPLITS
 from zsecli.evaluate.report import Evaluation, markdown
@@ -217,3 +218,27 @@ def test_what_cannot_be_evaluated(tmp_path: Path) -> None:
     others = write(tmp_path / "others.h5", label=Column.of(["elsewhere"] * Q))[0]
     with pytest.raises(ZseError, match="no query has a relevant photo"):
         evaluate.run(others, "zs-inter")
+
+
+def test_a_report_without_queries_does_not_cost_the_others(tmp_path: Path) -> None:
+    """Sketch and photo of an object may bear different classes: then it is found among all photos alone."""
+    rng = np.random.default_rng(0)
+    query, gallery = table(0, Q, rng), table(1, G, rng)
+    query.label, query.part = Column.of(["drawn"] * Q), np.full(Q, UNSEEN, np.int8)
+    gallery.part = np.full(G, UNSEEN, np.int8)
+    query.instance, gallery.instance = (Column.of([f"object {i % Q}" for i in range(n)]) for n in (Q, G))
+    with RankingWriter(tmp_path / "ranking.h5", "k", {"by": "ret"}, query, gallery, G) as store:
+        store.write(0, np.tile(np.arange(G), (Q, 1)), np.zeros((Q, G), np.float32))
+        path = store.finish()
+    report = evaluate.run(path, "zs-intra", resamples=2)
+    within, among_all = report.protocols
+    assert (within.queries, within.without, within.per_query) == ([], Q, {})
+    assert among_all.means()["Acc@1"] == 1 / Q
+    assert report.notes == ["zs-intra/class: no query has a relevant photo, so nothing is measured"]
+    found = report.to_dict(queries=True)["protocols"]
+    assert (found["zs-intra/class"]["queries"], found["zs-intra/class"]["mean"]) == (0, {})
+    for per_class in (False, True):
+        text = markdown(Evaluation([report, report], compare([report, report])), per_class)
+        assert text.count("zs-intra/all (") == 1 and "zs-intra/class (" not in text
+    with pytest.raises(ZseError, match="no query has a relevant photo under zs-inter"):
+        evaluate.run(path, "zs-inter")

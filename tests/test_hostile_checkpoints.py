@@ -377,6 +377,16 @@ def test_a_state_as_it_was_written(stopped: Path) -> None:
     assert resume(stopped) == state.Progress(7, 0.5, 1)
 
 
+def test_a_state_of_an_earlier_version_has_no_losses(stopped: Path, tmp_path: Path) -> None:
+    tensors, path = load_file(stopped), tmp_path / "state.safetensors"
+    with safe_open(stopped, "pt") as file:
+        metadata = file.metadata()
+    del metadata["checksum"]
+    metadata["progress"] = '{"step": 7, "best": null, "best_epoch": 0, "stale": 0, "ended": false}'
+    save_file(tensors, path, metadata)
+    assert resume(path) == state.Progress(7)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -390,6 +400,13 @@ def test_a_state_as_it_was_written(stopped: Path) -> None:
         ({"progress": '{"step": -5, "best": null, "best_epoch": 0, "stale": 0, "ended": false}'}, "step=-5"),
         ({"progress": '{"step": "7", "best": null, "best_epoch": 0, "stale": 0, "ended": false}'}, "step must be int"),
         ({"progress": "{}"}, "missing key"),
+        (
+            {
+                "progress": '{"step": 7, "best": null, "best_epoch": 0, "stale": 0, "ended": false, '
+                '"unlogged": [[1.0, 2.0]]}'
+            },
+            "a step has 4 losses",
+        ),
         ({"zse-schema": "checkpoint"}, "not a state of training"),
     ],
 )

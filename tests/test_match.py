@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,7 +48,7 @@ def write(path: Path, table: Items, model: ModelSpec | None, ret: np.ndarray, va
         "preprocess": {},
     }
     tokens, kept = (10, 9) if model else (0, None)
-    with FeatureWriter(path, f"{path}", provenance, table, WIDTH, tokens, kept) as store:
+    with FeatureWriter(path, f"{path}", provenance, table, ret.shape[1], tokens, kept) as store:
         rng = np.random.default_rng(len(table))
         if values is None and model:
             values = rng.standard_normal((len(table), 10, WIDTH)).astype(np.float32)
@@ -201,6 +202,25 @@ def test_copies_tie_and_go_to_the_lower_index(tmp_path: Path, network: ModelSpec
         place = np.argsort(indices[row])
         assert (place[count:] > place[:count]).all()  # the copy stands behind
         np.testing.assert_array_equal(scores[row][place[:count]], scores[row][place[count:]])
+
+
+@pytest.mark.parametrize("files", ["all different", "all the same"])
+def test_a_gallery_is_in_memory_once(tmp_path: Path, files: str) -> None:
+    """What finds its copies takes little beside it."""
+    rng = np.random.default_rng(0)
+    count, width = 4000, 1024
+    table = items(1, count, 2)
+    if files == "all different":
+        table.sha256[:] = rng.integers(256, size=(count, 32))
+    photos = write(tmp_path / "photos.h5", table, None, rng.standard_normal((count, width)).astype(np.float32))
+    sketches = write(tmp_path / "sketches.h5", items(0, 2, 1), None, rng.standard_normal((2, width)).astype(np.float32))
+    tracemalloc.start()
+    try:
+        rank((sketches, photos), by="ret", depth=10)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * count * width * 4
 
 
 @pytest.mark.parametrize("by", ["ret", "rn", "cascade"])

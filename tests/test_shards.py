@@ -198,7 +198,9 @@ def test_shards_of_which_no_picture_at_all_can_be_read(zse: Zse, folder: Path) -
 def test_what_is_no_shard(zse: Zse, folder: Path) -> None:
     for text in ("3/2", "0/2", "1", "a/b", "1/2/3"):
         zse("embed", "--shard", text).refused(2, "--shard", text)
-    zse("embed", "--shard", "1/2", WORLD_SIZE="2", MASTER_ADDR="x").refused(2, "torchrun", "leave out one")
+    zse("embed", "--shard", "1/2", WORLD_SIZE="2", RANK="0", MASTER_ADDR="x", MASTER_PORT="1").refused(
+        2, "torchrun", "leave out one"
+    )
     zse("match", "--shard", "1/2", "--format", "tsv").refused(2, "--shard", "--format")
     zse("match", "--shard", "1/2", "--model", "pixels").refused(2, "features of all pictures", "zse embed")
 

@@ -337,6 +337,31 @@ def test_what_training_saw_is_named(benchmark: Path, tmp_path: Path, pictures: P
     assert json.loads(done)["notes"] == ["zs-cross/novel: every class was seen in training"]
 
 
+def test_zs_cross_keeps_its_first_report_where_the_second_has_no_query(tmp_path: Path, zse: Zse) -> None:
+    """The one class that training did not see has sketches alone, and another one photos alone."""
+    for modality, extra in (("sketch", "drawn"), ("photo", "taken")):
+        for name in ("a", "b", extra):
+            trees.picture(tmp_path / "asked" / modality / name / "1.png")
+        for name in ("a", "b", "c"):
+            trees.picture(tmp_path / "trained" / modality / name / "1.png")
+    (tmp_path / "unseen.txt").write_text("c\n")
+    zse("prepare", "folder", "asked", "-q")
+    zse("prepare", "folder", "trained", "--unseen", "unseen.txt").ok()
+    words = ("evaluate", "--data", "asked", "--split", "zs-cross", "--train-data", "trained")
+    note = "zs-cross/novel: no query has a relevant photo, so nothing is measured"
+    report = json.loads(zse(*words, "--json", "--sheet", "sheet.png", "--trec", "trec").ok())
+    assert report["notes"] == [note]
+    assert [part["queries"] for part in report["protocols"].values()] == [2, 0]
+    assert note in zse(*words, "--per-class").ok()
+    done = zse(*words, "--csv")
+    assert (done.code, done.err) == (0, f"note: {note}\n") and "zs-cross,zs-cross," in done.out
+    words = (*words[:2], "seen", *words[3:])
+    for modality, name in (("sketch", "drawn"), ("photo", "taken")):
+        trees.picture(tmp_path / "seen" / modality / name / "1.png")
+    zse("prepare", "folder", "seen", "-q")
+    zse(*words).refused(1, "no query has a relevant photo under zs-cross and zs-cross/novel", "zse inspect")
+
+
 def test_synonyms() -> None:
     assert all(len(group) > 1 for group in groups())
     assert sum(len(g) for g in groups()) == len(set().union(*groups()))

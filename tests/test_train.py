@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 from tiny import LEAST, STILL, STILL_HYBRID, build
 from warm import commands, end, processes, together
 
+from zsecli.console import Progress
 from zsecli.data.folder import read
 from zsecli.data.prepare import run as prepare
 from zsecli.errors import StoreError, UsageError, ZseError
@@ -248,6 +250,39 @@ def test_a_killed_run_ends_with_the_same_weights(store: Path, tmp_path: Path) ->
     assert timeless[0] == timeless[1]
 
 
+class StopAt(Progress):
+    """Ctrl-C after so many optimiser steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.left = steps
+
+    def __call__(self, count: int) -> None:
+        self.left -= count
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("epoch_steps", "epochs", "stop"), [(3, 4, 8), (7, 2, 9), (13, 2, 14)])
+def test_a_resumed_run_has_the_log_and_the_curve_of_one_that_was_not_stopped(
+    data: Dataset, tmp_path: Path, epoch_steps: int, epochs: int, stop: int
+) -> None:
+    """A line of the log is the mean of ten steps, and an epoch, after which a state is written, may end between two."""
+    config = dataclasses.replace(SHORT, epochs=epochs, epoch_draws=4 * epoch_steps, batch_size=4)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    trained(data, whole, config)
+    with pytest.raises(KeyboardInterrupt):
+        run(job(data, config), stopped / "net.safetensors", stopped / "cache", device="cpu", progress=StopAt(stop))
+    assert trained(data, stopped, config).fresh
+    logs, curves = ([(folder / "net.run" / name).read_text() for folder in (whole, stopped)] for name in RUN_FILES)
+    lines = [re.sub(r'"pictures_per_second": [^,}]+', "", log).splitlines() for log in logs]
+    assert lines[0] == lines[1]
+    assert '"kind": "train", "step": 10,' in logs[1]
+    timeless = [re.sub(r"[\d,.]+ pictures a second", "", text) for text in curves]
+    assert timeless[0] == timeless[1] != curves[1]
+
+
+RUN_FILES = ("log.jsonl", "curve.svg")
 SHARED: dict[str, dict[str, Any]] = {
     "hard": {},
     "drawn": {"ret_loss": "triplet", "hard_negatives": False},

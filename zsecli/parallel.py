@@ -10,7 +10,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
+
+from zsecli import console
 
 if TYPE_CHECKING:
     import torch
@@ -44,8 +47,20 @@ def threads(device: torch.device) -> Iterator[int]:
 def cores() -> int:
     """How many there are for this process; of torchrun's, which says so by OMP_NUM_THREADS, each has one."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = re.match(r"[1-9]\d*", os.environ.get("OMP_NUM_THREADS", ""))  # a list says it of nested threads too
-    return int(asked[0]) if asked else here
+    return _threads_in(os.environ.get("OMP_NUM_THREADS", "")) or here
+
+
+@cache  # so that it is told once
+def _threads_in(value: str) -> int | None:
+    """The number of threads that OMP_NUM_THREADS says, the first of a list for nested threads; None where it says none.
+
+    >>> _threads_in("4,2")
+    4
+    """
+    number = re.fullmatch(r"([1-9]\d{0,3})(,.*)?", value.strip())
+    if number is None and value.strip():
+        console.tell(f"OMP_NUM_THREADS={value} ignored: it is no number of threads")
+    return int(number[1]) if number else None
 
 
 def in_order(function: Callable[[Thing], Made], things: Iterable[Thing], count: int) -> Iterator[Made]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from zsecli.data.hashing import ChangedPicture, changed_files
 from zsecli.data.listing import items_of
 from zsecli.data.sources import SOURCES, Options, find_root, lists
 from zsecli.data.splits import Split, select
+from zsecli.distributed import launch
 from zsecli.errors import UsageError, ZseError
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
@@ -146,7 +146,7 @@ def dataset_of(workspace: Workspace, name: str | None, dry_run: bool = False) ->
     """
     if name in (*SOURCES, "demo") and not workspace.dataset(name).is_file():
         place = find_root(name, None) if name in SOURCES else prepare_stage.demo_root() / "manifest.csv"
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # torchrun: all of its processes would
+        if launch().world > 1:  # all of its processes would
             raise ZseError(f"{name} is not prepared", f"zse prepare {name}, and then this again")
         if dry_run:
             console.plan(f"to prepare {name} from {place}; the rest depends on what it holds")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import reprlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 
 from zsecli import console
+from zsecli.distributed import launch, process_group
 from zsecli.errors import UsageError, ZseError
 from zsecli.files import alone
 from zsecli.store.header import Writer, finished, run_key
@@ -89,21 +88,15 @@ WHOLE = Shard()
 @contextlib.contextmanager
 def share(text: str | None) -> Iterator[Shard]:
     """The shard that `--shard` or torchrun says is this process's."""
-    world = int(os.environ.get("WORLD_SIZE") or 1) if "MASTER_ADDR" in os.environ else 1
-    if world == 1 or text is not None:
-        if world > 1:
+    job = launch()
+    if job.world == 1 or text is not None:
+        if job.world > 1:
             raise UsageError("--shard and torchrun both share out the work", "leave out one")
         yield WHOLE if text is None else Shard.parse(text)
         return
-    from torch import distributed
-
-    rank = int(os.environ["RANK"])
-    console.quiet |= rank > 0
-    distributed.init_process_group("gloo", timeout=timedelta(days=1))  # the slowest may take long
-    try:
-        yield Shard(rank + 1, world, True)
-    finally:
-        distributed.destroy_process_group()
+    console.quiet |= job.rank > 0
+    with process_group("gloo"):
+        yield Shard(job.rank + 1, job.world, True)
 
 
 def join(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 import sys
 import warnings
 from functools import cache
@@ -9,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zsecli import __version__
+from zsecli import __version__, console, distributed
 from zsecli.cli.embed import embed
 from zsecli.cli.evaluate import evaluate
 from zsecli.cli.explain import explain
@@ -20,6 +22,9 @@ from zsecli.cli.prepare import prepare
 from zsecli.cli.synthesize import synthesize
 from zsecli.cli.train import train
 from zsecli.errors import DONE, USAGE
+
+VARIABLES = {"ZSE_DEBUG", "ZSE_DEVICE", "ZSE_MODEL", "ZSE_WORKSPACE"}  # of the environment, that options read
+SPELLED_WRONG = 0.85  # from this similarity on; other programs may have variables that begin so
 
 app = typer.Typer(
     name="zse",
@@ -60,6 +65,9 @@ def root(
     Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage,
     3 a store or checkpoint that cannot be used, 4 done but some inputs were skipped, 130 interrupted.
     """
+    for name in sorted(os.environ.keys() - VARIABLES):
+        if name.startswith("ZSE_") and (meant := difflib.get_close_matches(name, VARIABLES, 1, SPELLED_WRONG)):
+            console.tell(f"{name} ignored: did you mean {meant[0]}?")
     if context.invoked_subcommand is None:
         print(context.get_help(), file=sys.stderr)
         raise typer.Exit(USAGE)
@@ -73,6 +81,10 @@ def top() -> Any:
 
 def run() -> int:
     """What the command line asks for; the exit code."""
-    with warnings.catch_warnings():  # for all threads: that a picture's EXIF block is damaged, say
-        warnings.filterwarnings("ignore", module="PIL")
-        return top()(prog_name="zse", standalone_mode=False) or DONE
+    distributed.forget()
+    try:
+        with warnings.catch_warnings():  # for all threads: that a picture's EXIF block is damaged, say
+            warnings.filterwarnings("ignore", module="PIL")
+            return top()(prog_name="zse", standalone_mode=False) or DONE
+    finally:
+        distributed.forget()

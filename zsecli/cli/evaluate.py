@@ -261,6 +261,9 @@ def evaluate(
         known = reports[0].settings.get("seen_in_training", ())
         for part in reports[0].protocols:
             trec_files.write(stores[0], part.protocol, trec, overwrite, trained=known)
+    if as_csv:  # which has no place for them
+        for note in dict.fromkeys(note for report in reports for note in report.notes):
+            console.tell(note)
     if as_csv or as_json or not sys.stdout.isatty():
         text = csv_text(found) if as_csv else json_text(found, queries=False) if as_json else markdown(found, per_class)
         print(text, end="")
@@ -269,7 +272,8 @@ def evaluate(
     if sheet:
         how = sheets.SheetOptions(sheet_queries, order=cast("sheets.Order", sheet_order))
         known = reports[0].settings.get("seen_in_training", ())
-        sheets.write(stores[0], reports[0].protocols[0], sheet, how, known)
+        measured = next(report for report in reports[0].protocols if report.per_query)
+        sheets.write(stores[0], measured, sheet, how, known)
         console.note(f"contact sheet: {sheet}")
     end(skipped)
 

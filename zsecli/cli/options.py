@@ -31,9 +31,11 @@ def _debug(value: bool) -> bool:
     return value
 
 
-def _device(value: str) -> str:
+def _device(context: typer.Context, param: typer.CallbackParam, value: str) -> str:
     if not re.fullmatch(r"auto|cpu|(cuda|mps|xpu)(:\d+)?", value):
-        raise UsageError(f"--device {value!r} is unknown", "choices: auto, cpu, cuda, cuda:0, cuda:1, ...")
+        source = context.get_parameter_source(param.name or "")
+        where = f"{param.envvar}: " if source is not None and source.name == "ENVIRONMENT" else ""
+        raise UsageError(f"{where}--device {value!r} is unknown", "choices: auto, cpu, cuda, cuda:0, cuda:1, ...")
     return value
 
 

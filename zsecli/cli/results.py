@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from zsecli import console
+from zsecli.distributed import started_by_torchrun
 from zsecli.errors import SKIPPED
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def end(skipped: list[tuple[str, str]], hint: str = "") -> None:
     """List what was skipped and exit 4, or suggest the next step."""
     if skipped:
         console.skipped(skipped)
-        if "TORCHELASTIC_RUN_ID" in os.environ:
+        if started_by_torchrun():
             return  # to torchrun all but 0 is a failure, of which it makes a page
         raise typer.Exit(SKIPPED)
     if hint:

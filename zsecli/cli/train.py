@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -235,6 +234,7 @@ def train(
     last one, the log and its curve.
     """
     from zsecli import pipeline
+    from zsecli.distributed import launch
     from zsecli.model import config as model_config
     from zsecli.store.dataset import read_dataset
     from zsecli.train import config as train_config
@@ -253,7 +253,7 @@ def train(
         raise UsageError(f"--backbone-from {backbone_from}: no such checkpoint", "a file that zse train wrote")
     if backbone_weights and not backbone_weights.is_file():
         raise UsageError(f"--backbone-weights {backbone_weights}: no such file", "a file of weights in timm's names")
-    first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes the one that talks
+    first = launch().rank == 0  # of torchrun's processes the one that talks
     console.quiet |= not first
     ws = Workspace(workspace)
     data = read_dataset(pipeline.dataset_of(ws, dataset, dry_run))

@@ -31,7 +31,8 @@ class ProtocolReport:
 
     per_query: metric -> (Q',) float64, for the queries in `queries`. classes: their class names.
     without: queries left out because no relevant photo is in their gallery. photos: gallery size, mean over queries.
-    left_out: metrics that the ranking is too short for. perfect: whether every photo is relevant to every query.
+    left_out: metrics that the ranking is too short for. per_query is empty where no query has a relevant photo.
+    perfect: whether every photo is relevant to every query.
     digest: of the pictures and of what is compared in them, the same where two rankings answer the same question.
     """
 
@@ -124,7 +125,8 @@ def run(
         seed, resamples: of the bootstrap over queries behind the 95 % intervals.
 
     Raises:
-        UsageError: unknown split, or a ranking made for another one. ZseError: no query has a relevant photo.
+        UsageError: unknown split, or a ranking made for another one. ZseError: no report of the split has a query
+            with a relevant photo, or the ranking is too short for every metric of one.
     """
     asked, notes = Split.parse(split), []
     with open_ranking(ranking) as opened:
@@ -137,10 +139,11 @@ def run(
         for protocol in SPLITS[asked.family]:
             if protocol.novel and trained is None:
                 continue
-            if protocol.novel and not all(side.any() for side in members(opened, protocol, known)):
+            if protocol.novel and not any(side.any() for side in members(opened, protocol, known)):
                 notes.append(f"{protocol.name}: every class was seen in training")
                 continue
             reports.append(_protocol(opened, protocol, seed, resamples, known))
+        notes += _note_unanswered(ranking, reports)
         ties, entries = _ties(opened)
         about = {k: opened.header.provenance.get(k) for k in ABOUT}
         if about["recall"] is not None:
@@ -151,6 +154,20 @@ def run(
     if trained is not None:
         settings["seen_in_training"] = known
     return Report(asked.name, ranking, about, reports, ties, entries, settings, notes)
+
+
+def _note_unanswered(ranking: Path, reports: list[ProtocolReport]) -> list[str]:
+    """A note for each report without a query, which does not cost the others of its split; ZseError if none has one."""
+    if not any(report.queries for report in reports):
+        raise ZseError(
+            f"{ranking}: no query has a relevant photo under {' and '.join(one.protocol.name for one in reports)}",
+            "look at its classes and instances with zse inspect; pictures seen in training do not count",
+        )
+    return [
+        f"{report.protocol.name}: no query has a relevant photo, so nothing is measured"
+        for report in reports
+        if not report.queries
+    ]
 
 
 def _check(ranking: Ranking, split: Split, origins: list[dict[str, str]]) -> None:
@@ -214,17 +231,13 @@ def measure(ranking: Ranking, protocol: Protocol, trained: Collection[str] = ())
 def _protocol(
     ranking: Ranking, protocol: Protocol, seed: int, resamples: int, trained: Collection[str]
 ) -> ProtocolReport:
+    """The report of one protocol, without a metric where no query has a relevant photo."""
     found = measure(ranking, protocol, trained)
-    if not len(found.rows):
-        raise ZseError(
-            f"{ranking.path}: no query has a relevant photo under {protocol.name}",
-            "look at its classes and instances with zse inspect; pictures seen in training do not count",
-        )
     # a cut ranking does not say where the photos behind it stand
     needed = {name: np.minimum(needs_depth(name) or found.photos, found.photos) for name in protocol.metrics}
     short = [name for name, depth in needed.items() if (found.listed < depth).any()]
-    arrays = {name: values for name, values in found.values.items() if name not in short}
-    if not arrays:
+    arrays = {name: values for name, values in found.values.items() if name not in short and len(values)}
+    if len(found.rows) and not arrays:
         raise ZseError(
             f"{ranking.path}: keeps {ranking.depth} photos a query, too few for {protocol.name}",
             "rank again without --depth",
@@ -237,9 +250,9 @@ def _protocol(
         arrays,
         {name: confidence_interval(v, resamples=resamples, seed=seed) for name, v in arrays.items()},
         found.without,
-        float(found.photos.mean()),
+        float(found.photos.mean()) if len(found.photos) else 0.0,
         short,
-        bool((found.relevant == found.photos).all()),
+        bool(len(found.rows) and (found.relevant == found.photos).all()),
         _digest(ranking, protocol, trained),
     )
 

@@ -67,6 +67,8 @@ def tables(evaluation: Evaluation, per_class: bool) -> Iterator[Table]:
     first, titles = evaluation.reports[0], evaluation.titles()
     for number, part in enumerate(first.protocols):
         parts = [report.protocols[number] for report in evaluation.reports]
+        if not all(each.per_query for each in parts):  # a note says why
+            continue
         if len(titles) == 1:
             rows = [
                 [name, f"{value:.4f}", f"{low:.4f} to {high:.4f}"]

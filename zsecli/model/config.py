@@ -232,7 +232,7 @@ def _value(hint: Any, name: str, value: Any) -> Any:
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
         return from_plain(typing.cast(type, hint), value)
-    if origin is tuple and isinstance(value, list):
+    if origin is tuple and isinstance(value, list | tuple):  # JSON's, or a default
         return tuple(_value(inner[0], name, v) for v in value)
     if origin is Literal and value in inner:
         return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zsecli.data.preprocess import Preprocess, Role
+from zsecli.distributed import launch
 from zsecli.errors import UsageError
 from zsecli.model.config import Precision
 from zsecli.store.features import Embedded
@@ -43,8 +43,8 @@ def resolve_device(name: str) -> torch.device:
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32, on a GPU too
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and "LOCAL_RANK" in os.environ:  # torchrun: a GPU of its own for each, as far as there are
-        name = f"cuda:{int(os.environ['LOCAL_RANK']) % max(1, torch.cuda.device_count())}"
+    if name == "cuda" and (job := launch()).world > 1:  # a GPU of its own for each process, as far as there are
+        name = f"cuda:{job.local_rank % max(1, torch.cuda.device_count())}"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from zsecli.console import SILENT, Progress, note, warn
+from zsecli.console import SILENT, Progress, note, tell, warn
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.files import partial_path
 from zsecli.model.config import Precision
@@ -36,6 +36,7 @@ from zsecli.store.provenance import ORIGIN
 from zsecli.store.ranking import RankingWriter
 from zsecli.store.remake import remake_features
 
+COMPLETE = "complete"  # shortlists found approximately; before that they could list fewer photos than there are
 THREADS = 8  # that rank by [Ret], at most: each holds a block
 CENTRE_FROM = 10  # a mean over fewer pictures says more about them than about their modality
 
@@ -158,6 +159,11 @@ def _rank(job: _Job, scorer: Any, rows: slice, step: int, path: Path, key: str, 
         for block, (indices, scores) in zip(blocks, ranked, strict=True):
             store.write(block.start - rows.start, indices[:, : job.depth], scores[:, : job.depth])
         store.finish()
+    if isinstance(ranker, AnnRanker) and ranker.searched_exactly:
+        tell(
+            f"--ann: the index found fewer photos than the shortlist has for {ranker.searched_exactly} sketches, "
+            "so these were searched exactly"
+        )
 
 
 def key_of(sketches: Header, photos: Header, options: MatchOptions) -> str:
@@ -165,6 +171,8 @@ def key_of(sketches: Header, photos: Header, options: MatchOptions) -> str:
     short = options.by == "cascade" or options.ann
     without = [not short and "shortlist", options.precision == "fp32" and "precision", not options.ann and "ann"]
     values = {k: v for k, v in vars(options).items() if k not in without}
+    if options.ann:
+        values["ann"] = COMPLETE
     return run_key(stage="ranking", sketches=sketches.run_key, photos=photos.run_key, **values)
 
 

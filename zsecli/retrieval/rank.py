@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -22,6 +23,8 @@ Scores = NDArray[np.float32]
 
 ENTRIES_AT_ONCE = 2**22  # of a ranking, that are sorted together
 PAIRS_AT_ONCE = 2**16  # that a relation network scores between two commits, if every photo is scored
+DIGEST = 16  # bytes
+READ = 1024  # vectors whose lengths are computed together
 LONGEST = 1e18  # length of a [Ret], of which float32 holds the square
 SKETCH_BYTES = 2**30  # for the sketches whose shortlists are scored together
 
@@ -195,9 +198,29 @@ def sort(scores: Scores) -> tuple[Ints, Scores]:
 
 def first_of_its_kind(vectors: Scores, sha256: NDArray[np.uint8]) -> Ints:
     """(G,) for each photo the first one with its vector (G, D) and its file: itself, unless repeated."""
-    rows = np.hstack([np.ascontiguousarray(vectors).view(np.uint8), sha256])
-    _, first, group = np.unique(rows.view(np.dtype((np.void, rows.shape[1]))), return_index=True, return_inverse=True)
-    return first[group.ravel()]
+    first = first_copies(sha256)
+    suspects = np.isin(first, first[first != np.arange(len(first))])
+    rows = np.flatnonzero(suspects)  # photos whose file is there again: their vectors alone are compared
+    first[rows] = rows[first_copies(np.hstack([sha256[rows], digests(vectors[row] for row in rows)]))]
+    return first
+
+
+def digests(vectors: Iterable[Scores]) -> NDArray[np.uint8]:
+    """(N, 16) of N vectors, the same where these are equal: to compare digests takes little memory."""
+    positive_zeros = (vector + np.float32(0) for vector in vectors)  # -0.0 has other bytes than 0.0
+    found = b"".join(hashlib.blake2b(vector.tobytes(), digest_size=DIGEST).digest() for vector in positive_zeros)
+    return np.frombuffer(found, np.uint8).reshape(-1, DIGEST)
+
+
+def first_copies(rows: NDArray[np.uint8]) -> Ints:
+    """(N,) for each row of bytes (N, B) the first row like it.
+
+    >>> first_copies(np.array([[7, 1], [7, 2], [7, 1]], np.uint8))
+    array([0, 1, 0])
+    """
+    whole = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1]))).ravel()
+    _, first, group = np.unique(whole, return_index=True, return_inverse=True)
+    return first[group]
 
 
 def mean(features: Features, step: int = 4096) -> Scores:
@@ -214,8 +237,13 @@ def unit(features: Features, rows: slice | Ints, less: Scores) -> Scores:
     Raises:
         StoreError: naming the picture whose [Ret] is no number, or too large to have a length.
     """
-    vectors = _read(features, rows) - less
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    chosen = np.arange(len(features.items))[rows]
+    vectors = np.empty((len(chosen), features.width), np.float32)
+    for start in range(0, len(chosen), READ):  # so that a gallery is in memory once, beside little else
+        part = vectors[start : start + READ]
+        np.subtract(_read(features, chosen[start : start + READ]), less, out=part)
+        part /= np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12)
+    return vectors
 
 
 def _read(features: Features, rows: slice | Ints) -> Scores:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +28,9 @@ from zsecli.train.curve import curve
 from zsecli.train.data import Batches, loader
 from zsecli.train.frozen import frozen_parts
 from zsecli.train.log import Log
-from zsecli.train.step import autocast, losses
+from zsecli.train.step import LOSSES, autocast, losses
 from zsecli.train.validate import HeldOut, diverged, validate
 
-LOSSES = ("loss", "ret", "match", "outline")  # as the log calls them; the first is the weighted sum
 LOG_EVERY = 10  # steps
 SAVE_EVERY = 600  # seconds between two states within an epoch
 DIVERGED = 10  # times the loss of the beginning
@@ -179,23 +177,28 @@ def run(
             note(f"goes on after step {done.step} of {config.steps}")
     progress.start(config.steps)
     progress(done.step)
-    recent: deque[list[float]] = deque(maxlen=LOG_EVERY)
     first = next((float(r["loss"]) for r in log.records() if r["kind"] == "train"), math.inf)
     parts = iter(loader(batches, done.step, config.steps, workers))
-    saved = began = time.perf_counter()
+    saved = timer_start = time.perf_counter()
+    timed_steps = 0
     while not done.ended:
-        recent.append(_step(network, optimizer, parts, done.step, config))
+        done.unlogged = (*done.unlogged, _step(network, optimizer, parts, done.step, config))
         done.step += 1
+        timed_steps += 1
         progress(1)
-        if _main() and done.step % LOG_EVERY == 0:
-            seconds, began = time.perf_counter() - began, time.perf_counter()
-            loss = _write(log, recent, done.step, optimizer, config, seconds)
-            first = loss if math.isinf(first) else first
-            if loss > DIVERGED * first:
-                raise diverged(done.step, f"the loss is {loss:.3g}, and was {first:.3g}")
+        if done.step % LOG_EVERY == 0:
+            if _main():
+                speed = timed_steps * _pictures_per_step(config) / (time.perf_counter() - timer_start)
+                loss = _write(log, done, optimizer, config, speed)
+                first = loss if math.isinf(first) else first
+                if loss > DIVERGED * first:
+                    raise diverged(done.step, f"the loss is {loss:.3g}, and was {first:.3g}")
+            done.unlogged = ()
+            timer_start, timed_steps = time.perf_counter(), 0
         if done.step % config.epoch_steps == 0:
             _epoch(network, batches, held, config, done, files, log, about)
-            state_due, began = True, time.perf_counter()
+            state_due = True
+            timer_start, timed_steps = time.perf_counter(), 0
         else:  # a record of the log is not cut in two
             state_due = done.step % LOG_EVERY == 0 and time.perf_counter() - saved > SAVE_EVERY
         if state_due and _main():
@@ -206,7 +209,7 @@ def run(
     return {k: v for k, v in best_of.items() if isinstance(v, float)}
 
 
-def _step(network: ZSENetwork, optimizer: AdamW, parts: Any, step: int, config: TrainConfig) -> list[float]:
+def _step(network: ZSENetwork, optimizer: AdamW, parts: Any, step: int, config: TrainConfig) -> tuple[float, ...]:
     """One optimiser step; returns the losses, in the order of LOSSES."""
     device = next(network.parameters()).device
     _train_mode(network, step // config.epoch_steps, config)
@@ -230,7 +233,7 @@ def _step(network: ZSENetwork, optimizer: AdamW, parts: Any, step: int, config: 
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor(step, config)
     optimizer.step()
-    return list(sums.tolist())
+    return tuple(sums.tolist())
 
 
 def _train_mode(network: ZSENetwork, epoch: int, config: TrainConfig) -> None:
@@ -263,21 +266,22 @@ def _average(gradients: list[torch.Tensor], sums: torch.Tensor) -> None:
     sums.copy_(on.cpu() / dist.get_world_size())
 
 
-def _write(
-    log: Log,
-    recent: deque[list[float]],
-    step: int,
-    optimizer: AdamW,
-    config: TrainConfig,
-    seconds: float,
-) -> float:
-    """Log the mean of the last steps; returns its loss."""
-    means = {name: sum(v) / len(recent) for name, v in zip(LOSSES, zip(*recent, strict=True), strict=True)}
+def _pictures_per_step(config: TrainConfig) -> int:
+    """Pictures that the network encodes in one optimiser step."""
+    return config.batch_size * (2 if config.hard_negatives else 4) + 2 * config.outlined
+
+
+def _write(log: Log, done: state.Progress, optimizer: AdamW, config: TrainConfig, speed: float) -> float:
+    """Log the mean losses of the steps since the last line; returns the mean of the weighted sum.
+
+    Args:
+        speed: pictures a second.
+    """
+    means = {name: sum(v) / len(v) for name, v in zip(LOSSES, zip(*done.unlogged, strict=True), strict=True)}
     if not config.outlines:
         del means["outline"]
-    pictures = (config.batch_size * (2 if config.hard_negatives else 4) + 2 * config.outlined) * LOG_EVERY
     lr = optimizer.param_groups[-1]["lr"]
-    log.append({"kind": "train", "step": step, **means, "lr": lr, "pictures_per_second": pictures / seconds})
+    log.append({"kind": "train", "step": done.step, **means, "lr": lr, "pictures_per_second": speed})
     return means["loss"]
 
 

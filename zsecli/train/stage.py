@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from torch import distributed as dist
 
 from zsecli.console import SILENT, Progress
 from zsecli.data.hashing import changed_files
+from zsecli.distributed import launch, process_group
 from zsecli.errors import UsageError, ZseError
 from zsecli.files import alone
 from zsecli.model.checkpoint import read_training, seen_classes
@@ -101,7 +100,7 @@ def run(
     there = state.where(files.state)
     if there is not None and there[0] == job.key and there[1].ended and output.is_file():
         return Trained(output, False, {})
-    with alone(output) if os.environ.get("RANK", "0") == "0" else nullcontext():
+    with alone(output) if launch().rank == 0 else nullcontext():
         return _train(job, output, cache, device, workers, overwrite, progress)
 
 
@@ -278,16 +277,12 @@ def _about(job: Job) -> dict[str, Any]:
 @contextmanager
 def _processes(device: torch.device) -> Iterator[tuple[torch.device, int, int]]:
     """(device, rank, world) under torchrun, each process with a GPU of its own; else (device, 0, 1)."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
+    job = launch()
+    if job.world == 1:
         yield device, 0, 1
         return
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        device = torch.device("cuda", job.local_rank % max(1, torch.cuda.device_count()))
         torch.cuda.set_device(device)
-    # the others wait while one validates, or fills the cache: longer than the usual limit
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=1))
-    try:
-        yield device, dist.get_rank(), world
-    finally:
-        dist.destroy_process_group()
+    with process_group("nccl" if device.type == "cuda" else "gloo"):
+        yield device, job.rank, job.world

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 from torch.optim import Optimizer
 
 from zsecli.model import tensorfile
-from zsecli.model.config import from_plain
+from zsecli.model.config import LATER, from_plain
 from zsecli.model.network import ZSENetwork
 from zsecli.model.tensorfile import refusing
 from zsecli.model.weights import check_fit
+from zsecli.train.step import LOSSES
 
 SCHEMA = "training"
 HINT = "delete it: the run begins again"
@@ -22,13 +23,18 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 @dataclass
 class Progress:
-    """Where a run stands: optimiser steps done; the best validation's score, its epoch, and epochs since then."""
+    """Where a run stands: optimiser steps done; the best validation's score, its epoch, and epochs since then.
+
+    unlogged: the losses of each step since the last line of the log, in the order of LOSSES. Without them the first
+        line of a resumed run would be the mean of fewer steps than it is in a run that was never stopped.
+    """
 
     step: int = 0
     best: float | None = None
     best_epoch: int = 0
     stale: int = 0
     ended: bool = False
+    unlogged: tuple[tuple[float, ...], ...] = field(default=(), metadata=LATER)
 
 
 def save(path: Path, key: str, progress: Progress, network: ZSENetwork, optimizer: Optimizer) -> None:
@@ -80,6 +86,8 @@ def where(path: Path) -> tuple[str, Progress] | None:
         progress = from_plain(Progress, json.loads(metadata["progress"]))
         if metadata["zse-schema"] != SCHEMA or min(progress.step, progress.best_epoch, progress.stale) < 0:
             raise ValueError(f"schema {metadata['zse-schema']}, {progress}")
+        if any(len(values) != len(LOSSES) for values in progress.unlogged):
+            raise ValueError(f"a step has {len(LOSSES)} losses")
         return metadata["run-key"], progress
 
 

@@ -20,6 +20,8 @@ from zsecli.train.config import TrainConfig
 from zsecli.train.data import Batch
 from zsecli.train.losses import contrastive, correspondence, hardest, matching, triplet
 
+LOSSES = ("loss", "ret", "match", "outline")  # as the log calls them; the first is the weighted sum
+
 
 @dataclass(frozen=True)
 class Losses:
