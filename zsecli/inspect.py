@@ -15,6 +15,7 @@ import numpy as np
 from zsecli.data.splits import splits_of
 from zsecli.errors import StoreError
 from zsecli.files import partial_path
+from zsecli.model.file_format import is_weights
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import TYPES, open_features
 from zsecli.store.header import COPIED, UNSEALED, open_store, read_header, reading
@@ -33,7 +34,7 @@ def describe(path: Path, verify: bool = False) -> dict[str, Any]:
     Raises:
         StoreError: it is no finished store and no checkpoint, or `verify` finds damage, or nothing to check by.
     """
-    if path.suffix in (".safetensors", ".pth", ".pt"):
+    if path.suffix in (".safetensors", ".pth", ".pt") or is_weights(path):
         return {"file": str(path), "kind": "checkpoint", "bytes": _size(path), **_checkpoint(path, verify)}
     if path.is_dir():
         raise StoreError(f"{path}: is a folder", "give a store or a checkpoint")

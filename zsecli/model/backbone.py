@@ -10,16 +10,20 @@ from typing import Any
 
 import timm
 import torch
+from timm.models.beit import Beit
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zsecli.errors import StoreError, UsageError
+from zsecli.model import vit as vits
+from zsecli.model.backbone_weights import fill_backbone
 from zsecli.model.config import BackboneConfig, SelectionConfig, TokenizerConfig
-from zsecli.model.cross_attention import split_heads
 from zsecli.model.selection import count, gather, select, to_grid
 from zsecli.model.tokenizer import ConvTokenizer
-from zsecli.model.weights import fill_backbone
+from zsecli.model.trunk import compute_maps, find_below, find_maps
+from zsecli.model.vit import ret_attention
+
+LOCAL = "frozen:NAME=FILE, --backbone-weights FILE"
 
 
 @dataclass
@@ -54,7 +58,7 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         build = _hybrid if config.kind == "hybrid" else _vit
-        self.vit: VisionTransformer = build(config, pretrained, weights)
+        self.vit: Any = build(config, pretrained, weights)
         if config.norm_eps is not None:
             for module in self.vit.modules():
                 if isinstance(module, nn.LayerNorm):
@@ -63,10 +67,25 @@ class Backbone(nn.Module):
         self.places = self.grid[0] * self.grid[1]
         self.width: int = self.vit.embed_dim
         self.selection, self.mean_ret = selection, config.ret == "mean"
+        self.ret_token: nn.Parameter | None = None
+        if not vits.has_class_token(self.vit):  # [Ret] is a token of its own, and begins as the mean of the patches
+            self.ret_token, self.mean_ret = nn.Parameter(torch.zeros(1, 1, self.width)), True
+            vits.add_prefix_token(self.vit)
+        self.prefix: int = self.vit.num_prefix_tokens + (self.ret_token is not None)
         self.tokenizer = ConvTokenizer(tokenizer, self.width) if tokenizer.on != "off" else None
         beyond = [b for b in selection.blocks if not 1 <= b <= len(self.vit.blocks)]
         if selection.rate < 1 and beyond:
             raise UsageError(f"tokens cannot be selected after block {beyond[0]}: there are {len(self.vit.blocks)}")
+        if selection.rate < 1:
+            self.check_selection()
+
+    def check_selection(self) -> None:
+        """UsageError where no token can be dropped between the blocks."""
+        if not vits.can_drop_tokens(self.vit):
+            raise UsageError(
+                "tokens cannot be selected in a backbone whose attention is biased by their places",
+                "--keep-rate 1, or another backbone",
+            )
 
     @property
     def kept(self) -> int:
@@ -92,7 +111,12 @@ class Backbone(nn.Module):
         """
         embed = self.vit.patch_embed
         x: Tensor = embed.maps(picture) if isinstance(embed, TrunkEmbed) else embed(picture)
-        return self.vit.blocks[:blocks](self._open(self._patches(x))) if blocks else x
+        if not blocks:
+            return x
+        x, places = self._open(self._patches(x)), vits.find_places(self.vit)
+        for number, block in enumerate(self.vit.blocks[:blocks]):
+            x = block(x, **places.options(number, None))
+        return x
 
     def _patches(self, x: Tensor) -> Tensor:
         embed = self.vit.patch_embed
@@ -100,49 +124,39 @@ class Backbone(nn.Module):
 
     def _open(self, x: Tensor) -> Tensor:
         vit = self.vit
-        x = vit._pos_embed(x)
+        x = vits.embed_positions(vit, x)
         if self.mean_ret:
-            x = torch.cat([x[:, :1] + x[:, vit.num_prefix_tokens :].mean(1, keepdim=True), x[:, 1:]], 1)
-        return vit.norm_pre(vit.patch_drop(x))
+            mean = x[:, vit.num_prefix_tokens :].mean(1, keepdim=True)
+            if self.ret_token is not None:
+                x = torch.cat([self.ret_token + mean, x], 1)
+            else:
+                x = torch.cat([x[:, :1] + mean, x[:, 1:]], 1)
+        return vit.norm_pre(x) if hasattr(vit, "norm_pre") else x
 
     def finish(self, x: Tensor, blocks: int = 0, patches: bool = False) -> Encoding:
         """What `begin` made with the same `blocks` -> the Encoding. patches: x is the patch tokens (B, P, D)."""
         vit = self.vit
         if not blocks:
             x = self._open(x if patches else self._patches(x))
-        prefix, last = vit.num_prefix_tokens, len(vit.blocks)
+        prefix, last, places = self.prefix, len(vit.blocks), vits.find_places(vit)
+        left: Tensor | None = None  # the patches that no selection dropped; None: all of them
         index = torch.arange(self.places, device=x.device).expand(len(x), -1)
         attention = x.new_empty(0)
         for number, block in enumerate(vit.blocks[blocks:], blocks + 1):
             selects = self.selection.rate < 1 and number in self.selection.blocks
-            before, x = x, block(x)
+            options = places.options(number - 1, left)
+            before, x = x, block(x, **options)
             if not (selects or number == last):
                 continue
-            row = ret_attention(block, before)[..., prefix:]
+            row = ret_attention(block, before, options)[..., prefix:]
             if number == last:
                 attention = to_grid(row, index, self.places)
             if selects:
                 keep = select(row, self.selection.rate)
                 x = torch.cat([x[:, :prefix], gather(x[:, prefix:], keep)], 1)
-                index = index.gather(1, keep)
-        x = vit.norm(x)
+                index = left = index.gather(1, keep)
+        x = vits.last_norm(vit)(x)
         return Encoding(torch.cat([x[:, :1], x[:, prefix:]], 1), index, attention)
-
-
-def ret_attention(block: Any, x: Tensor) -> Tensor:
-    """[Ret]'s row of the attention of a timm block on its input x (B, N, D) -> (B, H, N).
-
-    Fused attention never forms the matrix; one row of it costs a key projection.
-    """
-    attention = block.attn
-    heads, width = attention.num_heads, attention.num_heads * attention.head_dim
-    x = block.norm1(x)
-    weight, bias = attention.qkv.weight, attention.qkv.bias
-    bias_q, bias_k = (None, None) if bias is None else (bias[:width], bias[width : 2 * width])
-    q = split_heads(F.linear(x[:, :1], weight[:width], bias_q), heads)
-    k = split_heads(F.linear(x, weight[width : 2 * width], bias_k), heads)
-    q, k = attention.q_norm(q), attention.k_norm(k)
-    return (q @ k.transpose(-1, -2) * attention.scale).softmax(-1).squeeze(2)
 
 
 def create(name: str, pretrained: bool, weights: Path | None, **options: Any) -> Any:
@@ -151,46 +165,65 @@ def create(name: str, pretrained: bool, weights: Path | None, **options: Any) ->
     Args:
         pretrained: fetch the weights that timm knows for `name`. weights: take them from this file instead.
     """
+    fetches = pretrained and weights is None
+    if fetches:
+        check_source(name)
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     try:
         logger.setLevel(logging.CRITICAL)  # it repeats every attempt; the error below says it once
-        model = timm.create_model(name, pretrained=pretrained and weights is None, **options)
+        model = timm.create_model(name, pretrained=fetches, **options)
     except TypeError as error:  # it has not the arguments of its kind
         raise UsageError(
             f"{name} cannot be this backbone", "take a plain Vision Transformer of timm, or a hybrid"
         ) from error
-    except (RuntimeError, OSError, ValueError, IndexError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # there is no end of the kinds that timm's networks raise
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        hint = "weights from a hub need a network; a local file does not: frozen:NAME=FILE, --backbone-weights FILE"
+        hint = "take another backbone"
         if "Unknown model" in first:
             hint = "timm.list_models() has the names"
+        elif fetches:
+            hint = f"weights from a hub need a network; a local file does not: {LOCAL}"
         raise StoreError(f"timm cannot make {name}: {first}", hint) from error
     finally:
         logger.setLevel(level)
     if weights is not None:
-        fill_backbone(model, name, weights)
+        fill_backbone(model, name, weights, options)
     return model
 
 
-def _vit(config: BackboneConfig, pretrained: bool, weights: Path | None) -> VisionTransformer:
-    vit = create(
-        config.name,
-        pretrained,
-        weights,
-        num_classes=0,
-        img_size=config.image_size,
-        dynamic_img_size=False,  # the patches of such a one are a map, not tokens
-        proj_drop_rate=config.dropout,
-        pos_drop_rate=config.dropout,
-    )
-    plain = isinstance(vit, VisionTransformer) and vit.cls_token is not None
-    if not plain or not all(hasattr(b, "norm1") and hasattr(getattr(b, "attn", None), "qkv") for b in vit.blocks):
+def check_source(name: str) -> None:
+    """StoreError where timm knows no weights for `name` that it could fetch."""
+    known = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    if known is not None and not known.has_weights:
+        raise StoreError(f"timm has no weights of {name}", f"give them as a file: {LOCAL}; or zse train --scratch")
+
+
+def _vit(config: BackboneConfig, pretrained: bool, weights: Path | None) -> Any:
+    options: dict[str, Any] = {
+        "num_classes": 0,
+        "img_size": config.image_size,
+        "proj_drop_rate": config.dropout,
+        "pos_drop_rate": config.dropout,
+    }
+    if not _is_beit(config.name):
+        options["dynamic_img_size"] = False  # the patches of such a one are a map, not tokens
+    vit = create(config.name, pretrained, weights, **options)
+    if not vits.is_backbone(vit):
         raise UsageError(
-            f"{config.name} is no plain Vision Transformer with a class token",
-            "take another backbone, or a hybrid on this one",
+            f"{config.name} is no Vision Transformer of a kind that can be a backbone",
+            "take a plain ViT, EVA, DINOv3 or BEiT of timm, or a hybrid on this one",
         )
+    if not vits.has_class_token(vit):
+        vit.attn_pool = None  # [Ret] takes its place
     return vit
+
+
+def _is_beit(name: str) -> bool:
+    """Whether timm keeps `name` among the models of BEiT, which are made for one size of pictures."""
+    return timm.is_model(name) and timm.models.model_entrypoint(name.split(".")[0]).__module__ == Beit.__module__
 
 
 def _hybrid(config: BackboneConfig, pretrained: bool, weights: Path | None) -> VisionTransformer:
@@ -226,30 +259,18 @@ class TrunkEmbed(nn.Module):
         super().__init__()
         self.grid_size = (img_size // patch_size, img_size // patch_size)
         self.num_patches = self.grid_size[0] * self.grid_size[1]
-        self.trunk = create(trunk, pretrained, weights, features_only=True, out_indices=(3, 4))
-        if self.trunk.feature_info.reduction() != [16, 32]:
-            raise UsageError(f"{trunk} has no maps at strides 16 and 32", "take another trunk")
+        self.name, self.image_size = trunk, img_size
+        self.trunk = create(trunk, pretrained, weights, **find_maps(trunk, img_size, create).options())
         self.proj = nn.Linear(sum(self.trunk.feature_info.channels()), embed_dim)
 
     def below(self, stride: int) -> list[nn.Parameter]:
         """The parameters that make the trunk's map of this stride; UsageError where it has none."""
-        modules = {info["reduction"]: info["module"] for info in self.trunk.feature_info.info}
-        wanted = modules.get(stride, "")
-        found: list[nn.Parameter] = []
-        inside = ""
-        for name, module in self.trunk.named_modules():
-            if inside and not name.startswith(inside + "."):
-                return found
-            if name and name in (wanted, wanted.replace(".", "_")):  # timm may flatten a trunk, but not these names
-                inside = name
-            found += module.parameters(recurse=False)
-        raise UsageError(f"the trunk has no map of stride {stride}", f"its strides: {', '.join(map(str, modules))}")
+        names = find_below(self.name, self.image_size, create, stride)
+        return [parameter for name, parameter in self.trunk.named_parameters() if name in names]
 
     def maps(self, picture: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, P, C), both maps' channels at every place."""
-        near, far = self.trunk(picture)
-        far = F.interpolate(far, size=near.shape[-2:], mode="bilinear", align_corners=False)
-        return torch.cat([near, far], 1).flatten(2).transpose(1, 2)
+        return compute_maps(self.trunk, picture, self.grid_size[0]).flatten(2).transpose(1, 2)
 
     def forward(self, picture: Tensor) -> Tensor:
         return self.proj(self.maps(picture))

@@ -14,10 +14,11 @@ from zsecli import __version__
 from zsecli.errors import StoreError
 from zsecli.model import tensorfile
 from zsecli.model.config import ModelConfig, from_json, preset
-from zsecli.model.released import UNUSED, translate
+from zsecli.model.file_format import read_format
+from zsecli.model.released import NAMES, UNUSED, translate
 from zsecli.model.scoring import Scoring
 from zsecli.model.tensorfile import CHECKSUM, refusing
-from zsecli.model.weights import check_fit, is_state, read_pickle
+from zsecli.model.weights import check_fit, find_state, read_pickle, strip_prefix
 
 if TYPE_CHECKING:
     from zsecli.model.network import ZSENetwork
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 SCHEMA = "checkpoint"
 VERSION = "1.2"
 HINT = "give a checkpoint written by zse, or the authors' .pth"
-PICKLES = (".pth", ".pt")
 Network = TypeVar("Network", bound=Scoring)
 
 
@@ -56,8 +56,8 @@ def save(
 def load(path: Path) -> tuple[ZSENetwork, list[str]]:
     """The network of a checkpoint, in evaluation mode, and the names of parameters it holds but never uses.
 
-    `*.pth` and `*.pt` are read as the authors' published checkpoints (a dict with `model`), with
-    `weights_only=True`; everything else must be a safetensors file written by `save`.
+    The content decides, not the name: what torch.save wrote is read, with `weights_only=True`, as a checkpoint of
+    the authors' script; a safetensors file is one that `save` wrote, or holds the tensors of such a checkpoint.
 
     Raises:
         StoreError: the file is missing, no checkpoint, of a newer version, or its keys, shapes or
@@ -65,15 +65,17 @@ def load(path: Path) -> tuple[ZSENetwork, list[str]]:
     """
     if not path.is_file():
         raise StoreError(f"{path}: no such checkpoint", "give a .safetensors file written by zse, or the authors' .pth")
-    if path.suffix in PICKLES:
-        return _whole(preset("released"), translate(_published(path), path), path), sorted(UNUSED)
+    published = _published(path)
+    if published is not None:
+        return _whole(preset("released"), translate(published, path), path), sorted(UNUSED)
     return _whole(*_read(path), path), []
 
 
 def load_scoring(path: Path) -> Scoring:
     """The part of a checkpoint's network that scores pairs, in evaluation mode; errors as of `load`."""
-    if path.suffix in PICKLES:
-        return load(path)[0]
+    published = _published(path)
+    if published is not None:
+        return _whole(preset("released"), translate(published, path), path)
     config, state = _read(path)
     try:
         query, patch = (
@@ -91,7 +93,7 @@ def load_scoring(path: Path) -> Scoring:
 def verify(path: Path) -> str:
     """Load a checkpoint whole, and say what of it was compared with what; StoreError where it is damaged."""
     count = len(load(path)[0].state_dict())
-    if path.suffix not in PICKLES:
+    if read_format(path) == "safetensors":
         if CHECKSUM in tensorfile.read_metadata(path, HINT):
             return f"{count} tensors and the metadata are those that were written (SHA-256)"
     elif zipfile.is_zipfile(path):
@@ -140,15 +142,15 @@ def _read(path: Path) -> tuple[ModelConfig, dict[str, torch.Tensor]]:
     return read_config(path), tensorfile.read(path, HINT)[1]
 
 
-def _published(path: Path) -> dict[str, torch.Tensor]:
-    loaded = read_pickle(path)
-    state = loaded.get("model") if isinstance(loaded, dict) else None
-    if not is_state(state):
-        raise StoreError(
-            f"{path}: no dict of tensors under `model`",
-            "the authors' checkpoints have it; other files are not understood",
-        )
-    return state
+def _published(path: Path) -> dict[str, torch.Tensor] | None:
+    """The tensors of a checkpoint of the authors' script; None where `path` is a safetensors file of another kind."""
+    if read_format(path) == "torch":
+        state = find_state(read_pickle(path), path, "the authors' checkpoints have it under `model`")
+        return strip_prefix(state, NAMES)
+    if tensorfile.SCHEMA in tensorfile.read_metadata(path, HINT):
+        return None
+    state = strip_prefix(tensorfile.read(path, HINT)[1], NAMES)
+    return state if state.keys() & NAMES.keys() else None
 
 
 def _whole(config: ModelConfig, state: dict[str, torch.Tensor], path: Path) -> ZSENetwork:
@@ -157,7 +159,13 @@ def _whole(config: ModelConfig, state: dict[str, torch.Tensor], path: Path) -> Z
     hint = "the file is damaged, or not zse's, or needs a newer timm"
     with refusing(path, "no network can be made as its configuration says", hint), torch.device("meta"):
         network = ZSENetwork(config)
-    return _fill(network, state, path)
+    network = _fill(network, state, path)
+    if any(buffer.is_meta for buffer in network.buffers()):  # what some backbones compute as they are made
+        with torch.random.fork_rng(devices=[]):
+            made = ZSENetwork(config)
+        made.load_state_dict(network.state_dict(), assign=True)
+        return made.eval()
+    return network
 
 
 def _fill(network: Network, state: dict[str, torch.Tensor], path: Path) -> Network:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import warnings
 import zipfile
 from collections.abc import Collection, Mapping
@@ -11,32 +10,49 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zsecli.errors import StoreError
 from zsecli.model import tensorfile
+from zsecli.model.file_format import read_format
+from zsecli.model.inert import stand_ins
 from zsecli.model.tensorfile import refusing
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # that a parameter may be stored in
 NAMES = "give weights in timm's names"
-WRAPPERS = ("model", "state_dict", "state_dict_ema")  # under which training scripts put a state dict
+ALONE = "zse runs no code from a file; where it was made, torch.save(model.state_dict(), FILE) keeps the weights alone"
+# under which training scripts put a state dict, and the beginnings that wrappers add to its names
+WRAPPERS = (
+    *("model", "state_dict", "model_state_dict", "model_state", "net", "network", "state_dict_ema", "model_ema"),
+    *("ema", "ema_state_dict", "teacher", "student", "backbone", "encoder", "params", "weights", "module"),
+)
+DEEPEST = 8  # wrappers around each other
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "encoder.", "encoder_q.", "student.")
 
 
 def read_pickle(path: Path) -> Any:
-    """What torch.save wrote to `path`, if that is plain data and tensors; StoreError otherwise."""
-    hint = "zse runs no code from a file: it reads tensors or nothing"
-    with refusing(path, "not a file of torch.save, or damaged", hint):
+    """What torch.save wrote to `path`: plain data and tensors; what else scripts keep there is passed over.
+
+    Raises:
+        StoreError: it is damaged, or holds what zsecli.model.inert does not know.
+    """
+    with refusing(path, "not a file of torch.save, or damaged", ALONE):
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as file:
                 inside = sum(record.file_size for record in file.infolist())
             if inside > path.stat().st_size:  # torch.save compresses nothing: it would fill the memory
-                raise StoreError(f"{path}: holds {inside} bytes in a file of {path.stat().st_size}", hint)
+                raise StoreError(f"{path}: holds {inside} bytes in a file of {path.stat().st_size}", ALONE)
         try:
-            with warnings.catch_warnings(action="ignore"):
+            with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(stand_ins()):
                 return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
-                raise StoreError(f"{path}: holds {found[1]}, not tensors alone", hint) from error
+            found = re.search(r"GLOBAL ([\w.]+)", str(error))
+            if found or "unrecognized function" in str(error):
+                what = found[1] if found else "a call of something unknown"
+                raise StoreError(f"{path}: holds {what}, not tensors alone", ALONE) from error
+            if "Unsupported operand" in str(error):
+                what = f"{path}: was pickled in another way than torch.save does by itself"
+                raise StoreError(what, f"load it where it was made and save it again; {ALONE}") from error
             raise
 
 
@@ -47,21 +63,46 @@ def is_state(value: Any) -> TypeGuard[dict[str, Tensor]]:
         and isinstance(tensor, Tensor)
         and (tensor.layout, tensor.device.type) == (torch.strided, "cpu")
         and tensor.nbytes <= tensor.untyped_storage().nbytes()  # one value can pose as a tensor of any size
-        for name, tensor in value.items()
+        for name, tensor in dict.items(value)  # a pickle can give a dict another `items`
     )
+
+
+def find_state(value: Any, path: Path, hint: str) -> dict[str, Tensor]:
+    """The state dict in what `read_pickle` returned, as it is or in what training scripts wrap around it.
+
+    Raises:
+        StoreError: there is none.
+    """
+    for _ in range(DEEPEST):  # a pickle can hold a dict that holds itself
+        if not isinstance(value, dict) or is_state(value):
+            break
+        inner = [dict.get(value, name) for name in WRAPPERS]
+        value = next((candidate for candidate in inner if isinstance(candidate, dict)), None)
+    if not is_state(value):
+        raise StoreError(f"{path}: holds no dict of tensors by their names", hint)
+    return {name: tensor.detach() for name, tensor in dict.items(value)}
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """The state dict of a backbone in a safetensors file, or in one of torch.save."""
-    if path.suffix == ".safetensors":
+    if read_format(path) == "safetensors":
         return tensorfile.read(path, NAMES)[1]
-    state = read_pickle(path)
-    for name in WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(name), dict):
-            state = state[name]
-    if not is_state(state):
-        raise StoreError(f"{path}: holds no state dict", NAMES)
-    return state
+    return find_state(read_pickle(path), path, NAMES)
+
+
+def strip_prefix(state: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
+    """`state` without what a wrapper (of several GPUs, of torch.compile, of Lightning) put before its names.
+
+    Args:
+        wanted: names of which the state has some, once the prefix is gone; until then it is another prefix' turn.
+    """
+    stripped = dict(state)
+    while stripped and not any(name in wanted for name in stripped):
+        prefix = next((p for p in PREFIXES if any(name.startswith(p) for name in stripped)), None)
+        if prefix is None:
+            return dict(state)
+        stripped = {name.removeprefix(prefix): t for name, t in stripped.items() if name.startswith(prefix)}
+    return stripped
 
 
 def list_keys(missing: set[str], extra: set[str]) -> str:
@@ -101,26 +142,3 @@ def check_fit(
             raise StoreError(
                 f"{what}: {name} holds values that are not finite", "the training run that wrote it diverged"
             )
-
-
-def fill_backbone(model: nn.Module, name: str, path: Path) -> None:
-    """Load the weights file `path` into the timm model `name`, every parameter of it.
-
-    The file may hold more than the model uses of its kind (a classifier, layers behind a trunk), and
-    may lack the counters of batch norms.
-
-    Raises:
-        StoreError: naming the keys that are missing, of another shape, or of no layer of `name`.
-    """
-    import timm
-
-    state: Mapping[str, Tensor] = read_state(path)
-    if convert := getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None):
-        with refusing(path, f"not weights of {name}", NAMES):
-            state = convert(dict(state), model)  # timm's own, for older names and other picture sizes
-    counters = "num_batches_tracked"
-    wanted = {key: value for key, value in model.state_dict().items() if key in state or not key.endswith(counters)}
-    with torch.device("meta"):
-        whole = timm.create_model(name).state_dict().keys()
-    check_fit(state, wanted, f"{path}: not weights of {name}", NAMES, surplus=whole)
-    model.load_state_dict({key: state[key] for key in wanted}, strict=False)  # all but those counters

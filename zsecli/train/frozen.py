@@ -20,6 +20,7 @@ from zsecli.data.preprocess import Role
 from zsecli.model.backbone import TrunkEmbed
 from zsecli.model.embedder import normalise
 from zsecli.model.network import ZSENetwork
+from zsecli.model.vit import last_norm, opening_parts
 from zsecli.retrieval import embed
 from zsecli.store.features import Embedded
 from zsecli.store.header import finished, run_key, versions
@@ -31,9 +32,9 @@ def frozen_parts(network: ZSENetwork, blocks: int) -> list[nn.Module | nn.Parame
     vit = network.backbone.vit
     if not blocks:
         return [vit.patch_embed.trunk if isinstance(vit.patch_embed, TrunkEmbed) else vit.patch_embed]
-    tokens = [t for t in (vit.cls_token, vit.pos_embed, getattr(vit, "reg_token", None)) if t is not None]
-    last = [vit.norm] if blocks == len(vit.blocks) else []
-    return [vit.patch_embed, *tokens, vit.norm_pre, *vit.blocks[:blocks], *last]
+    last = [last_norm(vit)] if blocks == len(vit.blocks) else []
+    own = [] if network.backbone.ret_token is None else [network.backbone.ret_token]
+    return [*opening_parts(vit), *own, *vit.blocks[:blocks], *last]
 
 
 class _Beginning:

@@ -103,6 +103,8 @@ def build(
             f"--keep-rate {config.keep_rate}: all {config.epochs} epochs are without selection",
             f"--selection-after {config.epochs - 1}, or more epochs",
         )
+    if config.keep_rate < 1:
+        network.backbone.check_selection()
     if config.keep_rate < 1 and wrong:
         why = "is frozen" if wrong[0] <= frozen else f"is not there, of {depth}"
         raise UsageError(

@@ -18,6 +18,7 @@ from zsecli.data.hashing import changed_files
 from zsecli.distributed import launch, process_group
 from zsecli.errors import UsageError, ZseError
 from zsecli.files import alone
+from zsecli.model.backbone import check_source
 from zsecli.model.checkpoint import read_training, seen_classes
 from zsecli.model.config import ModelConfig
 from zsecli.model.embedder import resolve_device
@@ -146,7 +147,9 @@ def plan(job: Job, batch: int = 2) -> dict[str, Any]:
     _check_seen(job, rows, held)
     items = job.dataset.items.take(rows)
     Sampler(items, job.config)
-    network, _ = loop.build(job.model, job.config, False, None, torch.device("cpu"))
+    if job.pretrained and job.weights is None and job.begin is None:
+        check_source(job.model.backbone.name)
+    network, _ = loop.build(job.model, job.config, False, job.weights, torch.device("cpu"), job.begin)
     size, config = job.model.preprocess.size, job.config
     parameters = list(network.parameters())
     memory, outlined = (_memory(network, config, batch, with_outlines) for with_outlines in (False, True))
