@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from zsecli.evaluate.intervals import FEWEST, confidence_interval, sign_flip_p
+from zsecli.evaluate.intervals import confidence_interval, sign_flip_p
 
 Values = NDArray[np.float64]
 Rng = np.random.Generator
 CORRELATIONS = (0.0, 0.1, 0.3, 0.6)
-CLUSTERS = (3, 4, 6, 10, 25, 100)
+CLUSTERS = (2, 4, 6, 10, 25, 100)
 EACH = 20  # queries of a cluster, on average
 SPREAD = 2.0  # of AP-like values within a cluster: the sum of the parameters of their Beta distribution
 RESAMPLES = 200  # of the bootstrap, which is tried in a fifth of the repeats
@@ -70,8 +70,10 @@ def bootstrap_means(values: Values, rng: Rng) -> Values:
     return values[rng.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
 
 
-def cover(metric: Metric, count: int, equal: bool, correlation: float, repeats: int, rng: Rng) -> tuple[float, ...]:
-    """Coverage and mean width of the interval, and the coverage of the bootstrap over queries."""
+def cover(
+    metric: Metric, count: int, equal: bool | None, correlation: float, repeats: int, rng: Rng
+) -> tuple[float, ...]:
+    """Coverage and mean width of the interval, coverage of the bootstrap over queries. equal: None for one query each."""
     held, widths, held_before = [], [], []
     for repeat in range(repeats):
         sizes = np.ones(count, np.int64) if equal is None else draw_sizes(count, equal, rng)
@@ -126,7 +128,7 @@ def print_single_queries(repeats: int, rng: Rng) -> None:
     print("|---|---|---|")
     for count in (6, 20, 100):
         for mean in (0.5, 0.9, 0.97):
-            held, width, before = cover(Metric("", mean, True), count, None, 0.0, repeats, rng)  # type: ignore[arg-type]
+            held, width, before = cover(Metric("", mean, True), count, None, 0.0, repeats, rng)
             print(f"| {count} | {mean:.2f} | {short(held)} ({short(width)}); {short(before)} |", flush=True)
 
 
@@ -146,7 +148,8 @@ def print_level(better: float, metrics: tuple[Metric, ...], repeats: int, rng: R
 
 def main(repeats: int) -> None:
     rng = np.random.default_rng(0)
-    parts = TEXT.format(repeats=repeats, each=EACH, fewest=FEWEST, better=BETTER).split("(TABLES)\n")
+    error = (0.95 * 0.05 / repeats) ** 0.5
+    parts = TEXT.format(repeats=repeats, error=error, each=EACH, better=BETTER).split("(TABLES)\n")
     print(parts[0], end="")
     for metric in METRICS:
         print_coverage(metric, repeats, rng)
@@ -161,4 +164,4 @@ def main(repeats: int) -> None:
 TEXT = (Path(__file__).parent / "intervals.md").read_text("utf-8")
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:] or ["1000"]))
+    main(*map(int, sys.argv[1:] or ["400"]))

@@ -253,6 +253,14 @@ def test_a_person_at_the_terminal_sees_how_it_goes(zse: Zse, pictures: Path, tmp
     assert {done.code for done in out} == {0}
 
 
+@pytest.mark.parametrize("value", ["0", "1", "-5", "none", "²", "٣", "9" * 30, "", " 80"])
+def test_a_table_is_whole_whatever_columns_says(zse: Zse, pictures: Path, value: str) -> None:
+    """Widths and heights that no terminal has are as good as none."""
+    words = ("prepare", "folder", pictures)
+    seen = watch(lambda terminal: zse(*words, stderr=terminal, COLUMNS=value, LINES=value))
+    assert "18 sketches, 24 photos, 3 classes" in seen
+
+
 def test_on_a_terminal_the_hits_and_the_report_are_tables(prepared: Path, light: str) -> None:
     def show(*words: str) -> Callable[[Any], object]:
         command = [sys.executable, "-m", "zsecli", *words]

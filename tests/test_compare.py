@@ -44,7 +44,7 @@ def test_models_side_by_side(zse: Zse) -> None:
 @pytest.mark.usefixtures("ready")
 @pytest.mark.parametrize(("split", "cluster", "count"), [("zs-inter", "class", 3), ("zs-intra", "object", 6)])
 def test_what_intervals_and_tests_are_over_is_said(zse: Zse, split: str, cluster: str, count: int) -> None:
-    """Three classes cannot show a difference at 5 % at all, whatever the queries say; two of two signs are .25 rare."""
+    """Three classes cannot show a difference at 5 % at all, whatever their queries say."""
     words = ("evaluate", "--split", split, "--against", "hog")
     report = json.loads(zse(*words, "--json").ok())
     for found in (report, report["against"][0]):

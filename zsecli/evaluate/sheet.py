@@ -14,21 +14,22 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from zsecli.data.pictures import PictureError, decode
 from zsecli.errors import UsageError
 from zsecli.evaluate.evaluate import ProtocolReport
 from zsecli.evaluate.protocols import ask
 from zsecli.files import replacing
+from zsecli.fonts import draw_text
 from zsecli.store.items import Ints, Items
 from zsecli.store.ranking import Ranking, open_ranking
 
 Order = Literal["spread", "worst", "best"]
-Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 ORDERS: tuple[Order, ...] = get_args(Order)
 HIT, MISS, INK, FAINT, PAPER = "#0072b2", "#d55e00", "#1a1a1a", "#767676", "#ffffff"
 CELL, GAP, FRAME, LINE, PAGE = 112, 10, 4, 16, 24  # pixels
+TITLE, SMALL = 16, 12  # of text
 ROW, HEAD = CELL + 2 * LINE + GAP, PAGE + 2 * LINE + GAP
 METRIC = "AP (raw)"  # which every protocol has
 
@@ -111,22 +112,23 @@ def _draw(
     column = ranking.query.label if report.protocol.relevant == "label" else ranking.query.instance
     width = 2 * PAGE + (options.photos + 1) * (CELL + GAP) + GAP
     sheet = Image.new("RGB", (width, HEAD + ROW * len(chosen) + PAGE), PAPER)
-    draw, bold, plain = ImageDraw.Draw(sheet), ImageFont.load_default(16), ImageFont.load_default(12)
-    draw.text((PAGE, PAGE), f"{report.protocol.title}: sketches and their first {options.photos} photos", INK, bold)
+    draw = ImageDraw.Draw(sheet)
+    title = f"{report.protocol.title}: sketches and their first {options.photos} photos"
+    draw_text(draw, PAGE, PAGE, title, INK, TITLE, most=width - 2 * PAGE, anchor="la")
     which = {"spread": "spread over the classes", "worst": "the worst of each class", "best": "the best of each class"}
     about = ranking.header.provenance
     text = f"ranked by {about.get('by')} of {Path(str(about.get('model', ''))).name}; "
     text += f"{len(chosen)} of {len(report.queries)} queries, {which[options.order]}"
-    _legend(draw, plain, text)
+    _legend(draw, text, width - PAGE)
     for i, (one, value) in enumerate(zip(chosen, values, strict=True)):
         top = HEAD + i * ROW
         _cell(sheet, sketches[one.row], PAGE, top, None)
-        _text(draw, PAGE, top + CELL, column.names[column.codes[one.row]], INK, plain)
-        _text(draw, PAGE, top + CELL + LINE, f"{_metric(report)} {value:.2f}", INK, plain)
+        _text(draw, PAGE, top + CELL, column.names[column.codes[one.row]], INK)
+        _text(draw, PAGE, top + CELL + LINE, f"{_metric(report)} {value:.2f}", INK)
         for rank, photo in enumerate(one.order):
             left = PAGE + 2 * GAP + (rank + 1) * (CELL + GAP)
             _cell(sheet, photos[photo], left, top, bool(np.isin(photo, one.relevant)))
-            _text(draw, left, top + CELL, _class(ranking.gallery, int(photo)), FAINT, plain)
+            _text(draw, left, top + CELL, _class(ranking.gallery, int(photo)), FAINT)
     return sheet
 
 
@@ -135,13 +137,14 @@ def _metric(report: ProtocolReport) -> str:
     return METRIC if METRIC in report.per_query else next(iter(report.per_query))
 
 
-def _legend(draw: ImageDraw.ImageDraw, font: Font, text: str) -> None:
+def _legend(draw: ImageDraw.ImageDraw, text: str, end: int) -> None:
+    """What the marks mean, and `text` behind it, which stops at the pixel `end`."""
     x, y = PAGE, PAGE + LINE + 6
     for colour, mark, word in ((HIT, True, "hit"), (MISS, False, "miss")):
         _mark(draw, x, y, colour, mark)
-        draw.text((x + 20, y), word, INK, font)
+        draw_text(draw, x + 20, y, word, INK, SMALL, anchor="la")
         x += 62
-    draw.text((x + 10, y), text, FAINT, font)
+    draw_text(draw, x + 10, y, text, FAINT, SMALL, most=end - x - 10, anchor="la")
 
 
 def _cell(sheet: Image.Image, file: Path, left: int, top: int, right: bool | None) -> None:
@@ -155,7 +158,7 @@ def _cell(sheet: Image.Image, file: Path, left: int, top: int, right: bool | Non
         picture = ImageOps.pad(decode(file.read_bytes()).convert("RGB"), (side, side), color=PAPER)
         sheet.paste(picture, (left + FRAME + 1, top + FRAME + 1))
     except (OSError, PictureError):
-        draw.text((left + 8, top + CELL // 2 - 8), "not found", FAINT, ImageFont.load_default(12))
+        draw_text(draw, left + 8, top + CELL // 2 - 8, "not found", FAINT, SMALL, anchor="la")
     if right is not None:
         _mark(draw, left, top, colour, right)
 
@@ -175,8 +178,6 @@ def _class(items: Items, row: int) -> str:
     return items.label.names[code] if code >= 0 else ""
 
 
-def _text(draw: ImageDraw.ImageDraw, left: int, top: int, text: str, colour: str, font: Font) -> None:
+def _text(draw: ImageDraw.ImageDraw, left: int, top: int, text: str, colour: str) -> None:
     """One line, cut with an ellipsis where it is wider than a cell."""
-    while draw.textlength(text, font) > CELL:
-        text = text.rstrip("…")[:-1] + "…"
-    draw.text((left, top + 1), text, colour, font)
+    draw_text(draw, left, top + 1, text, colour, SMALL, most=CELL, anchor="la")
