@@ -73,7 +73,7 @@ def bootstrap_means(values: Values, rng: Rng) -> Values:
 def cover(
     metric: Metric, count: int, equal: bool | None, correlation: float, repeats: int, rng: Rng
 ) -> tuple[float, ...]:
-    """Coverage and mean width of the interval, coverage of the bootstrap over queries. equal: None for one query each."""
+    """Coverage and mean width of the interval, coverage of the bootstrap over queries; equal: None: one each."""
     held, widths, held_before = [], [], []
     for repeat in range(repeats):
         sizes = np.ones(count, np.int64) if equal is None else draw_sizes(count, equal, rng)

@@ -13,7 +13,7 @@ debug = False
 SHOWN = 20  # lines of a list on a terminal
 # control characters, those that turn the direction of text, line separators, bytes that are no text
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # what ends a line or a cell for one program or another
+_BREAKS = re.compile(r"[\x00\t-\r\x1c-\x1e\x85\u2028\u2029]")  # what ends a line, a cell or all for some program
 _JSON_BREAKS = re.compile(r"[\x7f-\x9f\u2028\u2029]")  # JSON escapes the others itself
 _HALVES = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")  # all surrogates but those that stand for bytes
 
