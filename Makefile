@@ -63,6 +63,11 @@ results: .venv/done ## make docs/results.md from the pictures of PICTURES and th
 	$(BIN)/python benchmarks/results.py $(PICTURES) $(WEIGHTS) zse/results > docs/results.md.new
 	mv docs/results.md.new docs/results.md
 
+.PHONY: intervals
+intervals: .venv/done ## make docs/intervals.md: how often intervals and tests hold, by simulation (about 4 minutes on one core)
+	$(BIN)/python benchmarks/intervals.py > docs/intervals.md.new
+	mv docs/intervals.md.new docs/intervals.md
+
 .PHONY: pictures
 pictures: .venv/done ## make docs/pictures.md: what is done with pictures, and what bad sketches cost (about 5 minutes on two cores)
 	$(BIN)/python benchmarks/pictures.py > docs/pictures.md.new

@@ -42,6 +42,8 @@ def mean(value: Found | None, form: str = ".3f") -> str:
     """A mean and its interval."""
     if value is None:
         return "-"
+    if value["interval"] is None:
+        return f"{value['value']:{form}}"
     low, high = value["interval"]
     return f"{value['value']:{form}} ({low:{form}} to {high:{form}})"
 
@@ -79,11 +81,11 @@ def cycles(found: Found) -> str:
 
 def against(found: Found) -> str:
     rows = [
-        [one["move"], one["control"], mean(one["difference"], "+.3f")]
+        [one["move"], one["control"], mean(one["difference"], "+.3f"), f"{one['difference']['p']:.3f}"]
         for one in found["against_controls"]
         if one["source"] == "cosine"
     ]
-    return table(["move", "best control", "PCK@10 of cosine, less the control's"], rows)
+    return table(["move", "best control", "PCK@10 of cosine, less the control's", "p"], rows)
 
 
 def figures(folder: Path, workspace: str) -> None:
@@ -140,6 +142,8 @@ def main(manifest: str, weights: str, workspace: str, folder: str) -> None:
             torch=torch.__version__.split("+")[0],
             pairs=found["pairs"],
             known=found["known"],
+            area_clusters=found["clusters"]["areas"]["clusters"],
+            place_clusters=found["clusters"]["places"]["clusters"],
             areas=areas(found),
             pck=pck(found),
             cycles=cycles(found),

@@ -79,8 +79,11 @@ CROSS = (
 SHORT = (
     "--preset small --ignore-same family --instance-share 0 --epochs 1 --epoch-draws 1920 --batch-size 32 --warmup 10"
 )
+PLURAL = {"class": "classes", "object": "objects"}
+LEVEL = 0.05
 METRICS = ("mAP (raw)", "Acc@1", "Acc@5")
 Report = dict[str, Any]  # what `zse evaluate --json` prints
+Test = dict[str, Any]  # one of its `against_first`
 
 
 def zse(*words: str, workspace: str) -> str:
@@ -99,7 +102,7 @@ def evaluate(row: Row, data: str, split: str, weights: str, workspace: str) -> R
 def cell(protocol: Report) -> str:
     """`mAP (low to high) / Acc@1 / Acc@5`, in thousandths."""
     mean = protocol["mean"]
-    low, high = (f"{v:.3f}".lstrip("0") for v in mean["mAP (raw)"]["interval"])
+    low, high = (f"{v:.3f}".lstrip("0") for v in mean["mAP (raw)"]["interval"])  # each has several clusters
     values = [f"{mean[name]['value']:.3f}".lstrip("0") for name in METRICS]
     return f"{values[0]} ({low} to {high}) / {values[1]} / {values[2]}"
 
@@ -107,17 +110,35 @@ def cell(protocol: Report) -> str:
 def size(title: str, protocol: Report) -> str:
     """How many were asked, and how many photos each looked through."""
     text = f"{title}: {protocol['queries']} queries, {protocol['photos_per_query']:.1f} photos a query"
+    text += f", intervals over {protocol['clusters']} {PLURAL[protocol['cluster']]}"
     without = protocol["queries_without_relevant_photo"]
     return text + (f", {without} more without a relevant photo left out" if without else "")
 
 
-def difference(column: Column, first: Report, others: list[Report], workspace: str) -> list[str]:
-    """mAP of `first` less that of each other, with the interval of a paired bootstrap over queries."""
+def difference(column: Column, first: Report, others: list[Report], workspace: str) -> list[Test]:
+    """The test of each other's mAP less that of `first`, as `zse evaluate` has it."""
     words = ["evaluate", first["ranking"], "--split", column.split, "--json"]
     words += [word for other in others for word in ("--against", other["ranking"])]
     found = json.loads(zse(*words, workspace=workspace))["comparisons"]
     test = next(c for c in found if c["protocol"] == column.protocol and c["metric"] == "mAP (raw)")
-    return [f"{-t['difference']:+.3f} ({-t['high']:+.3f} to {-t['low']:+.3f})" for t in test["against_first"]]
+    return list(test["against_first"])
+
+
+def difference_cell(test: Test) -> str:
+    """`difference (low to high), p` of the first model less the other."""
+    p = "p < .001" if test["p_holm"] < 0.001 else "p " + f"{test['p_holm']:.3f}".lstrip("0")
+    return f"{-test['difference']:+.3f} ({-test['high']:+.3f} to {-test['low']:+.3f}), {p}"
+
+
+def conclusion(title: str, others: tuple[Row, ...], found: dict[str, list[Test]]) -> str:
+    """What the tests say of a model in each column, in words."""
+    against = "each baseline" if len(others) > 1 else others[0].title
+    lines = []
+    for column, tests in found.items():
+        above = [test["difference"] < 0 and test["p_holm"] < LEVEL for test in tests]
+        below = [other.title for other, yes in zip(others, above, strict=True) if not yes]
+        lines.append(f"{column}: {'yes' if not below else 'not shown for ' + ', '.join(below)}")
+    return f"- {title} above {against}? {'; '.join(lines)}."
 
 
 def table(rows: tuple[Row, ...], columns: tuple[Column, ...], reports: dict[tuple[Row, str, str], Report]) -> None:
@@ -149,6 +170,7 @@ def main(manifest: str, weights: str, workspace: str) -> None:
     table(BASELINES + SHIPPED, UNSEEN, reports)
     print(PAIRED)
     print(f"| | {' | '.join(c.title for c in UNSEEN[:4])} |\n|---|{'---|' * 4}")
+    conclusions = []
     for ours, others in (
         (SHIPPED[2], BASELINES),
         (SHIPPED[0], BASELINES),
@@ -156,14 +178,19 @@ def main(manifest: str, weights: str, workspace: str) -> None:
         (SHIPPED[2], SHIPPED[:1]),
         (SHIPPED[3], SHIPPED[:1]),
     ):
-        found = [
-            difference(c, reports[ours, c.data, c.split], [reports[o, c.data, c.split] for o in others], workspace)
-            if c.data not in ours.skip
-            else ["-"] * len(others)
+        found = {
+            c.title: difference(
+                c, reports[ours, c.data, c.split], [reports[o, c.data, c.split] for o in others], workspace
+            )
             for c in UNSEEN[:4]
-        ]
+            if c.data not in ours.skip
+        }
         for i, other in enumerate(others):
-            print(f"| {ours.title}, less {other.title} | {' | '.join(f[i] for f in found)} |")
+            cells = [difference_cell(found[c.title][i]) if c.title in found else "-" for c in UNSEEN[:4]]
+            print(f"| {ours.title}, less {other.title} | {' | '.join(cells)} |")
+        conclusions.append(conclusion(ours.title, others, found))
+    print(f"\nWhat follows (p < {LEVEL}, corrected):\n")
+    print("\n".join(conclusions))
     known = reports[BASELINES[0], "stamps", "zs-cross-all"]["seen_in_training"]
     assert not reports[BASELINES[0], "stamps", "zs-cross"]["seen_in_training"]  # as the text says
     print(CROSS_TEXT.format(count=len(known), some=", ".join(sorted(known)[:5]), options=SHORT))
@@ -181,9 +208,10 @@ zse evaluate --model small --by cascade --ignore-same family --split zs-intra
 zse evaluate --model frozen:tf_efficientnet_lite0=WEIGHTS --by ret --center --ignore-same family --split zs-intra
 ```
 
-Float32, PyTorch {torch}, timm {timm}. A cell is mAP (raw) with its 95 % bootstrap interval over queries / Acc@1 /
-Acc@5. On emoji, pairs of one `family` are left out (`--ignore-same family`): a vendor's outline and its colour
-version are the same drawing. The stamps gallery is small: read its numbers as such.
+Float32, PyTorch {torch}, timm {timm}. A cell is mAP (raw) with its 95 % interval / Acc@1 / Acc@5.
+Intervals take classes, or objects where the own instance is asked, for what was drawn at random
+([metrics.md](metrics.md)). On emoji, pairs of one `family` are left out (`--ignore-same family`): a vendor's outline
+and its colour version are the same drawing. The stamps gallery is small: read its numbers as such.
 
 Rows:
 
@@ -195,7 +223,8 @@ Rows:
   with - was not measured: all pairs of emoji alone are 887,000."""
 
 PAIRED = """
-Differences in mAP (raw) on the same queries, with the 95 % interval of a paired bootstrap over them
+Differences in mAP (raw) on the same queries, with their 95 % interval and p of a sign-flip test, both by the same
+classes or objects; p is corrected for the number of models that a model is compared with (Holm)
 (`zse evaluate RANKING.h5 --against OTHER.h5`):
 """
 

@@ -38,6 +38,8 @@ NAMES = [
     "\u2028x\x0b.png",
     "-n.png",
     "c\\t.png",
+    "carriage\rreturn.png",
+    "\x1cf\x1dg\x1er\x0cp\x85n\u2029.png",
 ]
 NEWLINE = "line\nfeed.png"
 
@@ -79,13 +81,17 @@ def test_any_name_comes_through(zse: Zse, named: Path, tmp_path: Path) -> None:
 def test_any_name_is_told_apart_in_the_hits(zse: Zse, named: Path, sketch: Path) -> None:
     photos = zse("embed", named.name, "--modality", "photo").ok()
     query = zse("embed", "sketch.png", "--modality", "sketch").ok()
-    hits = zse("match", query, photos, "--top", "9", "--format", "json").ok().split("\n")
+    printed = zse("match", query, photos, "--top", "20", "--format", "json").ok()
+    hits = printed.split("\n")
+    assert printed.splitlines() == hits  # no name ends a line for a program that knows more of them
     assert {Path(json.loads(hit)["photo"]).name for hit in hits} == {*NAMES, NEWLINE}
-    table = zse("match", query, photos, "--top", "9", "--format", "tsv").ok().split("\n")
+    printed = zse("match", query, photos, "--top", "20", "--format", "tsv").ok()
+    table = printed.split("\n")
+    assert printed.splitlines() == table
     cells = [line.split("\t") for line in table]
     assert {len(row) for row in cells} == {4}
     written = {Path(row[3]).name for row in cells}
-    escape = {"\\": r"\\", "\t": r"\t", "\n": r"\n"}
+    escape = {"\\": r"\\"} | {c: ascii(c)[1:-1] for c in "\t\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"}
     assert written == {"".join(escape.get(c, c) for c in name) for name in [*NAMES, NEWLINE]}
 
 
@@ -251,6 +257,14 @@ def test_a_person_at_the_terminal_sees_how_it_goes(zse: Zse, pictures: Path, tmp
     assert "up to date" in watch(lambda terminal: out.append(zse("match", stderr=terminal)))
     assert watch(lambda terminal: out.append(zse("match", "-q", stderr=terminal))) == ""
     assert {done.code for done in out} == {0}
+
+
+@pytest.mark.parametrize("value", ["0", "1", "-5", "none", "²", "٣", "9" * 30, "", " 80"])
+def test_a_table_is_whole_whatever_columns_says(zse: Zse, pictures: Path, value: str) -> None:
+    """Widths and heights that no terminal has are as good as none."""
+    words = ("prepare", "folder", pictures)
+    seen = watch(lambda terminal: zse(*words, stderr=terminal, COLUMNS=value, LINES=value))
+    assert "18 sketches, 24 photos, 3 classes" in seen
 
 
 def test_on_a_terminal_the_hits_and_the_report_are_tables(prepared: Path, light: str) -> None:

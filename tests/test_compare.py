@@ -8,38 +8,14 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import trees
 from conftest import Zse
 
 from zsecli.data.splits import PUBLISHED
-from zsecli.evaluate.bootstrap import paired
 from zsecli.evaluate.metrics import mean_name
 from zsecli.evaluate.protocols import INTER_METRICS
 from zsecli.evaluate.published import published
-
-
-def test_the_paired_test_is_the_plain_loop() -> None:
-    rng = np.random.default_rng(0)
-    a, b = rng.random(40), rng.random(40)
-    draw = np.random.default_rng(3)
-    means = [(b - a)[draw.integers(40, size=40)].mean() for _ in range(200)]
-    found = paired(a, b, resamples=200, seed=3)
-    assert found.difference == pytest.approx((b - a).mean())
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
-    below, above = sum(m <= 0 for m in means), sum(m >= 0 for m in means)
-    assert found.p == pytest.approx(min(1, 2 * (min(below, above) + 1) / 201))
-
-
-def test_what_the_paired_test_finds() -> None:
-    rng = np.random.default_rng(0)
-    a = rng.random(300)
-    assert paired(a, a + 0.05 + 0.1 * rng.standard_normal(300)).p < 0.001
-    noise = [paired(a, a + 0.1 * np.random.default_rng(i).standard_normal(300), resamples=500).p for i in range(40)]
-    assert np.mean(np.array(noise) < 0.05) < 0.2
-    with pytest.raises(ValueError, match="for every query"):
-        paired(a, a[:-1])
 
 
 @pytest.mark.usefixtures("ready")
@@ -61,6 +37,58 @@ def test_models_side_by_side(zse: Zse) -> None:
     assert [r["mean"] for r in rows if (r["metric"], r["center"]) == ("mAP (raw)", "False")] == [str(values[0])]
     assert {r["p"] == "" for r in rows if r["center"] == "False"} == {True}
     assert all(0 < float(r["p"]) <= 1 for r in rows if r["center"] == "True")
+    assert {(r["cluster"], r["clusters"]) for r in rows} == {("class", "3")}
+    assert {r["interval_kind"] for r in rows} == {report["interval_kind"]}
+
+
+@pytest.mark.usefixtures("ready")
+@pytest.mark.parametrize(("split", "cluster", "count"), [("zs-inter", "class", 3), ("zs-intra", "object", 6)])
+def test_what_intervals_and_tests_are_over_is_said(zse: Zse, split: str, cluster: str, count: int) -> None:
+    """Three classes cannot show a difference at 5 % at all, whatever their queries say."""
+    words = ("evaluate", "--split", split, "--against", "hog")
+    report = json.loads(zse(*words, "--json").ok())
+    for found in (report, report["against"][0]):
+        for protocol in found["protocols"].values():
+            assert (protocol["cluster"], protocol["clusters"]) == (cluster, count)
+    assert {(c["cluster"], c["clusters"]) for c in report["comparisons"]} == {(cluster, count)}
+    every = [c["against_first"][0] for c in report["comparisons"]]
+    assert all(test["p"] >= 2 / 2**count and test["p_holm"] == test["p"] for test in every)
+    assert all(test["low"] < test["high"] for test in every)
+    assert "sign-flip" in report["test"]["kind"]
+    plural = {"class": "classes", "object": "objects"}[cluster]
+    said = zse(*words).ok()
+    assert f"95 % intervals over {count} {plural}: " in said and "p by sign-flip" in said
+    alone = zse("evaluate", "--split", split).ok()
+    assert f"95 % intervals over {count} {plural}: " in alone
+
+
+@pytest.mark.usefixtures("ready")
+def test_several_models_are_corrected_for_their_number(zse: Zse) -> None:
+    centred = zse("match", "--center").ok()
+    report = json.loads(zse("evaluate", "--split", "zs-intra", "--against", "hog", "--against", centred, "--json").ok())
+    for compared in report["comparisons"]:
+        raw, corrected = ([test[key] for test in compared["against_first"]] for key in ("p", "p_holm"))
+        low, high = sorted(raw)
+        expected = {low: min(1, 2 * low), high: max(min(1, 2 * low), high)}
+        assert corrected == pytest.approx([expected[p] for p in raw])
+    assert "p (Holm)" in zse("evaluate", "--against", "hog", "--against", centred).ok()
+
+
+def test_one_class_has_no_interval(zse: Zse, tmp_path: Path, pictures: Path) -> None:
+    for modality in ("sketch", "photo"):
+        shutil.copytree(pictures / modality / "drink", tmp_path / "one" / modality / "drink")
+    zse("prepare", "folder", "one").ok()
+    report = json.loads(zse("evaluate", "--against", "hog", "--json").ok())
+    assert report["protocols"]["zs-inter"]["clusters"] == 1
+    assert all(mean["interval"] is None for mean in report["protocols"]["zs-inter"]["mean"].values())
+    assert {(t["low"], t["high"], t["p"]) for c in report["comparisons"] for t in c["against_first"]} == {
+        (None, None, 1)
+    }
+    assert "no interval, as one class alone does not show how much they differ" in zse("evaluate").ok()
+    rows = list(csv.DictReader(io.StringIO(zse("evaluate", "--csv").ok())))
+    assert {(row["low"], row["high"]) for row in rows} == {("", "")}
+    own = json.loads(zse("evaluate", "--split", "zs-intra", "--json").ok())["protocols"]["zs-intra/all"]
+    assert own["clusters"] == 2 and own["mean"]["Acc@1"]["interval"] is not None
 
 
 @pytest.mark.usefixtures("ready")
@@ -150,6 +178,10 @@ def test_published_figures_have_names_of_ours() -> None:
         assert found.counts == counts
         assert any(f.method.startswith("ZSE") for f in found.figures)
         assert all(0 < f.value < 1 and (f.metric in names) == f.stated for f in found.figures)
+        for f in found.figures:  # each says where it stands, or that this is not known
+            known = f.paper and f.venue and f.year and f.table
+            assert known or "not established" in f.source
+            assert bool(f.table) == f.method.startswith("ZSE")
     assert published("shoe-") is None
 
 
@@ -163,6 +195,9 @@ def test_published_figures_beside(tmp_path: Path, zse: Zse) -> None:
     assert "| SpLIP (CLIP ViT-B/32) | mAP@all (formula not stated) | 0.731 |  |" in said
     assert "published on tuberlin-30: 2400 queries, 27989 photos; NOT those of this evaluation" in said
     rows = list(csv.DictReader(io.StringIO(zse("evaluate", "--compare", "--csv").out)))
+    assert "Explainable Style (arXiv 2303.14348), CVPR 2023, Table 1 |" in said
+    assert "ECCV 2024, table not established |" in said and "paper not established |" in said
+    assert {"Table 1" in row["source"] for row in rows if row["model"].startswith("ZSE")} == {True}
     assert ("ZSE-SBIR (RN)", "mAP (voc)", "0.542") in [(r["model"], r["metric"], r["mean"]) for r in rows]
     assert json.loads(zse("evaluate", "--compare", "--json").out)["published"]["name"] == "tuberlin-30"
     assert "no published figures" in zse("evaluate", "--compare", "--split", "generalized").err

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import pytrec_eval
+from markdown_it import MarkdownIt
 from test_metrics import ORACLE
 
+from zsecli.console import plain
 from zsecli.errors import UsageError, ZseError
 from zsecli.evaluate import evaluate, protocols, trec
 from zsecli.evaluate import report as reporting
@@ -99,7 +101,7 @@ def test_against_counting(
 ) -> None:
     monkeypatch.setattr(protocols, "AT_A_TIME", at_a_time)
     path, query, gallery = write(tmp_path / "ranking.h5", ignore, by_class=by_class)
-    report = evaluate.run(path, split, resamples=100)
+    report = evaluate.run(path, split)
     for part in report.protocols:
         relevance = by_hand(path, query, gallery, part.protocol, ignore)
         asked = {row: hits for row, hits in relevance.items() if any(hits)}
@@ -230,7 +232,7 @@ def test_a_report_without_queries_does_not_cost_the_others(tmp_path: Path) -> No
     with RankingWriter(tmp_path / "ranking.h5", "k", {"by": "ret"}, query, gallery, G) as store:
         store.write(0, np.tile(np.arange(G), (Q, 1)), np.zeros((Q, G), np.float32))
         path = store.finish()
-    report = evaluate.run(path, "zs-intra", resamples=2)
+    report = evaluate.run(path, "zs-intra")
     within, among_all = report.protocols
     assert (within.queries, within.without, within.per_query) == ([], Q, {})
     assert among_all.means()["Acc@1"] == 1 / Q
@@ -242,3 +244,52 @@ def test_a_report_without_queries_does_not_cost_the_others(tmp_path: Path) -> No
         assert text.count("zs-intra/all (") == 1 and "zs-intra/class (" not in text
     with pytest.raises(ZseError, match="no query has a relevant photo under zs-inter"):
         evaluate.run(path, "zs-inter")
+
+
+LINKS = (
+    "www.example.org", "http://example.org/a|b", "FTP://x", "mailto:a@b", "someone@example.org", "example.org",
+    "[a](b)", "![a](b)", "<b>", "<https://x.y>", "&lt;", "*a*", "_a_", "~~a~~", "$a$", "`a`",
+    "a`www.x.yz`", ":cat:", "@you", "#12", "a|b", "two\nlines", "carriage\rreturn", "\u2028", "\x85x", "\x0b",
+)  # fmt: skip
+
+
+def shown(markdown_text: str) -> list[list[str]]:
+    """The cells of all tables as a reader sees them; fails on any element, and on text that a program might link."""
+    rows: list[list[str]] = []
+    for token in MarkdownIt("gfm-like", {"html": True, "linkify": False}).parse(markdown_text):
+        if token.type == "tr_open":
+            rows.append([])
+        if token.type == "inline" and rows:
+            parts = token.children or []
+            assert {part.type for part in parts} <= {"text", "code_inline", "text_special"}, token.content
+            prose = "".join(part.content if part.type != "code_inline" else " " for part in parts)
+            assert not re.search(r"www\.|://|mailto:|\w@\w+\.|[a-z]\.[a-z]|:\w+:|(^| )[@#]", prose, re.IGNORECASE), (
+                prose
+            )
+            rows[-1].append("".join(part.content for part in parts))
+    return rows
+
+
+def test_no_name_means_anything_in_markdown_or_ends_a_line(tmp_path: Path) -> None:
+    labels = [LINKS[i % len(LINKS)] for i in range(len(LINKS) * 2)]
+    made = table(0, len(labels), np.random.default_rng(0), label=Column.of(labels))
+    made.part[:] = UNSEEN
+    gallery = table(1, len(labels), np.random.default_rng(0), label=Column.of(labels))
+    gallery.part[:] = UNSEEN
+    scores = np.random.default_rng(1).random((len(labels), len(labels))).astype(np.float32)
+    indices = order(scores)
+    with RankingWriter(
+        tmp_path / "r.h5", "k", {"by": "ret", "model": "www.model.org"}, made, gallery, len(labels)
+    ) as store:
+        store.write(0, indices, np.take_along_axis(scores, indices, 1))
+        path = store.finish()
+    evaluation = Evaluation([evaluate.run(path, "zs-inter")])
+    text = markdown(evaluation, per_class=True)
+    assert text.splitlines() == text.removesuffix("\n").split("\n")
+    cells = {row[0] for row in shown(text)}
+    assert {plain(name) for name in LINKS} <= cells
+    written = reporting.csv_text(evaluation)
+    assert written.splitlines() == written.removesuffix("\n").split("\n")
+    printed = reporting.json_text(evaluation, queries=False).removesuffix("\n")
+    assert printed.splitlines() == [printed]
+    assert {*json.loads(printed)["protocols"]["zs-inter"]["per_class"]} == {*LINKS}

@@ -18,7 +18,7 @@ from tiny import SELECTING, TINY, build
 
 from zsecli.data.preprocess import Preprocess
 from zsecli.errors import StoreError
-from zsecli.explain import correspond, document, faithful, places, stage
+from zsecli.explain import check, correspond, document, faithful, places, stage
 from zsecli.explain.correspond import Match, best, choose, scores
 from zsecli.explain.pair import Pair, relate, see
 from zsecli.files import replacing
@@ -342,6 +342,11 @@ def test_explanations_of_a_ranking_are_tested(zse: Zse, tmp_path: Path) -> None:
     done = zse("evaluate", *model, *words, "--json")
     found = json.loads(done.ok())["explanations"]
     assert found["known"] == "1 photos and their own outlines"
+    # one pair shows nothing of how pairs differ
+    assert found["clusters"]["areas"] == {"cluster": "class", "clusters": 1}
+    assert found["clusters"]["keypoints"] == {"cluster": "photo", "clusters": 1}
+    assert found["areas"]["cosine"]["deletion"]["interval"] is None and found["areas"]["cosine"]["deletion"]["p"] == 1
+    assert all("better than nothing" in line for line in found["verdicts"])
     assert set(found["areas"]) >= {"cosine", "contribution", "random weights"}
     ways = {(one["way"], one["move"]): one for one in found["places"]}
     assert ways["same place", "as it is"]["pck10"]["value"] == 1 and ways["same place", "mirrored"]["cycle"] is None
@@ -373,3 +378,20 @@ def test_a_second_writer_finds_every_file_taken(
     zse("explain", sketch, sketch, "--model", "tiny.safetensors", "-o", "m")
     assert tried == []
     assert json.loads((tmp_path / "m.json").read_text())
+
+
+@pytest.mark.parametrize(("classes", "better"), [(4, False), (12, True)])
+def test_verdicts_count_classes_and_not_pairs(classes: int, better: bool) -> None:
+    """Sixty pairs that all agree are four classes that do, which is one toss of four coins."""
+    values = np.random.default_rng(0).uniform(0.01, 0.02, 60)
+    groups = [f"class {i % classes}" for i in range(60)]
+    mean = check._difference(values, groups, 0)
+    assert mean.p == 2 / 2**classes
+    report = check.Checked(
+        60, "", {"areas": ("class", classes)}, {"cosine": {"deletion": mean, "insertion": mean, "matches": 9.0}}
+    )
+    (said,) = [line for line in report.verdicts() if line.startswith("cosine")]
+    assert ("NOT better" in said) != better
+    ((caption, _, rows),) = report.tables()
+    assert f"95 % intervals over {classes} groups of pairs of one class" in caption
+    assert " to " in rows[0][1]

@@ -13,6 +13,8 @@ debug = False
 SHOWN = 20  # lines of a list on a terminal
 # control characters, those that turn the direction of text, line separators, bytes that are no text
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_BREAKS = re.compile(r"[\x00\t-\r\x1c-\x1e\x85\u2028\u2029]")  # what ends a line, a cell or all for some program
+_JSON_BREAKS = re.compile(r"[\x7f-\x9f\u2028\u2029]")  # JSON escapes the others itself
 _HALVES = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")  # all surrogates but those that stand for bytes
 
 
@@ -23,6 +25,24 @@ def plain(text: str) -> str:
     'a\\x1b[2Jb\\n'
     """
     return _UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def one_line(text: str) -> str:
+    r"""`text` on one line for every program that splits lines, all else as it is.
+
+    >>> one_line("a\rb\u2028c\td é")
+    'a\\rb\\u2028c\\td é'
+    """
+    return _BREAKS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def json_line(text: str) -> str:
+    r"""JSON on one line for every program that splits lines: JSON may hold line separators as they are, too.
+
+    >>> json_line('{"a": "b\u2028\x85"}')
+    '{"a": "b\\u2028\\u0085"}'
+    """
+    return _JSON_BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def shown(text: str) -> str:

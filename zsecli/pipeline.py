@@ -121,7 +121,7 @@ def listed_pictures(dataset: Dataset) -> Iterator[None]:
         yield
     except ChangedPicture as error:
         command = remake_dataset(dataset)
-        if os.path.isdir(dataset.root):
+        if Path(dataset.root).is_dir():
             raise ChangedPicture(error.message, f"{error.hint.partition(' (')[0]}: {command}") from error
         raise ChangedPicture(
             f"{dataset.root}: is gone, the folder of the pictures of {dataset.name!r}",

@@ -14,6 +14,7 @@ def main() -> None:
         try:
             signals.hear()
             _streams()
+            _terminal_size()
             from zsecli.cli.app import run
 
             code = run()
@@ -48,6 +49,14 @@ def _streams() -> None:
     from zsecli.console import Words
 
     sys.stderr = Words(sys.stderr)
+
+
+def _terminal_size() -> None:
+    """Forget COLUMNS and LINES that no terminal has: tables would be empty, as programs take them at their word."""
+    for name, least in (("COLUMNS", 20), ("LINES", 2)):
+        value = os.environ.get(name, "")
+        if not (value.isascii() and value.isdigit() and len(value) < 6 and int(value) >= least):
+            os.environ.pop(name, None)
 
 
 def _drop_output() -> None:

@@ -52,7 +52,8 @@ def evaluate(
         typer.Option(
             "--against",
             metavar="MODEL|RANKING.h5",
-            help="Another model, or its ranking: shown side by side, with a paired bootstrap test. May be given again.",
+            help="Another model, or its ranking: shown side by side, with a paired test by classes or objects. May be "
+            "given again.",
         ),
     ] = None,
     compare: Annotated[
@@ -156,7 +157,8 @@ def evaluate(
       zse evaluate --sheet sheet.png --sheet-order worst
       zse evaluate --explanations
 
-    Means are over queries, with a 95 % bootstrap interval. Only pictures of unseen classes count.
+    Means are over queries, with a 95 % interval for the choice of classes (of objects, where the sketch's own photo is
+    asked). Only pictures of unseen classes count.
     The options from --data to --center choose the default ranking; a given one was made with its own.
     """
     from zsecli import pipeline
@@ -225,7 +227,7 @@ def evaluate(
     if dry_run:
         console.plan(f"to evaluate {', '.join(map(str, stores))} under {asked.name}")
         return
-    reports = [stage.run(store, split, trained=trained, seed=seed) for store in stores]
+    reports = [stage.run(store, split, trained=trained) for store in stores]
     files = [output, sheet]
     if trec:
         files += [file for part in reports[0].protocols for file in trec_files.outputs(part.protocol, trec)]
@@ -254,7 +256,8 @@ def evaluate(
                 seed=seed,
                 progress=progress,
             )
-    found = Evaluation(reports, compare_reports(reports, seed) if len(reports) > 1 else [], figures, tested)
+    compared = compare_reports(reports, seed) if len(reports) > 1 else []
+    found = Evaluation(reports, compared, figures, tested, seed)
     if output:
         write(found, output, per_class, overwrite)
     if trec:

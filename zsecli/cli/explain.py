@@ -101,7 +101,7 @@ def explain(
         )
         for name, found in done.check.items():
             said = ", ".join(
-                f"{part} area {found[part]['area']:+.4f} ({found[part]['interval'][0]:+.4f} to "
+                f"{part} area {found[part]['area']:+.4f} (95 % of orders: {found[part]['interval'][0]:+.4f} to "
                 f"{found[part]['interval'][1]:+.4f})"
                 for part in ("deletion", "insertion")
             )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from zsecli.cli import options as opt
-from zsecli.console import plain, shown
+from zsecli.console import json_line, plain, shown
 
 
 def inspect(
@@ -33,7 +33,7 @@ def inspect(
 
     about = describe(opt.store_path(file), verify)
     if as_json:
-        print(shown(json.dumps(about, ensure_ascii=False)))
+        print(shown(json_line(json.dumps(about, ensure_ascii=False))))
     else:
         _show(about)
 

@@ -98,7 +98,7 @@ Model = Annotated[
         "--model",
         metavar="MODEL",
         envvar="ZSE_MODEL",
-        help=f"{HELP[0].upper()}{HELP[1:]}. Default: the workspace's newest checkpoint, else small.",
+        help=f"One of: {HELP}. Default: the workspace's newest checkpoint, else small.",
     ),
 ]
 Device = Annotated[

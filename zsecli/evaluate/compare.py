@@ -7,18 +7,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from zsecli.errors import ZseError
-from zsecli.evaluate.bootstrap import Paired, paired
 from zsecli.evaluate.evaluate import Report
+from zsecli.evaluate.intervals import Paired, holm, paired
 from zsecli.evaluate.metrics import mean_name
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric of one protocol: the means of all reports, and each further one against the first."""
+    """One metric of one protocol: the means of all reports, and each further one against the first.
+
+    cluster, clusters: what queries were grouped by for interval and test, and how many such groups there are.
+    """
 
     protocol: str
     metric: str
     queries: int
+    cluster: str
+    clusters: int
     means: list[float]
     against_first: list[Paired]
 
@@ -46,10 +51,19 @@ def compare(reports: list[Report], seed: int = 0) -> list[Comparison]:
                     f"{pair}: their photos or classes differ ({sizes})",
                     "compare rankings of the same pictures and classes, with the same --ignore-same",
                 )
+        clusters = np.array(parts[0].clusters, object)[order[0]]
         for metric in parts[0].per_query:
             if all(metric in part.per_query for part in parts):
                 values = [part.per_query[metric][rows] for part, rows in zip(parts, order, strict=True)]
-                tests = [paired(values[0], other, seed=seed) for other in values[1:]]
-                means = [float(v.mean()) for v in values]
-                made.append(Comparison(parts[0].protocol.name, mean_name(metric), len(names[0]), means, tests))
+                made.append(
+                    Comparison(
+                        protocol=parts[0].protocol.name,
+                        metric=mean_name(metric),
+                        queries=len(names[0]),
+                        cluster=parts[0].protocol.cluster,
+                        clusters=len({*clusters}),
+                        means=[float(v.mean()) for v in values],
+                        against_first=holm([paired(values[0], other, clusters, seed=seed) for other in values[1:]]),
+                    )
+                )
     return made

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from zsecli.data.splits import Split
 from zsecli.data.synonyms import shared
 from zsecli.errors import UsageError, ZseError
-from zsecli.evaluate.bootstrap import confidence_interval
+from zsecli.evaluate.intervals import KIND, Interval, confidence_interval
 from zsecli.evaluate.metrics import Found, mean_name, metric_of_each, needs_depth
 from zsecli.evaluate.protocols import AT_A_TIME, SPLITS, Protocol, ask, members
 from zsecli.retrieval.order import tied
@@ -29,7 +29,9 @@ ABOUT = ("model", "by", "shortlist", "ignore_same", "center", "precision", "ann"
 class ProtocolReport:
     """One protocol's results.
 
-    per_query: metric -> (Q',) float64, for the queries in `queries`. classes: their class names.
+    per_query: metric -> (Q',) float64, for the queries in `queries`. classes: their class names. clusters: the names
+    of their classes or objects, whichever is `protocol.cluster`. intervals: metric -> 95 % interval of the mean for
+    the choice of clusters; None where there is one alone.
     without: queries left out because no relevant photo is in their gallery. photos: gallery size, mean over queries.
     left_out: metrics that the ranking is too short for. per_query is empty where no query has a relevant photo.
     perfect: whether every photo is relevant to every query.
@@ -39,8 +41,9 @@ class ProtocolReport:
     protocol: Protocol
     queries: list[str]
     classes: list[str]
+    clusters: list[str]
     per_query: dict[str, NDArray[np.float64]]
-    intervals: dict[str, tuple[float, float]]
+    intervals: dict[str, Interval | None]
     without: int
     photos: float
     left_out: list[str]
@@ -62,10 +65,15 @@ class ProtocolReport:
         }
 
     def each(self) -> list[dict[str, Any]]:
-        """Every query with its class and its metrics."""
+        """Every query with its class, its cluster and its metrics."""
         return [
-            {"query": query, "class": label, **{name: float(values[i]) for name, values in self.per_query.items()}}
-            for i, (query, label) in enumerate(zip(self.queries, self.classes, strict=True))
+            {
+                "query": query,
+                "class": label,
+                self.protocol.cluster: cluster,
+                **{name: float(values[i]) for name, values in self.per_query.items()},
+            }
+            for i, (query, label, cluster) in enumerate(zip(self.queries, self.classes, self.clusters, strict=True))
         ]
 
 
@@ -101,10 +109,12 @@ class Report:
                     "queries": len(p.queries),
                     "queries_without_relevant_photo": p.without,
                     "photos_per_query": p.photos,
+                    "cluster": p.protocol.cluster,
+                    "clusters": len({*p.clusters}),
                     "metrics_left_out": p.left_out,
                     "every_photo_is_relevant": p.perfect,
                     "mean": {
-                        name: {"value": value, "interval": list(interval)}
+                        name: {"value": value, "interval": list(interval) if interval else None}
                         for (name, value), interval in zip(p.means().items(), p.intervals.values(), strict=True)
                     },
                     "per_class": p.per_class(),
@@ -115,14 +125,11 @@ class Report:
         }
 
 
-def run(
-    ranking: Path, split: str, *, trained: Collection[str] | None = None, seed: int = 0, resamples: int = 1000
-) -> Report:
+def run(ranking: Path, split: str, *, trained: Collection[str] | None = None) -> Report:
     """Evaluate a finished ranking under a split.
 
     Args:
         trained: names of the classes that the model saw in another data set; `zs-cross` reports without them too.
-        seed, resamples: of the bootstrap over queries behind the 95 % intervals.
 
     Raises:
         UsageError: unknown split, or a ranking made for another one. ZseError: no report of the split has a query
@@ -142,7 +149,7 @@ def run(
             if protocol.novel and not any(side.any() for side in members(opened, protocol, known)):
                 notes.append(f"{protocol.name}: every class was seen in training")
                 continue
-            reports.append(_protocol(opened, protocol, seed, resamples, known))
+            reports.append(_protocol(opened, protocol, known))
         notes += _note_unanswered(ranking, reports)
         ties, entries = _ties(opened)
         about = {k: opened.header.provenance.get(k) for k in ABOUT}
@@ -150,7 +157,7 @@ def run(
             notes.append(f"the shortlist is approximate: it holds {about['recall']:.1%} of the exact one")
         same = {k: v for k, v in origins[0].items() if origins[1].get(k) == v}
         about = {"data": same.get("data"), "benchmark": same.get("benchmark")} | about
-    settings: dict[str, Any] = {"interval": "95 %", "resamples": resamples, "seed": seed}
+    settings: dict[str, Any] = {"interval": "95 %", "interval_kind": KIND}
     if trained is not None:
         settings["seen_in_training"] = known
     return Report(asked.name, ranking, about, reports, ties, entries, settings, notes)
@@ -228,9 +235,7 @@ def measure(ranking: Ranking, protocol: Protocol, trained: Collection[str] = ())
     return Measured(rows, relevant, photos, listed, by_name, table.shape[1] - len(rows))
 
 
-def _protocol(
-    ranking: Ranking, protocol: Protocol, seed: int, resamples: int, trained: Collection[str]
-) -> ProtocolReport:
+def _protocol(ranking: Ranking, protocol: Protocol, trained: Collection[str]) -> ProtocolReport:
     """The report of one protocol, without a metric where no query has a relevant photo."""
     found = measure(ranking, protocol, trained)
     # a cut ranking does not say where the photos behind it stand
@@ -242,13 +247,15 @@ def _protocol(
             f"{ranking.path}: keeps {ranking.depth} photos a query, too few for {protocol.name}",
             "rank again without --depth",
         )
-    label = ranking.query.label
+    label, column = ranking.query.label, getattr(ranking.query, protocol.relevant)
+    clusters = column.codes[found.rows]  # a relevant photo shares it, so none is -1
     return ProtocolReport(
         protocol,
         [ranking.query.id[r] for r in found.rows],
         [label.names[label.codes[r]] if label.codes[r] >= 0 else "" for r in found.rows],
+        [column.names[code] for code in clusters],
         arrays,
-        {name: confidence_interval(v, resamples=resamples, seed=seed) for name, v in arrays.items()},
+        {name: confidence_interval(values, clusters) for name, values in arrays.items()},
         found.without,
         float(found.photos.mean()) if len(found.photos) else 0.0,
         short,

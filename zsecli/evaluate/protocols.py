@@ -53,6 +53,11 @@ class Protocol:
     gallery: Literal["unseen", "all"] = "unseen"
     novel: bool = False
 
+    @property
+    def cluster(self) -> Literal["class", "object"]:
+        """What was drawn at random where the protocol's result stands for others: queries that share it go together."""
+        return "class" if self.relevant == "label" else "object"
+
 
 SPLITS: dict[str, tuple[Protocol, ...]] = {
     "zs-inter": (Protocol("zs-inter", "same class, all unseen photos", "label", None, INTER_METRICS),),

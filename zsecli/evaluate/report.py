@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zsecli.console import plain
+from zsecli.console import json_line, one_line, plain
 from zsecli.errors import UsageError
 from zsecli.evaluate.compare import Comparison
 from zsecli.evaluate.evaluate import ProtocolReport, Report
+from zsecli.evaluate.intervals import FEWEST, KIND, TEST, Interval
 from zsecli.evaluate.published import Published
 from zsecli.files import replacing
 
@@ -22,18 +23,29 @@ if TYPE_CHECKING:
     from zsecli.explain.check import Checked
 
 SUFFIXES = (".json", ".csv", ".md")
-PAIRED = "differences from the first by paired bootstrap over queries, p not corrected for their number"
 Table = tuple[str, list[str], list[list[str]]]  # caption, columns, rows
+# addresses, domains, :emoji:, @people and #numbers, which are links without a sign of Markdown
+_BY_ITSELF = re.compile(
+    r"www\.|[a-z][a-z0-9+.-]*://|(mailto|xmpp|tel|data|javascript):|[^\s.]\.[^\W\d_]{2,}|\w@\w[\w-]*\.\w"
+    r"|:[\w+-]+:|(?<!\w)[@#]\w",
+    re.IGNORECASE,
+)
+# signs of Markdown; an underscore within a word is none
+_SIGNS = re.compile(r"[\\|`\[\]*$~]|<(?=[a-zA-Z/!?])|&(?=[#a-zA-Z])|(?<![^\W_])_|_(?![^\W_])")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The reports of all models, the first compared with each further one, what papers report, and its explanations."""
+    """The reports of all models, the first compared with each further one, what papers report, and its explanations.
+
+    seed: of the test that `comparisons` hold.
+    """
 
     reports: list[Report]
     comparisons: list[Comparison] = field(default_factory=list)
     published: Published | None = None
     explanations: Checked | None = None
+    seed: int = 0
 
     def titles(self) -> list[str]:
         """A name for each report: its model and how it ranked; its file where that does not tell them apart."""
@@ -71,10 +83,10 @@ def tables(evaluation: Evaluation, per_class: bool) -> Iterator[Table]:
             continue
         if len(titles) == 1:
             rows = [
-                [name, f"{value:.4f}", f"{low:.4f} to {high:.4f}"]
-                for (name, value), (low, high) in zip(part.means().items(), part.intervals.values(), strict=True)
+                [name, f"{value:.4f}", _bounds(interval, ".4f")]
+                for (name, value), interval in zip(part.means().items(), part.intervals.values(), strict=True)
             ]
-            yield _caption(parts), ["metric", "mean", "95 % interval"], rows
+            yield f"{_caption(parts)}; {_intervals_of(part)}", ["metric", "mean", "95 % interval"], rows
         else:
             yield _compared(parts, titles, evaluation.comparisons)
         if per_class:
@@ -99,16 +111,45 @@ def _caption(parts: list[ProtocolReport]) -> str:
     return text
 
 
+def _groups(part: ProtocolReport) -> str:
+    """`26 classes`, say: what intervals and tests took for drawn at random."""
+    count = len({*part.clusters})
+    plural = {"class": "classes", "object": "objects"}[part.protocol.cluster]
+    return f"{count} {plural}" if count > 1 else f"one {part.protocol.cluster}"
+
+
+def _intervals_of(part: ProtocolReport) -> str:
+    """What the intervals are."""
+    if len({*part.clusters}) < FEWEST:
+        return f"no interval, as {_groups(part)} alone does not show how much they differ"
+    return f"95 % intervals over {_groups(part)}: {KIND}"
+
+
+def _bounds(interval: Interval | None, form: str) -> str:
+    return f"{interval.low:{form}} to {interval.high:{form}}" if interval else "none"
+
+
+def _p(value: float) -> str:
+    return "< .001" if value < 0.001 else f"{value:.3f}"
+
+
 def _compared(parts: list[ProtocolReport], titles: list[str], comparisons: list[Comparison]) -> Table:
-    columns = ["metric", titles[0], *(c for title in titles[1:] for c in (title, "difference", "95 % interval", "p"))]
+    """Each further model beside the first; p is corrected (Holm) where there are several."""
+    several = len(titles) > 2
+    columns = ["metric", titles[0]]
+    for title in titles[1:]:
+        columns += [title, "difference", "95 % interval", *(["p", "p (Holm)"] if several else ["p"])]
     rows = []
     for c in (c for c in comparisons if c.protocol == parts[0].protocol.name):
         row = [c.metric, f"{c.means[0]:.4f}"]
         for value, test in zip(c.means[1:], c.against_first, strict=True):
-            p = "< .001" if test.p < 0.001 else f"{test.p:.3f}"
-            row += [f"{value:.4f}", f"{test.difference:+.4f}", f"{test.low:+.4f} to {test.high:+.4f}", p]
+            interval = Interval(test.low, test.high) if test.low is not None and test.high is not None else None
+            row += [f"{value:.4f}", f"{test.difference:+.4f}", _bounds(interval, "+.4f"), _p(test.p)]
+            if several:
+                row.append(_p(test.p_holm))
         rows.append(row)
-    return f"{_caption(parts)}; {PAIRED}", columns, rows
+    text = f"{_caption(parts)}; differences from the first: {_intervals_of(parts[0])}; p by {TEST}"
+    return text, columns, rows
 
 
 def _by_class(parts: list[ProtocolReport], titles: list[str]) -> Table:
@@ -136,6 +177,7 @@ def _published(published: Published, part: ProtocolReport) -> Table:
             f.name,
             f"{f.value:.3f}",
             f"{means[f.metric]:.3f}" if f.metric in means else "",
+            f.source,
         ]
         for f in published.figures
     ]
@@ -143,33 +185,49 @@ def _published(published: Published, part: ProtocolReport) -> Table:
     text = f"published on {published.name}: {sketches} queries, {photos} photos"
     if (len(part.queries) + part.without, part.photos) != published.counts:
         text += f"; NOT those of this evaluation, {len(part.queries)} and {part.photos:.1f}"
-    return text, ["method", "metric", "published", "here"], rows
+    return text, ["method", "metric", "published", "here", "source"], rows
 
 
 def markdown(evaluation: Evaluation, per_class: bool) -> str:
     """The tables as Markdown."""
-    lines = list(map(_plain_markdown, settings(evaluation)))
+    lines = [_plain_markdown(line) for line in settings(evaluation)]
     for caption, columns, rows in tables(evaluation, per_class):
         lines += ["", _plain_markdown(caption), "", _row(columns), f"|{'---|' * len(columns)}", *map(_row, rows)]
     return "\n".join(lines) + "\n"
 
 
 def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(map(_plain_markdown, cells)) + " |"
+    return "| " + " | ".join(_plain_markdown(cell, in_table=True) for cell in cells) + " |"
 
 
-def _plain_markdown(text: str) -> str:
-    """Text that Markdown shows as it is: a class's name makes no link, no element of HTML, no cell."""
-    return re.sub(r"[\\|`\[]|<(?=[a-zA-Z/!?])", r"\\\g<0>", plain(text))
+def _plain_markdown(text: str, in_table: bool = False) -> str:
+    r"""Text that Markdown shows as it is: a class's name makes no link, no element of HTML, no cell, no emphasis.
+
+    What some programs make a link (or a picture, or a person) of without any sign of Markdown stands as code.
+
+    >>> _plain_markdown("www.example.org, *a* and a_b")
+    '`www.example.org,` \\*a\\* and a_b'
+    """
+    words = re.split(r"(\s+)", plain(text))
+    return "".join(_code(word, in_table) if _BY_ITSELF.search(word) else _SIGNS.sub(r"\\\g<0>", word) for word in words)
+
+
+def _code(word: str, in_table: bool) -> str:
+    """Code that shows `word`: between more backticks than it has in a row. A table splits cells before it sees code."""
+    ticks = "`" * (1 + max((len(run) for run in re.findall("`+", word)), default=0))
+    padding = " " if word.startswith("`") or word.endswith("`") else ""
+    word = word.replace("|", "\\|") if in_table else word
+    return f"{ticks}{padding}{word}{padding}{ticks}"
 
 
 def csv_text(evaluation: Evaluation) -> str:
     """Tidy CSV: a row for each report, protocol and metric, and for each published figure.
 
-    Text that a spreadsheet would compute, as a data set's name `=1+1`, gets an apostrophe in front.
+    Text that a spreadsheet would compute, as a data set's name `=1+1`, gets an apostrophe in front; control characters
+    and line separators are escaped. low and high are empty where there is no interval.
     """
     columns = "split protocol data model by shortlist ignore_same center ranking metric queries photos mean low high "
-    columns += "difference difference_low difference_high p"
+    columns += "difference difference_low difference_high p cluster clusters interval_kind p_holm test source"
     out = io.StringIO()
     writer = csv.DictWriter(out, columns.split(), lineterminator="\n")
     writer.writeheader()
@@ -179,22 +237,31 @@ def csv_text(evaluation: Evaluation) -> str:
         about |= {"split": report.split, "ranking": report.ranking}
         for part in report.protocols:
             about |= {"protocol": part.protocol.name, "queries": len(part.queries), "photos": f"{part.photos:.1f}"}
-            for (name, value), (low, high) in zip(part.means().items(), part.intervals.values(), strict=True):
+            about |= {"cluster": part.protocol.cluster, "clusters": len({*part.clusters}), "interval_kind": KIND}
+            for (name, value), interval in zip(part.means().items(), part.intervals.values(), strict=True):
+                low, high = interval or ("", "")
                 row = about | {"metric": name, "mean": value, "low": low, "high": high}
                 if number and (test := tests.get((part.protocol.name, name))):
-                    difference, below, above, p = test[number - 1]
+                    difference, below, above, p, p_holm = test[number - 1]
                     row |= {"difference": difference, "difference_low": below, "difference_high": above, "p": p}
+                    row |= {"p_holm": p_holm, "test": TEST}
                 writer.writerow({k: _no_formula(v) for k, v in row.items()})
     if evaluation.published:
         queries, photos = evaluation.published.counts
         for f in evaluation.published.figures:
             about = {"split": evaluation.reports[0].split, "protocol": "published", "queries": queries}
-            writer.writerow(about | {"photos": photos, "model": f.method, "metric": f.name, "mean": f.value})
+            about |= {"photos": photos, "model": f.method, "metric": f.name, "mean": f.value, "source": f.source}
+            writer.writerow({k: _no_formula(v) for k, v in about.items()})
     return out.getvalue()
 
 
 def _no_formula(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    if isinstance(value, Path):
+        value = str(value)
+    if not isinstance(value, str):
+        return value
+    text = one_line(value)
+    return f"'{text}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def json_text(evaluation: Evaluation, queries: bool) -> str:
@@ -207,6 +274,11 @@ def json_text(evaluation: Evaluation, queries: bool) -> str:
     said = first.to_dict(queries)
     if others:
         said["against"] = [other.to_dict(queries) for other in others]
+        said["test"] = {
+            "kind": TEST,
+            "p_holm": "p corrected for the number of models compared with the first (Holm)",
+            "seed": evaluation.seed,
+        }
         said["comparisons"] = [
             asdict(c) | {"against_first": [test._asdict() for test in c.against_first]} for c in evaluation.comparisons
         ]
@@ -214,7 +286,7 @@ def json_text(evaluation: Evaluation, queries: bool) -> str:
         said["published"] = asdict(evaluation.published)
     if evaluation.explanations:
         said["explanations"] = evaluation.explanations.to_dict()
-    return json.dumps(said, ensure_ascii=False, indent=1 if queries else None) + "\n"
+    return json_line(json.dumps(said, ensure_ascii=False, indent=1 if queries else None)) + "\n"
 
 
 def show(evaluation: Evaluation, per_class: bool) -> None:

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from zsecli.console import warn
 from zsecli.data.pictures import PictureError
@@ -22,16 +22,17 @@ from zsecli.errors import UsageError
 from zsecli.evaluate.evaluate import ProtocolReport
 from zsecli.evaluate.protocols import ask
 from zsecli.files import replacing
+from zsecli.fonts import draw_text
 from zsecli.images.loader import ContentChanged, load_picture
 from zsecli.store.items import Ints, Items
 from zsecli.store.ranking import Ranking, open_ranking
 from zsecli.store.remake import remake_ranking
 
 Order = Literal["spread", "worst", "best"]
-Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 ORDERS: tuple[Order, ...] = get_args(Order)
 HIT, MISS, INK, FAINT, PAPER = "#0072b2", "#d55e00", "#1a1a1a", "#767676", "#ffffff"
 CELL, GAP, FRAME, LINE, PAGE = 112, 10, 4, 16, 24  # pixels
+TITLE, SMALL = 16, 12  # of text
 ROW, HEAD = CELL + 2 * LINE + GAP, PAGE + 2 * LINE + GAP
 METRIC = "AP (raw)"  # which every protocol has
 
@@ -115,26 +116,27 @@ def _draw(
     column = ranking.query.label if report.protocol.relevant == "label" else ranking.query.instance
     width = 2 * PAGE + (options.photos + 1) * (CELL + GAP) + GAP
     sheet = Image.new("RGB", (width, HEAD + ROW * len(chosen) + PAGE), PAPER)
-    draw, bold, plain = ImageDraw.Draw(sheet), ImageFont.load_default(16), ImageFont.load_default(12)
-    draw.text((PAGE, PAGE), f"{report.protocol.title}: sketches and their first {options.photos} photos", INK, bold)
+    draw = ImageDraw.Draw(sheet)
+    title = f"{report.protocol.title}: sketches and their first {options.photos} photos"
+    draw_text(draw, PAGE, PAGE, title, INK, TITLE, most=width - 2 * PAGE, anchor="la")
     which = {"spread": "spread over the classes", "worst": "the worst of each class", "best": "the best of each class"}
     about = ranking.header.provenance
     text = f"ranked by {about.get('by')} of {Path(str(about.get('model', ''))).name}; "
     text += f"{len(chosen)} of {len(report.queries)} queries, {which[options.order]}"
-    _legend(draw, plain, text)
+    _legend(draw, text, width - PAGE)
     changed: set[Path] = set()
     for i, (one, value) in enumerate(zip(chosen, values, strict=True)):
         top = HEAD + i * ROW
         if not _cell(sheet, sketches[one.row], ranking.query, one.row, PAGE, top, None):
             changed.add(sketches[one.row])
-        _text(draw, PAGE, top + CELL, column.names[column.codes[one.row]], INK, plain)
-        _text(draw, PAGE, top + CELL + LINE, f"{_metric(report)} {value:.2f}", INK, plain)
+        _text(draw, PAGE, top + CELL, column.names[column.codes[one.row]], INK)
+        _text(draw, PAGE, top + CELL + LINE, f"{_metric(report)} {value:.2f}", INK)
         for rank, photo in enumerate(one.order):
             left = PAGE + 2 * GAP + (rank + 1) * (CELL + GAP)
             right = bool(np.isin(photo, one.relevant))
             if not _cell(sheet, photos[photo], ranking.gallery, int(photo), left, top, right):
                 changed.add(photos[photo])
-            _text(draw, left, top + CELL, _class(ranking.gallery, int(photo)), FAINT, plain)
+            _text(draw, left, top + CELL, _class(ranking.gallery, int(photo)), FAINT)
     if changed:
         what = f"{min(changed)}: changed since it was ranked, and is not shown"
         if len(changed) > 1:
@@ -150,13 +152,14 @@ def _metric(report: ProtocolReport) -> str:
     return METRIC if METRIC in report.per_query else next(iter(report.per_query))
 
 
-def _legend(draw: ImageDraw.ImageDraw, font: Font, text: str) -> None:
+def _legend(draw: ImageDraw.ImageDraw, text: str, end: int) -> None:
+    """What the marks mean, and `text` behind it, which stops at the pixel `end`."""
     x, y = PAGE, PAGE + LINE + 6
     for colour, mark, word in ((HIT, True, "hit"), (MISS, False, "miss")):
         _mark(draw, x, y, colour, mark)
-        draw.text((x + 20, y), word, INK, font)
+        draw_text(draw, x + 20, y, word, INK, SMALL, anchor="la")
         x += 62
-    draw.text((x + 10, y), text, FAINT, font)
+    draw_text(draw, x + 10, y, text, FAINT, SMALL, most=end - x - 10, anchor="la")
 
 
 def _cell(sheet: Image.Image, file: Path, items: Items, row: int, left: int, top: int, right: bool | None) -> bool:
@@ -179,7 +182,7 @@ def _cell(sheet: Image.Image, file: Path, items: Items, row: int, left: int, top
     except (OSError, PictureError):
         said = "not found"
     if said:
-        draw.text((left + 8, top + CELL // 2 - 8), said, FAINT, ImageFont.load_default(12))
+        draw_text(draw, left + 8, top + CELL // 2 - 8, said, FAINT, SMALL, anchor="la")
     if right is not None:
         _mark(draw, left, top, colour, right)
     return not changed
@@ -200,8 +203,6 @@ def _class(items: Items, row: int) -> str:
     return items.label.names[code] if code >= 0 else ""
 
 
-def _text(draw: ImageDraw.ImageDraw, left: int, top: int, text: str, colour: str, font: Font) -> None:
+def _text(draw: ImageDraw.ImageDraw, left: int, top: int, text: str, colour: str) -> None:
     """One line, cut with an ellipsis where it is wider than a cell."""
-    while draw.textlength(text, font) > CELL:
-        text = text.rstrip("…")[:-1] + "…"
-    draw.text((left, top + 1), text, colour, font)
+    draw_text(draw, left, top + 1, text, colour, SMALL, most=CELL, anchor="la")

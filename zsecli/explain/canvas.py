@@ -7,15 +7,15 @@ import io
 from collections.abc import Callable
 from xml.sax.saxutils import escape
 
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw
 
 from zsecli.data.pictures import Pixels
+from zsecli.fonts import draw_text, shortened, width_of
 
 Colour = str  # #rrggbb
 FINE = 2  # pixels of the PNG to a unit
 SMOOTH = 2  # pixels drawn to one of the PNG: Pillow's lines have no smooth edges
 FONT = "Arial, Helvetica, DejaVu Sans, sans-serif"
-Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 
 class Canvas:
@@ -83,11 +83,26 @@ class Canvas:
         self._draw(lambda d, k: d.ellipse(((x - r) * k, (y - r) * k, (x + r) * k, (y + r) * k), colour, edge, round(k)))
 
     def text(
-        self, x: float, y: float, text: str, colour: Colour, size: float = 13, anchor: str = "start", bold: bool = False
+        self,
+        x: float,
+        y: float,
+        text: str,
+        colour: Colour,
+        size: float = 13,
+        anchor: str = "start",
+        bold: bool = False,
+        most: float | None = None,
     ) -> None:
-        """One line whose baseline begins (`start`), has its middle (`middle`) or ends (`end`) at x, y."""
+        """One line whose baseline begins (`start`), has its middle (`middle`) or ends (`end`) at x, y.
+
+        Cut with an ellipsis where it is wider than `most`; a viewer of the SVG with wider letters squeezes them.
+        """
         shown = "".join(c if c.isprintable() else "?" for c in text)  # a file's name may hold what XML may not
         weight = ' font-weight="bold"' if bold else ""
+        if most is not None:
+            shown = shortened(shown, size, most)
+            if (width := width_of(shown, size)) > 0.8 * most:
+                weight += f' textLength="{width:.1f}" lengthAdjust="spacingAndGlyphs"'
         self._svg.append(
             f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}" font-size="{size:g}" text-anchor="{anchor}"{weight}>'
             f"{escape(shown)}</text>"
@@ -96,8 +111,7 @@ class Canvas:
         thick = 0.025 * size if bold else 0
 
         def draw(d: ImageDraw.ImageDraw, k: float) -> None:
-            font = ImageFont.load_default(size * k)
-            d.text((x * k, y * k), shown, colour, font, anchor=where, stroke_width=thick * k)
+            draw_text(d, x * k, y * k, shown, colour, size * k, anchor=where, thick=thick * k)
 
         self._draw(draw)
 

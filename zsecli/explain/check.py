@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from zsecli.console import SILENT, Progress
 from zsecli.errors import UsageError, nearest
-from zsecli.evaluate.bootstrap import confidence_interval, paired
+from zsecli.evaluate.intervals import FEWEST, KIND, TEST, confidence_interval, sign_flip_p
 from zsecli.explain import faithful, keypoints, places
 from zsecli.explain.correspond import SOURCES, Match, best, scores
 from zsecli.explain.pair import Pair, read, relate, see
@@ -21,14 +21,23 @@ from zsecli.explain.places import CHOSEN, FROZEN, RANDOM, SAME, Controls
 from zsecli.explain.stage import model_of, network
 from zsecli.model.embedder import NetworkEmbedder
 from zsecli.retrieval.ranked import check_named, check_ranked
-from zsecli.store.items import Ints
+from zsecli.store.items import Ints, Items
 from zsecli.store.ranking import Ranking, open_ranking
 from zsecli.train.outlines import outline
 
-Mean = tuple[float, float, float]  # a mean with its 95 % bootstrap interval
+Clusters = Sequence[str]
 CONTROLS = (SAME, FROZEN, CHOSEN, RANDOM)
 PCK5, PCK10, CYCLE = places.Found._fields
 OUTLINED = 256  # pixels of the long side of a photo whose outline is drawn
+
+
+class Mean(NamedTuple):
+    """A mean over pairs, its 95 % interval, and p of "it is 0"; NaN where nothing has a value or groups are too few."""
+
+    value: float
+    low: float
+    high: float
+    p: float = float("nan")
 
 
 @dataclass
@@ -38,10 +47,13 @@ class Checked:
     areas: way -> "deletion" and "insertion", see `faithful.Areas`, and the mean number of matches.
     places: (way, move) -> PCK and cycle consistency; `known` says of which pairs. marked: the same of keypoints, by
     (way, direction). against: (source, move) -> what PCK@10 is above that of the best control, paired over pairs.
+    clusters: by what pairs are grouped for intervals and tests, and how many such groups there are: of `areas`, of
+    `places`, of `marked`.
     """
 
     pairs: int
     known: str
+    clusters: dict[str, tuple[str, int]] = field(default_factory=dict)
     areas: dict[str, dict[str, Any]] = field(default_factory=dict)
     places: dict[tuple[str, str], dict[str, Mean]] = field(default_factory=dict)
     marked: dict[tuple[str, str], dict[str, Mean]] = field(default_factory=dict)
@@ -52,6 +64,9 @@ class Checked:
         return {
             "pairs": self.pairs,
             "known": self.known,
+            "interval_kind": KIND,
+            "test": TEST,
+            "clusters": {name: {"cluster": by, "clusters": count} for name, (by, count) in self.clusters.items()},
             "areas": {way: {k: _plain(v) for k, v in found.items()} for way, found in self.areas.items()},
             "places": [{"way": w, "move": m} | _plains(values) for (w, m), values in self.places.items()],
             "keypoints": [{"way": w, "direction": d} | _plains(values) for (w, d), values in self.marked.items()],
@@ -63,17 +78,17 @@ class Checked:
         }
 
     def verdicts(self) -> list[str]:
-        """A sentence for each source: what it is better than, and what not; by intervals that exclude 0."""
+        """A sentence for each source: what it is better than (p < .05, not corrected for their number), what not."""
         lines = []
         for source in SOURCES:
             better: list[str] = []
             failed: list[str] = []
             if areas := self.areas.get(source):
                 for name in faithful.Areas._fields:
-                    (better if areas[name][1] > 0 else failed).append(f"random orders by {name}")
+                    (better if _above_zero(areas[name]) else failed).append(f"random orders by {name}")
             for (s, m), (c, v) in self.against.items():
                 if s == source:
-                    (better if v[1] > 0 else failed).append(f"{c} where photos are {m}")
+                    (better if _above_zero(v) else failed).append(f"{c} where photos are {m}")
             lines.append(
                 f"{source}: better than {', '.join(better) or 'nothing'}"
                 + (f"; NOT better than {', '.join(failed)}" if failed else "")
@@ -88,9 +103,14 @@ class Checked:
                 for way, a in self.areas.items()
             ]
             caption = f"areas between the curves of an explanation and of random orders, {self.pairs} pairs"
+            caption += self._groups("areas")
             yield caption, ["way", "deletion", "insertion", "matches"], rows
-        for caption, found in ((f"PCK@5 / PCK@10, {self.known}", self.places), ("keypoints", self.marked)):
+        for caption, name, found in (
+            (f"PCK@5 / PCK@10, {self.known}", "places", self.places),
+            ("keypoints", "keypoints", self.marked),
+        ):
             if found:
+                caption += self._groups(name)
                 columns = list(dict.fromkeys(column for _, column in found))
                 yield (
                     caption,
@@ -101,8 +121,16 @@ class Checked:
                     ],
                 )
         if self.against:
-            rows = [[s, m, c, _show(v, "+.3f")] for (s, m), (c, v) in self.against.items()]
-            yield "PCK@10 less the best control's", ["source", "move", "best control", "difference"], rows
+            rows = [[s, m, c, _show(v, "+.3f"), f"{v.p:.3f}"] for (s, m), (c, v) in self.against.items()]
+            caption = f"PCK@10 less the best control's{self._groups('places')}; p by {TEST}"
+            yield caption, ["source", "move", "best control", "difference", "p"], rows
+
+    def _groups(self, name: str) -> str:
+        """What the intervals of a table are."""
+        by, count = self.clusters[name]
+        if count < FEWEST:
+            return f"; no interval, as one {by} alone does not show how much they differ"
+        return f"; 95 % intervals over {count} groups of pairs of one {by}: {KIND}"
 
 
 def run(
@@ -136,11 +164,18 @@ def run(
         first = np.array([opened.indices[row][0] for row in range(len(sketches))])
         asked = _some(np.flatnonzero(first >= 0), pairs)
         matched = [(sketches[row], photos[first[row]]) for row in asked]
-        same = np.array(_aligned(opened, aligned, pairs) if aligned else [], np.int64).reshape(-1, 2)
-        known = [(sketches[i], photos[j]) for i, j in same]
-        alone = _some(np.arange(0 if aligned else len(photos)), pairs)
-        outlined = [photos[i] for i in alone]
-        check_ranked(opened, np.concatenate([asked, same[:, 0]]), np.concatenate([first[asked], same[:, 1], alone]))
+        by, groups = _clusters(opened.query)
+        aligned_rows = np.array(_aligned(opened, aligned, pairs) if aligned else [], np.int64).reshape(-1, 2)
+        known = [(sketches[i], photos[j]) for i, j in aligned_rows]
+        outlined_rows = _some(np.arange(0 if aligned else len(photos)), pairs)
+        outlined = [photos[i] for i in outlined_rows]
+        by_places, photo_groups = _clusters(opened.gallery)
+        place_groups = [groups[i] for i, _ in aligned_rows] if aligned else [photo_groups[i] for i in outlined_rows]
+        check_ranked(
+            opened,
+            np.concatenate([asked, aligned_rows[:, 0]]),
+            np.concatenate([first[asked], aligned_rows[:, 1], outlined_rows]),
+        )
         check_named(opened, [file for one in points for file in (one.photo, one.sketch)])
     model = network(spec, device)
     frozen = None
@@ -150,10 +185,18 @@ def run(
     progress.start(len(matched) + len(known) + len(outlined) + len(points))
     text = f"{len(known)} aligned pairs of {aligned}" if aligned else f"{len(outlined)} photos and their own outlines"
     report = Checked(len(matched), text)
-    _test_areas(report, model, controls, matched, seed, progress)
-    truths = ((read(sketch).convert("RGB"), read(photo).convert("RGB")) for sketch, photo in known)
-    _test_places(report, model, controls, truths if aligned else map(_outlined, outlined), seed, progress)
-    _test_keypoints(report, model, controls, points, seed, progress)
+    area_groups = [groups[row] for row in asked]
+    point_groups = [str(one.photo) for one in points]
+    report.clusters = {
+        "areas": (by, len({*area_groups})),
+        "places": (by if aligned else by_places, len({*place_groups})),
+        "keypoints": ("photo", len({*point_groups})),
+    }
+    _test_areas(report, model, controls, matched, area_groups, seed, progress)
+    shown = ((read(sketch).convert("RGB"), read(photo).convert("RGB")) for sketch, photo in known)
+    truths = shown if aligned else (_outlined(photo) for photo in outlined)
+    _test_places(report, model, controls, truths, place_groups, seed, progress)
+    _test_keypoints(report, model, controls, points, point_groups, progress)
     return report
 
 
@@ -169,21 +212,24 @@ def _test_areas(
     model: NetworkEmbedder,
     controls: Controls,
     files: Sequence[tuple[Path, Path]],
+    clusters: Clusters,
     seed: int,
     progress: Progress,
 ) -> None:
     areas: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
-    for sketch, photo in files:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for (sketch, photo), cluster in zip(files, clusters, strict=True):
         pair = relate(model, see(model, read(sketch), "sketch"), see(model, read(photo), "photo"))
         for way, matches in ways(pair, controls).items():
             if matches:
                 areas[way].append((*faithful.measure(pair, matches, seed).areas(), len(matches)))
+                groups[way].append(cluster)
         progress(1)
     for way, rows in areas.items():
         deletion, insertion, count = np.array(rows).T
         report.areas[way] = {
-            "deletion": _mean(deletion, seed),
-            "insertion": _mean(insertion, seed),
+            "deletion": _difference(deletion, groups[way], seed),
+            "insertion": _difference(insertion, groups[way], seed),
             "matches": float(count.mean()),
             "pairs": len(rows),
         }
@@ -194,6 +240,7 @@ def _test_places(
     model: NetworkEmbedder,
     controls: Controls,
     known: Iterable[tuple[Image.Image, Image.Image]],
+    clusters: Clusters,
     seed: int,
     progress: Progress,
 ) -> None:
@@ -201,7 +248,7 @@ def _test_places(
     for sketch, photo in known:
         every.append(places.measure(model, controls, sketch, photo))
         progress(1)
-    report.places = _means(every, seed)
+    report.places = _means(every, clusters)
     for source in SOURCES:
         for name in places.MOVES:
             known_ones = [c for c in CONTROLS if (c, name) in report.places]
@@ -209,10 +256,9 @@ def _test_places(
                 known_ones.remove(SAME)  # where nothing moves, that is the truth
             control = max(known_ones, key=lambda c: report.places[c, name][PCK10][0])
             values = np.array([[found[way, name].pck10 for way in (control, source)] for found in every])
-            one, other = values[np.isfinite(values).all(1)].T
-            if len(one):
-                difference, low, high, _ = paired(one, other, seed=seed)
-                report.against[source, name] = control, (difference, low, high)
+            difference = _difference(values[:, 1] - values[:, 0], clusters, seed)
+            if np.isfinite(difference.value):
+                report.against[source, name] = control, difference
 
 
 def _test_keypoints(
@@ -220,7 +266,7 @@ def _test_keypoints(
     model: NetworkEmbedder,
     controls: Controls,
     marked: Sequence[keypoints.Marked],
-    seed: int,
+    clusters: Clusters,
     progress: Progress,
 ) -> None:
     every = []
@@ -228,7 +274,7 @@ def _test_keypoints(
         pair = relate(model, see(model, read(one.sketch), "sketch"), see(model, read(one.photo), "photo"))
         every.append(places.measure_points(pair, controls, one.on_sketch, one.on_photo))
         progress(1)
-    report.marked = _means(every, seed)
+    report.marked = _means(every, clusters)
 
 
 def _outlined(photo: Path) -> tuple[Image.Image, Image.Image]:
@@ -263,24 +309,53 @@ def _some(rows: Ints, most: int) -> Ints:
     return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int)] if len(rows) else rows
 
 
-def _means(every: Sequence[dict[tuple[str, str], places.Found]], seed: int) -> dict[tuple[str, str], dict[str, Mean]]:
-    keys = dict.fromkeys(key for found in every for key in found)
-    return {
-        key: {
-            name: _mean(np.array([getattr(found[key], name) for found in every if key in found]), seed)
+def _clusters(items: Items) -> tuple[str, list[str]]:
+    """What pictures are grouped by, and the group of each: its class; its object, or itself, where none has a class."""
+    for name, column in (("class", items.label), ("object", items.instance)):
+        if (column.codes >= 0).any():
+            rows = zip(column.codes, items.id, strict=True)
+            return name, [column.names[code] if code >= 0 else picture for code, picture in rows]
+    return "picture", list(items.id)
+
+
+def _means(
+    every: Sequence[dict[tuple[str, str], places.Found]], clusters: Clusters
+) -> dict[tuple[str, str], dict[str, Mean]]:
+    """Of shares, 0 to 1, in every key."""
+    found: dict[tuple[str, str], dict[str, Mean]] = {}
+    for key in dict.fromkeys(key for one in every for key in one):
+        rows = [i for i, one in enumerate(every) if key in one]
+        groups = [clusters[i] for i in rows]
+        found[key] = {
+            name: _mean([getattr(every[i][key], name) for i in rows], groups, (0.0, 1.0))
             for name in places.Found._fields
         }
-        for key in keys
-    }
+    return found
 
 
-def _mean(values: Any, seed: int) -> Mean:
+def _difference(values: Any, clusters: Clusters, seed: int) -> Mean:
+    """Of differences, -1 to 1, with p."""
+    mean = _mean(values, clusters, (-1.0, 1.0))
+    known = np.isfinite(np.asarray(values, np.float64))
+    if not known.any():
+        return mean
+    p = sign_flip_p(np.asarray(values, np.float64)[known], np.array(clusters, object)[known], seed=seed)
+    return mean._replace(p=p)
+
+
+def _mean(values: Any, clusters: Clusters, bounds: tuple[float, float]) -> Mean:
     """Over the pairs that have a value; NaN where none has."""
     values = np.asarray(values, np.float64)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return float("nan"), float("nan"), float("nan")
-    return (float(values.mean()), *confidence_interval(values, seed=seed))
+    known = np.isfinite(values)
+    if not known.any():
+        return Mean(float("nan"), float("nan"), float("nan"))
+    interval = confidence_interval(values[known], np.array(clusters, object)[known], bounds=bounds)
+    low, high = interval or (float("nan"), float("nan"))
+    return Mean(float(values[known].mean()), low, high)
+
+
+def _above_zero(mean: Mean) -> bool:
+    return mean.value > 0 and mean.p < 0.05
 
 
 def _plains(means: dict[str, Mean]) -> dict[str, Any]:
@@ -288,12 +363,15 @@ def _plains(means: dict[str, Mean]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if not isinstance(value, tuple):
+    if not isinstance(value, Mean):
         return value
-    mean, low, high = value
-    return None if np.isnan(mean) else {"value": mean, "interval": [low, high]}
+    if np.isnan(value.value):
+        return None
+    found: dict[str, Any] = {"value": value.value, "interval": None if np.isnan(value.low) else [value.low, value.high]}
+    return found if np.isnan(value.p) else found | {"p": value.p}
 
 
 def _show(mean: Mean, form: str = ".3f") -> str:
-    value, low, high = mean
-    return f"{value:{form}} ({low:{form}} to {high:{form}})"
+    if np.isnan(mean.low):
+        return f"{mean.value:{form}}"
+    return f"{mean.value:{form}} ({mean.low:{form}} to {mean.high:{form}})"

@@ -14,6 +14,7 @@ from zsecli.explain.canvas import Canvas, tint
 from zsecli.explain.correspond import Match, Source, best, contribution, scores
 from zsecli.explain.faithful import Faithfulness
 from zsecli.explain.pair import Pair, Side
+from zsecli.fonts import shortened, width_of
 
 INK, FAINT, BLUE, ORANGE = "#1a1a1a", "#666666", "#0072b2", "#d55e00"
 # Okabe and Ito's colours, greys and darker shades, one a head
@@ -77,7 +78,9 @@ def spread(matches: Sequence[Match], grid: tuple[int, int], most: int = LINES) -
 
 
 def _head(canvas: Canvas, pair: Pair, local: float) -> None:
-    canvas.text(EDGE, 40, f"{pair.sketch.name} and {pair.photo.name}", INK, 20, bold=True)
+    most = (WIDE - 2 * EDGE - width_of(" and ", 20)) / 2
+    names = shortened(pair.sketch.name, 20, most), shortened(pair.photo.name, 20, most)
+    canvas.text(EDGE, 40, " and ".join(names), INK, 20, bold=True, most=WIDE - 2 * EDGE)
     text = f"relation score {pair.relation:.2f} of 1; cosine of [Ret] {pair.cosine:.2f}; "
     text += f"local matches add {local:+.2f} to the logit of {float(pair.score.logit):+.2f}"
     canvas.text(EDGE, 64, text, FAINT, 14)
@@ -152,7 +155,7 @@ def _parts(canvas: Canvas, pair: Pair, shares: Values, top: float) -> None:
 def _contrast(canvas: Canvas, pair: Pair, other: Pair, shares: Values, top: float) -> None:
     """Which patches of the sketch speak for this photo, and which for the other one."""
     difference = shares.sum(1) - contribution(other).sum(1)
-    canvas.text(EDGE, top, f"Why this one rather than {other.photo.name}", INK, 12.5, bold=True)
+    canvas.text(EDGE, top, f"Why this one rather than {other.photo.name}", INK, 12.5, bold=True, most=SMALL)
     most = _most(shares.sum(1))  # on the scale of what the patches add, a small difference looks small
     _picture(canvas, _signed(pair.sketch, difference, most), EDGE, top + 10, SMALL)
     canvas.text(EDGE, top + SMALL + 26, f"blue: for the first; orange: for the other; to ±{most:.2g}", FAINT, 12)

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from zsecli.data.pictures import Pixels
-from zsecli.evaluate.sheet import FAINT, GAP, INK, LINE, PAGE, PAPER, Font
+from zsecli.evaluate.sheet import FAINT, GAP, INK, LINE, PAGE, PAPER, SMALL, TITLE
 from zsecli.explain.synthesize import Synthesis
 from zsecli.files import replacing
+from zsecli.fonts import draw_text
 
 SCHEMA, VERSION = "zse-synthesis", "1.0"
 PANEL, CELL = 336, 168  # side of a picture in pixels, on a map and on a sheet
@@ -65,7 +66,7 @@ def describe(result: Synthesis, model: dict[str, str]) -> dict[str, Any]:
 
 def source_map(result: Synthesis) -> Image.Image:
     """The photos, coloured by place, and the sketch, each patch in the colour of the place that it comes from."""
-    plain, several = ImageFont.load_default(12), len(result.photos) > 1
+    several = len(result.photos) > 1
     panels = [(_sketch_map(result, PANEL), "sketch: where each patch comes from")]
     for i in range(len(result.photos)):
         name = f"photo {i + 1}: {result.photos[i].name}" if several else f"photo: {result.photos[i].name}"
@@ -77,23 +78,23 @@ def source_map(result: Synthesis) -> Image.Image:
     for i, (panel, name) in enumerate(panels):
         left, top = PAGE + i % ACROSS * step, PAGE + i // ACROSS * foot
         picture.paste(panel, (left, top))
-        _text(draw, left, top + PANEL, name, PANEL, INK, plain)
+        _text(draw, left, top + PANEL, name, PANEL, INK)
     text = "A patch has the colour of its place in the photo" + (", whose number it bears" if several else "")
     text += ", and none where paper was left." if not result.taken.all() else "."
-    draw.text((PAGE, PAGE + rows * foot), text, FAINT, plain)
+    draw_text(draw, PAGE, PAGE + rows * foot, text, FAINT, SMALL, anchor="la")
     return picture
 
 
 def contact_sheet(results: Sequence[Synthesis], output: Path) -> None:
     """One PNG with a row for each synthesis: sketch, photos, the picture, and the map of where it comes from."""
-    bold, plain = ImageFont.load_default(16), ImageFont.load_default(12)
     most = max((len(result.photos) for result in results), default=0)
     head, foot, step = PAGE + 2 * LINE + GAP, CELL + 2 * LINE + GAP, CELL + GAP
     # the photos come twice: as they are, and coloured for the map
     sheet = Image.new("RGB", (2 * PAGE + (3 + 2 * most) * step + GAP, head + foot * len(results) + PAGE), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((PAGE, PAGE), "Sketches with the content of photos", INK, bold)
-    draw.text((PAGE, PAGE + LINE + 6), "a coloured patch comes from where the photo has that colour", FAINT, plain)
+    draw_text(draw, PAGE, PAGE, "Sketches with the content of photos", INK, TITLE, anchor="la")
+    about = "a coloured patch comes from where the photo has that colour"
+    draw_text(draw, PAGE, PAGE + LINE + 6, about, FAINT, SMALL, anchor="la")
     for row, result in enumerate(results):
         top = head + row * foot
         cosine = f", cosine {result.mean_score:.2f}" if result.distinct else ""
@@ -116,7 +117,7 @@ def contact_sheet(results: Sequence[Synthesis], output: Path) -> None:
             draw.rectangle((left - 1, top - 1, left + CELL, top + CELL), None, FAINT)
             sheet.paste(picture.resize((CELL, CELL), Image.Resampling.LANCZOS), (left, top))
             for line, (text, colour) in enumerate(zip(lines, (INK, FAINT), strict=True)):
-                _text(draw, left, top + CELL + line * LINE, text, CELL, colour, plain)
+                _text(draw, left, top + CELL + line * LINE, text, CELL, colour)
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as (partial,):
         sheet.save(partial, "PNG")
@@ -173,8 +174,6 @@ def _coloured(
     return Image.composite(over, under, mask.resize(under.size, Image.Resampling.NEAREST))
 
 
-def _text(draw: ImageDraw.ImageDraw, left: int, top: int, text: str, width: int, colour: str, font: Font) -> None:
+def _text(draw: ImageDraw.ImageDraw, left: int, top: int, text: str, width: int, colour: str) -> None:
     """One line, cut with an ellipsis where it is too wide."""
-    while draw.textlength(text, font) > width:
-        text = text.rstrip("…")[:-1] + "…"
-    draw.text((left, top + 1), text, colour, font)
+    draw_text(draw, left, top + 1, text, colour, SMALL, most=width, anchor="la")

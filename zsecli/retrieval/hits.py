@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from zsecli.console import plain, shown
+from zsecli.console import json_line, one_line, plain, shown
 from zsecli.store.ranking import Ranking, open_ranking
 
 QUERIES_SHOWN = 10
@@ -40,14 +40,14 @@ def print_hits(path: Path, top: int, form: str) -> None:
         for hit in hits(ranking, top):
             if form == "json":
                 found = {"query": hit.query, "rank": hit.rank, "score": hit.score, "photo": hit.photo}
-                print(shown(json.dumps(found, ensure_ascii=False)))
+                print(shown(json_line(json.dumps(found, ensure_ascii=False))))
             else:
                 print(_cell(hit.query), hit.rank, f"{hit.score:.6f}", _cell(hit.photo), sep="\t")
 
 
 def _cell(text: str) -> str:
-    """A name as one TSV cell."""
-    return shown(text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n"))
+    """A name as one TSV cell: backslashes are doubled, then what would end a cell or a line is escaped."""
+    return shown(one_line(text.replace("\\", "\\\\")))
 
 
 def show_hits(path: Path, top: int) -> None:

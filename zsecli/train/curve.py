@@ -10,6 +10,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from zsecli.files import replacing
+from zsecli.fonts import shortened
 
 # Okabe and Ito: safe for colour-blind eyes; their yellow is too pale on white
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
@@ -48,6 +49,7 @@ def curve(records: Sequence[Mapping[str, Any]], path: Path, title: str = "") -> 
         "" if best is None else f": best at epoch {best['epoch']} (step {best['step']:,}), score {best['score']:.4f}"
     )
     width = LEFT + PLOT + 60 + max(180, *(8 * len(line.name) for line in [*losses, *metrics]), 0)
+    name = title or path.absolute().parent.name.removesuffix(".run")
     low = TOP + PANEL + GAP
     high = max(PANEL, ENTRY * len(metrics))
     height = low + high + 60
@@ -56,7 +58,7 @@ def curve(records: Sequence[Mapping[str, Any]], path: Path, title: str = "") -> 
         'font-family="Arial, Helvetica, DejaVu Sans, sans-serif" font-size="13" fill="#222">',
         f'<clipPath id="panel"><rect x="{LEFT}" y="{TOP}" width="{PLOT + 4}" height="{PANEL + 4}"/></clipPath>',
         f'<rect width="{width}" height="{height}" fill="white"/>',
-        _text(LEFT, 26, title or path.absolute().parent.name.removesuffix(".run"), 'font-size="18" font-weight="bold"'),
+        _text(LEFT, 26, shortened(name, 18, 0.8 * (width - LEFT)), 'font-size="18" font-weight="bold"'),
         _text(LEFT, 48, _summary(train, checks), 'fill="#555"'),
         *_panel("Training loss", "loss", losses, TOP, PANEL, end, None),
         *_panel("Validation" + chosen, "metric", metrics, low, high, end, best),
