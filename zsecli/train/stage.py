@@ -96,6 +96,7 @@ def run(
         UsageError: `output` holds another run. ZseError: the data cannot be trained on, or training diverged.
     """
     files = loop.Files(output)
+    files.check()
     there = state.where(files.state)
     if there is not None and there[0] == job.key and there[1].ended and output.is_file():
         return Trained(output, False, {})
