@@ -13,6 +13,7 @@ from zsecli.cli import options as opt
 from zsecli.cli import outputs
 from zsecli.cli.results import finish, show_report
 from zsecli.errors import StoreError, UsageError
+from zsecli.textfiles import read_lines
 from zsecli.workspace import Workspace
 
 SOURCES = ("sketchy", "tuberlin", "quickdraw", "shoe", "chair", "folder", "demo")
@@ -157,14 +158,17 @@ def prepare(
     if dry_run:
         console.plan(f"to list and hash the pictures of {place} as {name!r}, into {target}")
         return
-    result = pipeline.prepare(how, name, target, overwrite or output is None)
+    result = pipeline.prepare(how, name, target, overwrite or output is None, ws.root)
     if not result.fresh:
         console.note(f"up to date: {target}")
         ws.make_newest(target)
     hint = "zse evaluate --model frozen:tf_efficientnet_lite0" if output is None else f"zse embed {target}"
     if console.talks() and not as_json:
         show_report(result.dataset)
-    finish(target, result.fresh, result.skipped, as_json, hint, report=result.dataset.report)
+    report = result.dataset.report
+    finish(
+        target, result.fresh, result.skipped, as_json, hint, passed_over=report.get("passed_over", {}), report=report
+    )
 
 
 def _is_text(name: str) -> bool:
@@ -212,7 +216,7 @@ def _classes(file: Path | None) -> list[str] | None:
     if file is None:
         return None
     try:
-        return [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
+        return [line.strip() for line in read_lines(file) if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or error
         raise UsageError(f"--unseen {file}: {why}", "a text file with the name of a class a line") from error

@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 
 from zsecli.console import SILENT, Progress
 from zsecli.data.pictures import PictureError, blank, damaged, opened
+from zsecli.data.walk import OWN
+from zsecli.marks import is_own_picture
 from zsecli.store.items import Ints
 
 Read = tuple[int, int, bytes, bool]  # size, mtime, sha256, blank
 Known = dict[str, Read]
 SMALL = 2**24  # bytes that are read at once; of a larger file the beginning first, as it may be no picture
+MARKED = 4096  # bytes at the beginning of a picture that hold the mark of zse, if it has one
 CHUNK = 32  # files a thread takes at once: handing them over one by one costs more than a small picture
 
 
@@ -48,6 +51,7 @@ def hash_files(
     *,
     decode: bool = False,
     done: Callable[[Known], None] = lambda reads: None,
+    named: Collection[str] = (),
 ) -> Hashed:
     """Hash `root`/id for every id, in parallel, trusting `known` where size and time agree.
 
@@ -56,6 +60,7 @@ def hash_files(
     Args:
         decode: read every picture to its end, so that damaged and blank ones are found.
         done: told of the files that were read, some at once.
+        named: what is taken even if zse made it, as somebody named it; of the rest that is `bad`, with the reason OWN.
     """
 
     def one(name: str) -> Read | str:
@@ -70,6 +75,9 @@ def hash_files(
                 return read
             with file.open("rb") as whole:
                 data = io.BytesIO(whole.read()) if stat.st_size <= SMALL else whole
+                if name not in named and is_own_picture(data.read(MARKED)):
+                    return OWN
+                data.seek(0)
                 image = opened(data)
                 if decode:
                     image.draft(None, (64, 64))  # a JPEG at an eighth: read to its end, but quicker
