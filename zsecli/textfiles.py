@@ -56,15 +56,14 @@ def _encoding_without_mark(data: bytes) -> str:
         return "utf-8"
     even, odd = data[::2].count(0), data[1::2].count(0)
     for encoding, zeros, others in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
-        if others or not zeros:
-            continue
-        if zeros > len(data) / 4:
+        if zeros > max(len(data) / 4, 4 * others):  # a few letters of other scripts have a zero in the other half
             return encoding
         try:
             data.decode("utf-8")
         except UnicodeDecodeError:
             try:
-                if "\n" in data.decode(encoding):
+                text = data.decode(encoding)
+                if "\n" in text and "\0" not in text:
                     return encoding
             except UnicodeDecodeError:
                 continue

@@ -119,8 +119,9 @@ def prepare(
       zse prepare folder manifest.csv --where set=emoji
 
     docs/benchmarks.md says how each benchmark lies on disk. In a tree of your own, sketch/CLASS/* and photo/CLASS/*,
-    an instance is what precedes `__` in a file's name; else a photo's whole name, and for a
-    sketch what precedes the last `-`, if that is a photo's name or a number follows.
+    an instance is what precedes `__` in a file's name, unless sketches and photos have equal whole names; else a
+    photo's whole name, and for a sketch what precedes the last `-`, if that is a photo's name or a number follows.
+    Names that differ in capitals, blanks or the form of their letters are one, and said.
     A manifest has the columns path, modality (sketch, photo) and class, and may have instance,
     family and split (seen, unseen); paths are relative to its folder.
     """

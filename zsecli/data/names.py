@@ -102,7 +102,7 @@ def join_classes(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
                 "and photos"
             )
             continue
-        common = max(names, key=lambda name: (counts[name], name.islower(), name))
+        common = max(names, key=lambda name: (counts[name], name.islower(), name.isascii(), -len(name), name))
         chosen |= dict.fromkeys(names, common)
         warnings.append(f"classes {quoted} are taken as one, {common!r}: their names differ in spelling alone")
     entries = [replace(e, label=chosen[e.label]) if e.label in chosen else e for e in entries]

@@ -29,8 +29,9 @@ class Listing:
 
     layout: what was looked for -> where it lies below the root. passed: what of its folders was passed over.
     named: its files were named one by one, so that what zse made is taken too. skipped: (path, reason) of what
-    cannot be placed. warnings: sentences on what a reader of numbers must know. partition: name of the split that the entries' parts are ("25" of sketchy; "" where it
-    has no name). partitions: further splits, class -> part. flags: name -> paths of the pictures that bear it.
+    cannot be placed. warnings: sentences on what a reader of numbers must know. partition: name of the split that the
+    entries' parts are ("25" of sketchy; "" where it has no name). partitions: further splits, class -> part. flags:
+    name -> paths of the pictures that bear it.
     """
 
     root: Path

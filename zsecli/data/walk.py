@@ -5,9 +5,9 @@ Links to folders are followed, each folder once. A file is a picture by the suff
 
 from __future__ import annotations
 
+import heapq
 import os
 import warnings
-from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,12 +107,16 @@ def pictures_in(folder: Path, passed: Passed, apart: Collection[Path] = ()) -> l
             pictures.add(file)
         elif suffix in EXPORTED or suffix in _RAW:
             exported.append(file)
-        elif reason := _no_file(path):
-            passed.add(reason, file.as_posix())
-        elif has_picture(path):
-            pictures.add(file)
         else:
-            passed.add(NO_PICTURE, file.as_posix())
+            try:
+                reason = _no_file(path) or (None if has_picture(path) else NO_PICTURE)
+            except OSError as error:
+                passed.skipped.append((file.as_posix(), f"cannot be read: {error.strerror}"))
+                continue
+            if reason is None:
+                pictures.add(file)
+            else:
+                passed.add(reason, file.as_posix())
     made = {file.with_suffix("") for file in pictures}
     for file in exported:
         if file.with_suffix("") in made:
@@ -125,29 +129,30 @@ def pictures_in(folder: Path, passed: Passed, apart: Collection[Path] = ()) -> l
 
 
 def has_picture(path: str) -> bool:
-    """Whether the content of a file is a picture's, whatever its name."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(32)
-            if head.startswith(_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
-                return True
-            if head[4:8] == b"ftyp" and head[8:12] in _BRANDS:
-                return True
-            file.seek(0)
+    """Whether the content of a file is a picture's, whatever its name; OSError where it cannot be read."""
+    with open(path, "rb") as file:
+        head = file.read(32)
+        if head.startswith(_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+            return True
+        if head[4:8] == b"ftyp" and head[8:12] in _BRANDS:
+            return True
+        file.seek(0)
+        try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 Image.open(file, formats=_FORMATS)
+        except Image.DecompressionBombError:
             return True
-    except Image.DecompressionBombError:
+        except Exception:  # there is no end of what readers raise for files that are something else
+            return False
         return True
-    except Exception:  # there is no end of what readers raise for files that are something else
-        return False
 
 
 def _no_file(path: str) -> str | None:
-    """The reason why there is no content to look at; None where there is."""
-    if not os.path.exists(path):
+    """The reason why there is no content to look at; None where there is. OSError where nobody can say."""
+    if os.path.islink(path) and not os.path.exists(path):
         return BROKEN
+    os.stat(path)
     return None if os.path.isfile(path) else SPECIAL
 
 
@@ -159,12 +164,12 @@ def _walk(root: str, passed: Passed, apart: Collection[Path]) -> Iterator[str]:
     """The files below `root`; real folders first, so that a link to one of them is what is passed over."""
     own = {where for folder in apart if (where := _identity(os.fspath(folder)))}
     searched = {_identity(root), *(_identity(os.fspath(above)) for above in Path(root).absolute().resolve().parents)}
-    waiting, links = [root], deque[str]()
+    waiting, links = [root], list[str]()
     while waiting or links:
-        folder = waiting.pop() if waiting else links.popleft()
+        folder = waiting.pop() if waiting else heapq.heappop(links)
         if folder != root:
             where = _identity(folder)
-            if where in own or where in searched:
+            if where is not None and (where in own or where in searched):
                 passed.add(OWN if where in own else LINKED, Path(folder).as_posix())
                 continue
             searched.add(where)
@@ -175,7 +180,7 @@ def _walk(root: str, passed: Passed, apart: Collection[Path]) -> Iterator[str]:
             passed.skipped.append((Path(folder).as_posix(), f"a folder that cannot be read: {error.strerror}"))
             continue
         for entry in entries:
-            inside = os.path.isdir(entry.path)
+            inside = entry.is_dir(follow_symlinks=False) or os.path.isdir(entry.path)
             if (inside and entry.name.lower() in _SYSTEM_FOLDERS) or _is_system_file(entry.name):
                 passed.add(SYSTEM, Path(entry.path).as_posix())
             elif entry.name.startswith("."):
@@ -183,7 +188,7 @@ def _walk(root: str, passed: Passed, apart: Collection[Path]) -> Iterator[str]:
             elif not inside:
                 yield entry.path
             elif entry.is_symlink():
-                links.append(entry.path)
+                heapq.heappush(links, entry.path)
             else:
                 waiting.append(entry.path)
 
