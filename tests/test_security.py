@@ -196,7 +196,7 @@ def test_locks_and_journals_are_no_links(zse: Zse, ready: Path, victim: Path, pi
 def test_two_writers_of_one_file(tmp_path: Path) -> None:
     """The second is told, and spoils nothing; what a killed run left is no writer."""
     path, other = tmp_path / "a", tmp_path / "b"
-    (tmp_path / "a.partial").write_text("left")
+    (tmp_path / "a.partial").write_text('{"schema": "zse-explanation", "vers')
     with replacing(path) as (partial,):
         partial.write_text("first")
         with pytest.raises(StoreError, match=r"a\.partial: another zse is writing it"), replacing(other, path):

@@ -185,9 +185,9 @@ def test_nobody_takes_up_a_store_that_is_getting_its_name(tmp_path: Path, monkey
     """It is closed then; who opened it now would hold the finished store, and HDF5 would take its seal."""
     said = []
 
-    def settle(path: Path) -> None:
+    def settle(path: Path, partial: Path) -> None:
         said.append(write_elsewhere("ranking", path, "a").stderr)
-        os.replace(partial_path(path), path)
+        os.replace(partial, path)
 
     monkeypatch.setattr("zsecli.store.header.settle", settle)
     path = write("ranking", tmp_path / "a.h5")

@@ -1,6 +1,8 @@
 """Files that are whole or not there: written beside their name, which they take when they are finished.
 
 What is written is always a file of one's own. A symbolic link that lies where it will be is replaced, never followed.
+A side file (`.partial`, `.lock`, `.hashes`) is reused or removed only where its content says that zse made it; where a
+user's file has its name, the side file takes the next one: `NAME.2.partial`.
 """
 
 from __future__ import annotations
@@ -9,10 +11,14 @@ import contextlib
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 from zsecli.errors import StoreError, UsageError, refusal, system_number
+from zsecli.marks import HEAD, is_own_file
+
+LOCK_MARK = b"zse"  # a lock file is empty, or begins so
 
 
 def partial_path(path: Path) -> Path:
@@ -20,11 +26,46 @@ def partial_path(path: Path) -> Path:
     return path.parent / f"{path.name}.partial"  # not with_name(), which refuses "."
 
 
-def settle(path: Path) -> None:
-    """Give the finished `partial_path(path)` its name, replacing an older file at once."""
-    with partial_path(path).open("rb") as file:
+def side_paths(path: Path) -> Iterator[Path]:
+    """The names that the side file `path` may have, in the order in which they are tried.
+
+    >>> from itertools import islice
+    >>> [str(name) for name in islice(side_paths(Path("a.h5.partial")), 3)]
+    ['a.h5.partial', 'a.h5.2.partial', 'a.h5.3.partial']
+    """
+    yield path
+    for number in count(2):
+        yield path.with_name(f"{path.stem}.{number}{path.suffix}")
+
+
+def is_foreign(path: Path, made_by_zse: Callable[[bytes], bool] = is_own_file, *, in_place: bool = True) -> bool:
+    """Whether zse did not make what is at `path`: a file with content but no mark, or with a second name, or no file.
+
+    A symbolic link is not foreign: it is replaced, and what it leads to is not touched.
+
+    Args:
+        made_by_zse: whether a file that begins with these bytes is one of zse.
+        in_place: it would be written where it is, so that a second name (a hard link) would lose its content too.
+    """
+    try:
+        status = path.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            return False
+        if not stat.S_ISREG(status.st_mode) or (in_place and status.st_nlink > 1):
+            return True
+        with path.open("rb") as file:
+            return status.st_size > 0 and not made_by_zse(file.read(HEAD))
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return True
+
+
+def settle(path: Path, partial: Path) -> None:
+    """Give the finished file `partial` the name `path`, replacing an older file at once."""
+    with partial.open("rb") as file:
         os.fsync(file.fileno())  # else a power cut could leave the name without the content
-    os.replace(partial_path(path), path)
+    os.replace(partial, path)
 
 
 def check_file(path: Path) -> None:
@@ -47,12 +88,13 @@ def replacing(*paths: Path) -> Iterator[list[Path]]:
     with contextlib.ExitStack() as held:
         try:
             for path in paths:
-                held.callback(os.close, _claim(partial_path(path)))
-                made.append(partial_path(path))
+                partial, descriptor = _claim(partial_path(path), is_own_file)
+                held.callback(os.close, descriptor)
+                made.append(partial)
             yield list(made)
-            for path in paths:
-                settle(path)
-                made.remove(partial_path(path))
+            for path, partial in zip(paths, list(made), strict=True):
+                settle(path, partial)
+                made.remove(partial)
         except Exception as error:
             number = system_number(error)
             if number is None or getattr(error, "filename", None):
@@ -74,9 +116,8 @@ def alone(path: Path, wait: bool = False) -> Iterator[None]:
         StoreError: another process does, and is not waited for.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f".{path.name}.lock")
     try:
-        descriptor = _claim(lock, wait)
+        lock, descriptor = _claim(path.with_name(f".{path.name}.lock"), lambda head: head.startswith(LOCK_MARK), wait)
     except StoreError as error:
         raise StoreError(f"{path}: another zse is writing it", error.hint) from error
     try:
@@ -86,20 +127,31 @@ def alone(path: Path, wait: bool = False) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _claim(path: Path, wait: bool = False) -> int:
-    """An empty file under this name, locked as long as the descriptor that is returned is open.
+def _claim(wanted: Path, made_by_zse: Callable[[bytes], bool], wait: bool = False) -> tuple[Path, int]:
+    """An empty file, locked as long as the descriptor that is returned is open, under the first name that is free.
 
-    What a killed run left there is emptied; a link, by which another file would be written, goes.
+    What a killed run left there is emptied; a symbolic link, by which another file would be written, goes. A file that
+    zse did not make (`is_foreign`) stays as it is, and the next of `side_paths(wanted)` is taken.
 
     Raises:
         StoreError: another process holds it.
     """
+    names = side_paths(wanted)
+    path = next(names)
     while True:
         with contextlib.suppress(FileNotFoundError):
-            there = path.lstat()
-            if not stat.S_ISREG(there.st_mode) or there.st_nlink > 1:
+            if path.is_symlink():
                 path.unlink()
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+            elif not path.is_file() and path.exists():  # a folder, a pipe or a device
+                path = next(names)
+                continue
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        except PermissionError:
+            if not path.exists():  # it is the folder that may not be written
+                raise
+            path = next(names)
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
@@ -109,8 +161,10 @@ def _claim(path: Path, wait: bool = False) -> int:
             pass
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), path.lstat()):  # else who held it has renamed or removed it
-                os.ftruncate(descriptor, 0)
-                return descriptor
+                if not is_foreign(path, made_by_zse):  # asked under the lock: what is being written has no mark yet
+                    os.ftruncate(descriptor, 0)
+                    return path, descriptor
+                path = next(names)
         os.close(descriptor)
 
 

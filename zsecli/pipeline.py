@@ -15,9 +15,10 @@ from zsecli import console
 from zsecli.data import folder
 from zsecli.data import prepare as prepare_stage
 from zsecli.data.hashing import ChangedPicture, changed_files
-from zsecli.data.listing import items_of
+from zsecli.data.listing import Search, items_of
 from zsecli.data.sources import SOURCES, Options, find_root, lists
 from zsecli.data.splits import Split, select
+from zsecli.data.walk import workspace_folders
 from zsecli.distributed import launch
 from zsecli.errors import UsageError, ZseError
 from zsecli.model.config import Precision
@@ -75,10 +76,13 @@ class SourceOptions:
     unseen: list[str] | None = None
 
 
-def prepare(how: SourceOptions, name: str, target: Path, overwrite: bool, anew: bool = False) -> prepare_stage.Prepared:
+def prepare(
+    how: SourceOptions, name: str, target: Path, overwrite: bool, workspace: Path, anew: bool = False
+) -> prepare_stage.Prepared:
     """The dataset store of a source; warnings say what a reader of its numbers must know.
 
     Args:
+        workspace: its root: what zse wrote there is no picture of the source.
         anew: read every picture, also those whose size and time are as they were.
     """
     benchmark = how.source if how.source in SOURCES else ""
@@ -87,7 +91,14 @@ def prepare(how: SourceOptions, name: str, target: Path, overwrite: bool, anew: 
         if how.lists is not None:
             listing = lists.apply(listing, how.lists)
     else:
-        listing = folder.read(how.place, rule=how.rule, where=how.where, columns=how.columns, unseen=how.unseen)
+        listing = folder.read(
+            how.place,
+            rule=how.rule,
+            where=how.where,
+            columns=how.columns,
+            unseen=how.unseen,
+            apart=workspace_folders(workspace),
+        )
     for warning in listing.warnings:
         console.warn(warning)
     settings = {
@@ -101,7 +112,7 @@ def prepare(how: SourceOptions, name: str, target: Path, overwrite: bool, anew: 
         "unseen": how.unseen,
     }
     with console.progress("reading") as progress:
-        return prepare_stage.run(
+        prepared = prepare_stage.run(
             listing,
             target,
             name,
@@ -112,6 +123,8 @@ def prepare(how: SourceOptions, name: str, target: Path, overwrite: bool, anew: 
             anew=anew,
             progress=progress,
         )
+    listing.passed.report()
+    return prepared
 
 
 @contextlib.contextmanager
@@ -152,7 +165,7 @@ def dataset_of(workspace: Workspace, name: str | None, dry_run: bool = False) ->
             console.plan(f"to prepare {name} from {place}; the rest depends on what it holds")
             raise typer.Exit
         console.note(f"preparing {name}")
-        return prepare(SourceOptions(name, place), name, workspace.dataset(name), True).path
+        return prepare(SourceOptions(name, place), name, workspace.dataset(name), True, workspace.root).path
     return workspace.find_dataset(name)
 
 
@@ -184,7 +197,7 @@ def seen_by(models: list[ModelSpec]) -> set[str]:
 
 def embed_pictures(
     workspace: Workspace,
-    paths: list[str],
+    pictures: Search,
     spec: ModelSpec,
     modality: str,
     compute: Compute,
@@ -193,7 +206,8 @@ def embed_pictures(
 ) -> embed.EmbedResult:
     """Features of pictures given one by one."""
     with console.progress("reading") as progress:
-        items, bad = items_of(paths, modality, progress)
+        items, bad = items_of(pictures, modality, progress)
+    pictures.passed.report()
     target = output or workspace.features(
         f"pictures-{embed.key_of(items, spec, compute.of(spec))[:12]}", compute.tag(spec), "all"
     )
@@ -201,7 +215,7 @@ def embed_pictures(
         kinds = np.bincount(items.modality, minlength=2)
         console.note(f"sketches: {kinds[0]}, photos: {kinds[1]}, by their looks (--modality says otherwise)")
     result = _embed(items, Path(), spec, target, compute, overwrite or output is None, {"source": "pictures"})
-    return embed.EmbedResult(result.path, result.fresh, bad + result.skipped)
+    return embed.EmbedResult(result.path, result.fresh, bad + result.skipped, pictures.passed.counts)
 
 
 def embed_dataset(

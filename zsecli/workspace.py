@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +86,7 @@ class Workspace:
 
 def _plain(name: str, most: int = 60) -> str:
     """`name` as part of a file name of at most so many bytes: without separators, control characters, leading dots."""
+    name = unicodedata.normalize("NFC", name)  # a Mac's folder and what is typed are one name
     plain = re.sub(r"[^\w.@+-]+", "-", name).strip(".-") or "unnamed"
     if len(plain.encode()) <= most:
         return plain

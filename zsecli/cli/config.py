@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from zsecli.errors import UsageError, nearest
+from zsecli.textfiles import read_text
 
 
 def defaults(context: typer.Context, value: Path | None) -> Path | None:
@@ -21,7 +22,7 @@ def defaults(context: typer.Context, value: Path | None) -> Path | None:
     if value is None or context.parent is None:
         return value
     try:
-        sections = tomllib.loads(value.read_text("utf-8"))
+        sections = tomllib.loads(read_text(value).replace("\r\n", "\n"))
     except (OSError, ValueError, RecursionError) as error:  # ValueError: no TOML, or no UTF-8
         why = (error.strerror if isinstance(error, OSError) else None) or error
         raise UsageError(f"{value}: {why}", "a TOML file with a section for each command, such as [embed]") from error

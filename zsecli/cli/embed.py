@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from zsecli.cli import options as opt
 from zsecli.cli import outputs
 from zsecli.cli.results import finish
 from zsecli.errors import UsageError
+from zsecli.textfiles import decode_text
 from zsecli.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -78,8 +78,9 @@ def embed(
     are inverted.
     """
     from zsecli import pipeline
-    from zsecli.data.listing import find
+    from zsecli.data.listing import search
     from zsecli.data.splits import Split
+    from zsecli.data.walk import workspace_folders
     from zsecli.shards import share
 
     part_of = context.with_resource(share(shard))
@@ -102,12 +103,14 @@ def embed(
             context, ("data", "part", "split"), "has no say in single pictures", "leave out the pictures, or the option"
         )
         spec = _model(context, ws, model)
-        names = find([Path(p) for i in inputs for p in (_list() if i == "-" else [i])])
-        result = pipeline.embed_pictures(ws, names, spec, modality, compute, output, overwrite)
+        listed = [Path(path) for path in _list()] if "-" in inputs else []
+        paths = [path for text in inputs for path in (listed if text == "-" else [Path(text)])]
+        pictures = search(paths, listed, workspace_folders(ws.root))
+        result = pipeline.embed_pictures(ws, pictures, spec, modality, compute, output, overwrite)
         others = " PHOTOS.h5 --top 5"
     if not dry_run and part_of.speaks and result.path.is_file():  # a shard may have no rows
         hint = f"zse match {shlex.quote(str(result.path))}{others}"
-        finish(result.path, result.fresh, result.skipped, as_json, hint)
+        finish(result.path, result.fresh, result.skipped, as_json, hint, passed_over=result.passed_over)
 
 
 def _model(context: typer.Context, workspace: Workspace, text: str | None) -> ModelSpec:
@@ -140,12 +143,15 @@ def _is_hdf5(path: Path) -> bool:
 
 
 def _list() -> list[str]:
-    """Paths on stdin, one a line, or each with a zero byte behind it (`find -print0`)."""
+    """Paths on stdin, one a line, or each with a zero byte behind it (`find -print0`); a name may be any bytes."""
     if sys.stdin.isatty():
         raise UsageError(
             "- reads a list of pictures from stdin, and nothing is piped in",
             "find pictures -name '*.jpg' | zse embed -",
         )
-    text = os.fsdecode(sys.stdin.buffer.read())  # a name may be any bytes
+    try:
+        text = decode_text(sys.stdin.buffer.read(), "surrogateescape")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the list on stdin is no text: {error}", "save it as UTF-8") from error
     lines = text.split("\0") if "\0" in text else [line.removesuffix("\r") for line in text.split("\n")]
     return [line for line in lines if line.strip()]

@@ -14,6 +14,7 @@ from zsecli import console
 from zsecli.cli.config import defaults
 from zsecli.errors import UsageError, nearest
 from zsecli.model.spec import HELP, ModelSpec
+from zsecli.textfiles import decode_text
 from zsecli.workspace import Workspace as _Workspace
 
 BY = ("ret", "rn", "cascade")
@@ -212,13 +213,21 @@ def store_path(text: str) -> Path:
     """The path of a store: `text`, or the next line of stdin where that is `-`."""
     if text != "-":
         return Path(text)
-    line = "" if sys.stdin.isatty() else sys.stdin.readline().removesuffix("\n")
+    line = "" if sys.stdin.isatty() else _next_line()
     if not line or "\0" in line:
         what = "what came holds a zero byte" if line else "none came"
         raise UsageError(
             f"- reads the path of a store from stdin, and {what}", "zse embed sketch.png | zse match - photos.h5"
         )
     return Path(line)
+
+
+def _next_line() -> str:
+    """The next line of stdin; "" where there is none."""
+    data = sys.stdin.buffer.readline()
+    if data.endswith(b"\n") and b"\0" in data and len(data) % 2:
+        data += sys.stdin.buffer.read(1)  # the second half of a line feed in UTF-16
+    return decode_text(data, "surrogateescape").rstrip("\r\n")
 
 
 def pairs(

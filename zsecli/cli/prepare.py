@@ -14,6 +14,7 @@ from zsecli.cli import options as opt
 from zsecli.cli import outputs
 from zsecli.cli.results import finish, show_report
 from zsecli.errors import StoreError, UsageError
+from zsecli.textfiles import read_lines
 from zsecli.workspace import Workspace
 
 SOURCES = ("sketchy", "tuberlin", "quickdraw", "shoe", "chair", "folder", "demo")
@@ -126,8 +127,9 @@ def prepare(
       zse prepare folder manifest.csv --where set=emoji
 
     docs/benchmarks.md says how each benchmark lies on disk. In a tree of your own, sketch/CLASS/* and photo/CLASS/*,
-    an instance is what precedes `__` in a file's name; else a photo's whole name, and for a
-    sketch what precedes the last `-`, if that is a photo's name or a number follows.
+    an instance is what precedes `__` in a file's name, unless sketches and photos have equal whole names; else a
+    photo's whole name, and for a sketch what precedes the last `-`, if that is a photo's name or a number follows.
+    Names that differ in capitals, blanks or the form of their letters are one, and said.
     A manifest has the columns path, modality (sketch, photo) and class, and may have instance,
     family and split (seen, unseen); paths are relative to its folder.
     """
@@ -166,14 +168,17 @@ def prepare(
         return
     # what moved may be listed where it is now, but not replaced by another content
     may_replace = overwrite or (output is None and not moved)
-    result = pipeline.prepare(how, name, target, may_replace, anew=overwrite)
+    result = pipeline.prepare(how, name, target, may_replace, ws.root, anew=overwrite)
     if not result.fresh:
         console.note(f"up to date: {target}")
         ws.make_newest(target)
     hint = "zse evaluate --model frozen:tf_efficientnet_lite0" if output is None else f"zse embed {target}"
     if console.talks() and not as_json:
         show_report(result.dataset)
-    finish(target, result.fresh, result.skipped, as_json, hint, report=result.dataset.report)
+    report = result.dataset.report
+    finish(
+        target, result.fresh, result.skipped, as_json, hint, passed_over=report.get("passed_over", {}), report=report
+    )
 
 
 def _is_text(name: str) -> bool:
@@ -228,7 +233,7 @@ def _classes(file: Path | None) -> list[str] | None:
     if file is None:
         return None
     try:
-        return [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
+        return [line.strip() for line in read_lines(file) if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or error
         raise UsageError(f"--unseen {file}: {why}", "a text file with the name of a class a line") from error

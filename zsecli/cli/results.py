@@ -57,6 +57,7 @@ def show_report(dataset: Dataset) -> None:
         "unreadable or out of place": len(report["skipped"]),
         "files that are no pictures": report["not_pictures"],
         "sketched instances without photo": report["sketched_instances_without_photo"],
+        **{f"passed over: {reason}": count for reason, count in report.get("passed_over", {}).items()},
         **{f"flag {name}": f"{count}, kept" for name, count in report["flags"].items()},
         **{f"flag {name}": f"{count}, dropped" for name, count in report["dropped"].items()},
         **{f"split {c.split.name}": c for c in splits_of(dataset)},

@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +18,16 @@ from numpy.typing import NDArray
 
 from zsecli.console import SILENT, Progress
 from zsecli.data.pictures import Opened, PictureError, blank, damaged, read_opened
+from zsecli.data.walk import OWN
 from zsecli.errors import ZseError
 from zsecli.images.loader import SMALL, room_for
+from zsecli.marks import is_own_picture
 from zsecli.store.items import Ints
 
 Read = tuple[int, int, bytes, bool]  # size, mtime, sha256, blank
 Known = dict[str, Read]
 Stamp = tuple[int, int, bytes]  # size, mtime, sha256
+MARKED = 4096  # bytes at the beginning of a picture that hold the mark of zse, if it has one
 CHUNK = 32  # files a thread takes at once: handing them over one by one costs more than a small picture
 
 
@@ -51,6 +54,7 @@ def hash_files(
     *,
     decode: bool = False,
     done: Callable[[Known], None] = lambda reads: None,
+    named: Collection[str] = (),
 ) -> Hashed:
     """Hash `root`/id for every id, in parallel, trusting `known` where size and time agree.
 
@@ -59,6 +63,7 @@ def hash_files(
     Args:
         decode: read every picture to its end, so that damaged and blank ones are found.
         done: told of the files that were read, some at once.
+        named: what is taken even if zse made it, as somebody named it; of the rest that is `bad`, with the reason OWN.
     """
 
     def one(name: str) -> Read | str:
@@ -73,6 +78,8 @@ def hash_files(
                 return read
             with file.open("rb") as whole:
                 data = io.BytesIO(whole.read()) if stat.st_size <= SMALL else whole
+                if name not in named and is_own_picture(data.read(MARKED)):
+                    return OWN
                 empty = read_opened(data, look_through if decode else lambda picture: False)
                 data.seek(0)
                 return stat.st_size, stat.st_mtime_ns, hashlib.file_digest(data, "sha256").digest(), empty

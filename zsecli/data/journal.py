@@ -10,11 +10,13 @@ from typing import Self
 
 from zsecli.data.hashing import Known
 from zsecli.errors import ZseError
-from zsecli.files import no_link
+from zsecli.files import is_foreign, no_link, side_paths
+
+SCHEMA, VERSION = "zse-hashes", 1  # the first line begins with them: a file without is not zse's, and stays
 
 
 class Journal:
-    """A text file with a JSON line a picture, behind a first line with the root; gone once the store is there.
+    """A text file with a JSON line a picture, behind a first line with schema and root; gone once the store is there.
 
     Attributes:
         known: what an earlier run below the same root read. It is trusted where size and time agree, as a store is.
@@ -23,22 +25,25 @@ class Journal:
     def __init__(self, target: Path, root: Path) -> None:
         self.path = target.with_name(target.name + ".hashes")
         self.known: Known = {}
-        self._root, self._count = str(root), 0
+        self._head, self._count = json.dumps({SCHEMA: VERSION, "root": str(root)}), 0
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(OSError):
-            lines = self.path.read_text("utf-8", errors="replace").split("\n")
-            if lines[0] == json.dumps(self._root):
-                for line in lines[1:]:
-                    with contextlib.suppress(ValueError, TypeError):  # the last line of a killed run may be cut
-                        name, size, mtime, digest, blank = json.loads(line)
-                        self.known[name] = size, mtime, bytes.fromhex(digest), blank
-        self._file = open(self.path, "w" if not self.known else "a", encoding="utf-8", opener=no_link)
+        self.path = next(name for name in side_paths(self.path) if not is_foreign(name, _is_journal))
+        self._file = open(self.path, "a+", encoding="utf-8", errors="replace", opener=no_link)
+        self._file.seek(0)
+        lines = self._file.read().split("\n")
+        if lines[0] == self._head:
+            for line in lines[1:]:
+                with contextlib.suppress(ValueError, TypeError):  # the last line of a killed run may be cut
+                    name, size, mtime, digest, blank = json.loads(line)
+                    self.known[name] = size, mtime, bytes.fromhex(digest), blank
         if self.known:
             self._file.write("\n")  # ends a line that was cut
         else:
-            self._file.write(json.dumps(self._root) + "\n")
+            self._file.truncate(0)
+            self._file.write(self._head + "\n")
+            self._file.flush()
         return self
 
     def add(self, reads: Known) -> None:
@@ -53,3 +58,7 @@ class Journal:
         refused = kind is not None and issubclass(kind, ZseError)
         if kind is None or refused or not (self._count or self.known):
             self.path.unlink(missing_ok=True)
+
+
+def _is_journal(head: bytes) -> bool:
+    return head.startswith(b'{"' + SCHEMA.encode() + b'"')

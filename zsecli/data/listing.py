@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,25 @@ import numpy as np
 from zsecli.console import SILENT, Progress
 from zsecli.data.hashing import hash_files
 from zsecli.data.modality import guess
-from zsecli.data.pictures import SUFFIXES, by_name
+from zsecli.data.names import on_disk
+from zsecli.data.pictures import SUFFIXES
+from zsecli.data.walk import Passed, pictures_in, system_reason
 from zsecli.errors import ZseError
 from zsecli.store.items import MODALITIES, NEITHER, Items
 
-NONE_INSIDE = f"no picture in this folder (looked for {', '.join(sorted(SUFFIXES))})"
+NONE_INSIDE = f"no picture in this folder (looked for {', '.join(sorted(SUFFIXES))}, and at the content of all others)"
+
+
+@dataclass
+class Search:
+    """The pictures among files, folders and lists, as posix paths, each once, in order, and what was passed over.
+
+    named: those that were named themselves, not found in a folder or a list.
+    """
+
+    pictures: list[str]
+    named: frozenset[str]
+    passed: Passed
 
 
 def find(inputs: Iterable[Path]) -> list[str]:
@@ -24,31 +39,51 @@ def find(inputs: Iterable[Path]) -> list[str]:
 
     A folder without one stands for itself, so that it is listed among what cannot be used.
     """
-    found: dict[str, None] = {}
+    return search(inputs).pictures
+
+
+def search(inputs: Iterable[Path], listed: Collection[Path] = (), apart: Collection[Path] = ()) -> Search:
+    """As `find`, with what was passed over.
+
+    Args:
+        listed: those of `inputs` that a list names, of which files of the system are passed over.
+        apart: folders that are passed over, as zse wrote what they hold.
+    """
+    found, named, passed, listed = dict[str, None](), set[str](), Passed(), frozenset(listed)
     for path in inputs:  # os.path: what Path.is_dir raises for a name that is too long would end the run
-        inside = by_name([f for f in path.rglob("*") if _shown(f, path)]) if os.path.isdir(path) else ()
-        found.update(dict.fromkeys(f.as_posix() for f in sorted(inside) or [path]))
-    return list(found)
+        if os.path.isdir(path):
+            known = len(passed.skipped)
+            pictures = pictures_in(path, passed, apart)
+            if pictures or len(passed.skipped) == known:
+                found.update(dict.fromkeys(file.as_posix() for file in pictures or [path]))
+        elif path in listed and (reason := system_reason(path.as_posix())):
+            passed.add(reason, path.as_posix())
+        else:
+            name = on_disk(Path(), path.as_posix())
+            found[name] = None
+            if path not in listed:
+                named.add(name)
+    return Search(list(found), frozenset(named), passed)
 
 
-def _shown(file: Path, folder: Path) -> bool:
-    """Whether `file` is no folder, and no part of its name below `folder` begins with a dot."""
-    return not file.is_dir() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-
-
-def items_of(paths: list[str], modality: str, progress: Progress = SILENT) -> tuple[Items, list[tuple[str, str]]]:
+def items_of(
+    paths: list[str] | Search, modality: str, progress: Progress = SILENT
+) -> tuple[Items, list[tuple[str, str]]]:
     """The table of these pictures, and (path, reason) of those that cannot be read.
 
     Args:
         modality: "sketch" or "photo" for all, or "auto" to look at each.
     """
-    hashed = hash_files(Path(), paths, {}, progress)
-    bad = [(p, NONE_INSIDE if os.path.isdir(p) else why) for p, why in hashed.bad]
+    wanted = paths if isinstance(paths, Search) else Search(paths, frozenset(paths), Passed())
+    paths, passed = wanted.pictures, wanted.passed
+    hashed = hash_files(Path(), paths, {}, progress, named=wanted.named)
+    bad = [(p, NONE_INSIDE if os.path.isdir(p) else why) for p, why in passed.take_own(hashed.bad)] + passed.skipped
     ids = [paths[i] for i in hashed.good]
     if not ids:
         names = "; ".join(f"{p}: {why}" for p, why in bad[:3])
+        over = ", ".join(f"{count} {reason}" for reason, count in passed.counts.items())
         raise ZseError(
-            f"no picture to embed ({names or 'the list is empty'})",
+            f"no picture to embed ({names or (f'passed over: {over}' if over else 'the list is empty')})",
             "give pictures, a folder, a dataset store, or a list on stdin with -",
         )
     with ThreadPoolExecutor() as pool:

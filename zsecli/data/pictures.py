@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
@@ -23,7 +22,10 @@ from zsecli.images.tiles import WHOLE, Factors, factors_to, map_tiles, tiles
 Pixels = NDArray[np.uint8]
 Result = TypeVar("Result")
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+SUFFIXES = {  # of pictures that Pillow reads; others it knows are known by their content (zsecli.data.walk)
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
+    *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tga"),
+}
 EXPORTED = {".svg", ".heic", ".heif", ".avif", ".jxl", ".eps"}  # pictures that not every Pillow reads
 _RESAMPLING = {
     "box": Image.Resampling.BOX,
@@ -51,17 +53,6 @@ _OTHERS = (  # where, what stands there, what it means
 
 class PictureError(Exception):
     """A file that cannot be used as a picture; the text is the reason."""
-
-
-def by_name(files: Collection[Path]) -> set[Path]:
-    """Those of `files` that are pictures by their names.
-
-    An SVG drawing or a HEIC photo is one, so that it is read or listed with its reason, not passed over; but not beside
-    a picture of the same name, which has been made of it.
-    """
-    found = {file for file in files if file.suffix.lower() in SUFFIXES}
-    made = {file.with_suffix("") for file in found}
-    return found | {f for f in files if f.suffix.lower() in EXPORTED and f.with_suffix("") not in made}
 
 
 class DamagedPicture(PictureError):

@@ -84,8 +84,9 @@ def run(
     with Journal(output, listing.root) as journal:
         known = {} if anew else _known(output, listing.root) | journal.known
         paths = [e.path for e in entries]
-        hashed = hash_files(listing.root, paths, known, progress, decode=True, done=journal.add)
-        bad = hashed.bad + listing.skipped
+        named = paths if listing.named else ()
+        hashed = hash_files(listing.root, paths, known, progress, decode=True, done=journal.add, named=frozenset(named))
+        bad = listing.passed.take_own(hashed.bad) + listing.skipped
         if not len(hashed.good):
             why = f"the first: {bad[0][0]}: {bad[0][1]}" if bad else "there is no file"
             raise ZseError(
@@ -196,6 +197,7 @@ def _report(dataset: Dataset, benchmark: str, bad: list[tuple[str, str]], listin
         "warnings": list(listing.warnings),
         "skipped": [list(pair) for pair in bad],
         "not_pictures": len(listing.others),
+        "passed_over": listing.passed.counts,
         "flags": {name: int(marks.sum()) for name, marks in dataset.flags.items() if marks.any()},
         "repeated_files": int(dataset.flags["duplicate"].sum()),
         "sketched_instances_without_photo": len(sketches - photos),

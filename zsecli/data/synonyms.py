@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import csv
-import re
+import unicodedata
 from collections.abc import Iterable
 from importlib.resources import files
+
+from zsecli.data.names import tidy_name
 
 
 def class_key(name: str) -> str:
     """What is left of a name without capitals, blanks and signs: `hot-air_balloon` and `Hot air balloon` are one.
 
+    A name that is nothing but signs stays as it is.
+
     >>> class_key("hot-air_balloon")
     'hotairballoon'
     """
-    return re.sub(r"[\W_]", "", name.lower())
+    plain = unicodedata.normalize("NFC", tidy_name(name).casefold())
+    # letters, numbers and the marks on them, which are vowels in some scripts
+    return "".join(sign for sign in plain if unicodedata.category(sign)[0] in "LNM") or plain
 
 
 def groups() -> list[set[str]]:

@@ -24,6 +24,7 @@ from zsecli.evaluate.protocols import ask
 from zsecli.files import replacing
 from zsecli.fonts import draw_text
 from zsecli.images.loader import ContentChanged, load_picture
+from zsecli.marks import png_text
 from zsecli.store.items import Ints, Items
 from zsecli.store.ranking import Ranking, open_ranking
 from zsecli.store.remake import remake_ranking
@@ -91,7 +92,7 @@ def write(
         sheet = _draw(opened, report, [asked[q] for q in wanted], [float(quality[q]) for q in wanted], options)
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as (partial,):
-        sheet.save(partial, "PNG")
+        sheet.save(partial, "PNG", pnginfo=png_text())
 
 
 def choose(report: ProtocolReport, options: SheetOptions) -> list[str]:

@@ -11,6 +11,7 @@ from PIL import Image, ImageColor, ImageDraw
 
 from zsecli.data.pictures import Pixels
 from zsecli.fonts import draw_text, shortened, width_of
+from zsecli.marks import COMMENT
 
 Colour = str  # #rrggbb
 FINE = 2  # pixels of the PNG to a unit
@@ -120,7 +121,7 @@ class Canvas:
         size = f'width="{self.width:g}" height="{self.height:g}"'
         head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:g} {self.height:g}" {size} '
         head += f'font-family="{FONT}"><rect {size} fill="#ffffff"/>'
-        return "\n".join([head, *self._svg, "</svg>"]) + "\n"
+        return "\n".join([head, COMMENT, *self._svg, "</svg>"]) + "\n"
 
     def png(self) -> Image.Image:
         """The drawing as a picture, on white."""

@@ -15,6 +15,7 @@ from zsecli.explain.correspond import Match, Source, best, contribution, scores
 from zsecli.explain.faithful import Faithfulness
 from zsecli.explain.pair import Pair, Side
 from zsecli.fonts import shortened, width_of
+from zsecli.marks import png_text
 
 INK, FAINT, BLUE, ORANGE = "#1a1a1a", "#666666", "#0072b2", "#d55e00"
 # Okabe and Ito's colours, greys and darker shades, one a head
@@ -45,7 +46,7 @@ def write(
     """
     canvas = draw(pair, source, contrast, tested)
     svg.write_text(canvas.svg(), "utf-8")
-    canvas.png().save(png, "PNG")
+    canvas.png().save(png, "PNG", pnginfo=png_text())
 
 
 def draw(pair: Pair, source: Source, contrast: Pair | None = None, tested: Faithfulness | None = None) -> Canvas:

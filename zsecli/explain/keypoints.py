@@ -13,6 +13,7 @@ import numpy as np
 
 from zsecli.data.geometry import Points
 from zsecli.errors import ZseError
+from zsecli.textfiles import read_lines
 
 COLUMNS = ("photo", "sketch", "XA", "YA", "XB", "YB")
 
@@ -36,7 +37,7 @@ def read(file: Path) -> list[Marked]:
         ZseError: a column or a picture is missing, a cell holds no numbers, or the four do not hold equally many.
     """
     try:
-        lines = file.read_text("utf-8-sig").splitlines()
+        lines = read_lines(file)
     except UnicodeDecodeError as error:
         raise ZseError(f"{file}: is no text", "a CSV with the columns " + ", ".join(COLUMNS)) from error
     separator = ";" if lines and re.search(r"photo\s*;|;\s*photo", lines[0]) else ","

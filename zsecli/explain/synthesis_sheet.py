@@ -17,6 +17,7 @@ from zsecli.evaluate.sheet import FAINT, GAP, INK, LINE, PAGE, PAPER, SMALL, TIT
 from zsecli.explain.synthesize import Synthesis
 from zsecli.files import replacing
 from zsecli.fonts import draw_text
+from zsecli.marks import png_text
 
 SCHEMA, VERSION = "zse-synthesis", "1.0"
 PANEL, CELL = 336, 168  # side of a picture in pixels, on a map and on a sheet
@@ -39,8 +40,8 @@ def write(result: Synthesis, output: Path, model: dict[str, str]) -> list[Path]:
     paths = outputs(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(*paths) as (picture, sources, numbers):
-        result.picture.save(picture, "PNG")
-        source_map(result).save(sources, "PNG")
+        result.picture.save(picture, "PNG", pnginfo=png_text())
+        source_map(result).save(sources, "PNG", pnginfo=png_text())
         numbers.write_text(json.dumps(describe(result, model)) + "\n", "utf-8")
     return paths
 
@@ -120,7 +121,7 @@ def contact_sheet(results: Sequence[Synthesis], output: Path) -> None:
                 _text(draw, left, top + CELL + line * LINE, text, CELL, colour)
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as (partial,):
-        sheet.save(partial, "PNG")
+        sheet.save(partial, "PNG", pnginfo=png_text())
 
 
 def colours(grid: tuple[int, int]) -> Pixels:

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
@@ -42,11 +42,15 @@ COMMIT = 64  # pictures, at least, that are written together
 
 @dataclass(frozen=True)
 class EmbedResult:
-    """Where the features are, whether they had to be computed, and (picture, reason) of those that have none."""
+    """Where the features are, whether they had to be computed, and (picture, reason) of those that have none.
+
+    passed_over: reason -> number of files and folders that were not taken for pictures.
+    """
 
     path: Path
     fresh: bool
     skipped: list[tuple[str, str]]
+    passed_over: dict[str, int] = field(default_factory=dict)
 
 
 def key_of(items: Items, spec: ModelSpec, precision: Precision = "fp32") -> str:

@@ -24,13 +24,14 @@ import h5py
 
 from zsecli import __version__
 from zsecli.errors import StoreError, UsageError, ZseError, refusal, system_number
-from zsecli.files import alone, check_file, partial_path, settle
+from zsecli.files import alone, check_file, is_foreign, partial_path, settle, side_paths
 from zsecli.store import provenance, seal, structure
 
 COPIED = 2**26  # bytes of a shard in memory at once
 VERSION = "1.3"
 UNSEALED = ("1.0", "1.1")  # versions that had no checksums
 KINDS = ("dataset", "features", "ranking")
+HDF5 = b"\x89HDF\r\n\x1a\n"  # what every HDF5 file begins with
 TEXT = h5py.string_dtype("utf-8")
 DIRECT = "zse-direct"  # HDF5's usual driver, which keeps no rows back: where the disk is full it would die of them
 h5py.register_driver(DIRECT, lambda access: access.set_sieve_buf_size(0))
@@ -153,7 +154,7 @@ def change_provenance(path: Path, kind: str, **changes: Any) -> None:
             sealed = str(file.attrs["zse-schema-version"]) not in UNSEALED
         if said | changes == said:
             return
-        partial = partial_path(path)
+        partial = next(name for name in side_paths(partial_path(path)) if not _is_foreign_store(name))
         try:
             partial.unlink(missing_ok=True)  # what is written is a file of one's own, no link
             shutil.copyfile(path, partial)
@@ -163,7 +164,7 @@ def change_provenance(path: Path, kind: str, **changes: Any) -> None:
                 ranges = seal.outside(file)
             if sealed:
                 seal.add(partial, ranges)
-            settle(path)
+            settle(path, partial)
         except OSError as error:
             partial.unlink(missing_ok=True)
             raise _explain(error, partial) from error
@@ -202,6 +203,23 @@ def _may_be(path: Path, kind: str) -> bool:
         return True
 
 
+def _is_foreign_store(path: Path) -> bool:
+    """Whether a file at `path` was not begun as a store; StoreError where another process is writing it."""
+    if is_foreign(path, lambda head: head.startswith(HDF5)):
+        return True
+    if path.is_symlink() or not h5py.is_hdf5(path):
+        return False
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file.attrs.get("zse-schema", "")) not in KINDS
+    except OSError as error:
+        if error.errno is not None:  # in use, or not allowed
+            raise
+        return True
+    except _DAMAGE:
+        return True
+
+
 class Writer:
     """A store being written; use as a context manager and call `finish()` when all is there.
 
@@ -236,6 +254,7 @@ class Writer:
                     "created-by": f"zse {__version__}",
                 }
             )
+            self.file.flush()  # before the places are given away: of a file without these nobody knows whose it is
             self.file.create_dataset("provenance", data=json.dumps(provenance, sort_keys=True), dtype=TEXT)
             self.file.create_dataset("rows", data=0, dtype="i8")
             create(self.file)
@@ -243,11 +262,12 @@ class Writer:
             failed.pop_all()
 
     def _resume(self, kind: str, key: str) -> h5py.File | None:
-        """The file of an earlier run with rows of the same content; any other is removed.
+        """The file of an earlier run with rows of the same content; any other that zse made is removed.
 
         A file is never opened with "w": HDF5 empties it before it finds that another process holds it. Nor is a link
-        followed: it would be somebody else's file that is written.
+        followed: it would be somebody else's file that is written. Where a user's file has the name, another is taken.
         """
+        self.partial = next(name for name in side_paths(self.partial) if not _is_foreign_store(name))
         if self.partial.is_symlink():
             self.partial.unlink()
         try:
@@ -303,7 +323,7 @@ class Writer:
         ranges = seal.outside(self.file)
         self.file.close()
         seal.add(self.partial, ranges)
-        settle(self.path)
+        settle(self.path, self.partial)
         return self.path
 
     def __enter__(self) -> Self:

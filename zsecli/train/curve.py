@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 
 from zsecli.files import replacing
 from zsecli.fonts import shortened
+from zsecli.marks import COMMENT
 
 # Okabe and Ito: safe for colour-blind eyes; their yellow is too pale on white
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
@@ -56,6 +57,7 @@ def curve(records: Sequence[Mapping[str, Any]], path: Path, title: str = "") -> 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         'font-family="Arial, Helvetica, DejaVu Sans, sans-serif" font-size="13" fill="#222">',
+        COMMENT,
         f'<clipPath id="panel"><rect x="{LEFT}" y="{TOP}" width="{PLOT + 4}" height="{PANEL + 4}"/></clipPath>',
         f'<rect width="{width}" height="{height}" fill="white"/>',
         _text(LEFT, 26, shortened(name, 18, 0.8 * (width - LEFT)), 'font-size="18" font-weight="bold"'),

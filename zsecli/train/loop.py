@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from torch.optim import AdamW
 from zsecli.console import SILENT, note
 from zsecli.console import Progress as Bar
 from zsecli.errors import UsageError
+from zsecli.files import is_foreign
+from zsecli.marks import is_own_file
 from zsecli.model import checkpoint
 from zsecli.model.backbone import TrunkEmbed
 from zsecli.model.config import ModelConfig, SelectionConfig
@@ -67,6 +70,25 @@ class Files:
         """Remove what another run left in the folder."""
         for file in self.beside:
             file.unlink(missing_ok=True)
+
+    def check(self) -> None:
+        """UsageError where a file in the folder has the name of one that the run writes, and zse did not make it."""
+        marks = {self.curve: _is_curve, self.folder / "log.jsonl": _is_log}
+        for file in self.beside:
+            if is_foreign(file, marks.get(file, is_own_file), in_place=False):
+                raise UsageError(f"{file}: zse did not make it, and does not replace it", "give another --name or -o")
+
+
+def _is_curve(head: bytes) -> bool:
+    return is_own_file(head) or b'<clipPath id="panel">' in head  # those of earlier versions have no mark
+
+
+def _is_log(head: bytes) -> bool:
+    try:
+        record = json.loads(head.partition(b"\n")[0])
+    except ValueError:
+        return False
+    return isinstance(record, dict) and {"kind", "step"} <= record.keys()
 
 
 def build(

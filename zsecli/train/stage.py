@@ -97,6 +97,7 @@ def run(
         ChangedPicture: a picture that is trained on, or that a validation shows, is no longer what was listed.
     """
     files = loop.Files(output)
+    files.check()
     _check_pictures(job)
     there = state.where(files.state)
     if there is not None and there[0] == job.key and there[1].ended and output.is_file():

@@ -8,10 +8,15 @@ from pathlib import Path
 from zsecli.data.source import Listing
 from zsecli.data.sources.classes import Classes
 from zsecli.data.sources.options import Options
-from zsecli.data.sources.tree import add_classes, finish, needed, subfolder
+from zsecli.data.sources.tree import add_classes, finish, folders_below, needed, subfolder, unwrapped
 
 TUBERLIN_SHAPE = "png/CLASS/*.png, ImageResized/CLASS/*.JPEG"
-QUICKDRAW_SHAPE = "sketches/CLASS/*.png, images/CLASS/*.jpg"
+QUICKDRAW_SHAPE = "sketches/CLASS/*.png, images/CLASS/*.jpg (or QuickDraw_sketches_final/, QuickDraw_images_final/)"
+# names of the folders in the published archives, and in what other code makes of them
+TUBERLIN_SKETCHES = ("png_ready", "sketches", "sketch", "sketches_png", "png")
+TUBERLIN_PHOTOS = ("ImageResized_ready", "images", "image", "photos", "photo", "ImageResized")
+QUICKDRAW_SKETCHES = ("sketch", "QuickDraw_sketches_final", "QuickDraw_sketches", "sketches")
+QUICKDRAW_PHOTOS = ("photos", "photo", "image", "QuickDraw_images_final", "QuickDraw_images", "images")
 
 
 def reader(name: str, sketches: tuple[str, ...], photos: tuple[str, ...], shape: str) -> Callable[..., Listing]:
@@ -20,9 +25,10 @@ def reader(name: str, sketches: tuple[str, ...], photos: tuple[str, ...], shape:
     def read(root: Path, options: Options) -> Listing:
         classes, listing = Classes(name), Listing(root.resolve(), [])
         for plural, modality, names in (("sketches", "sketch", sketches), ("photos", "photo", photos)):
-            found = needed(subfolder([root], *names), root, f"a folder {names[-1]}/", shape)
-            listing.layout[plural] = found.name
-            add_classes(listing, listing.root / found.name, modality, classes, lambda stem: None)
+            place = subfolder(folders_below(listing.root), *names)
+            found = unwrapped(needed(place, root, f"a folder {names[-1]}/", shape), classes.of)
+            listing.layout[plural] = found.relative_to(listing.root).as_posix()
+            add_classes(listing, found, modality, classes, lambda stem: None)
         return finish(listing, classes)
 
     return read
@@ -30,8 +36,8 @@ def reader(name: str, sketches: tuple[str, ...], photos: tuple[str, ...], shape:
 
 tuberlin = reader(
     "tuberlin",
-    ("png_ready", "sketches", "png"),
-    ("ImageResized_ready", "images", "photos", "ImageResized"),
+    TUBERLIN_SKETCHES,
+    TUBERLIN_PHOTOS,
     TUBERLIN_SHAPE,
 )
-quickdraw = reader("quickdraw", ("sketch", "sketches"), ("photos", "images"), QUICKDRAW_SHAPE)
+quickdraw = reader("quickdraw", QUICKDRAW_SKETCHES, QUICKDRAW_PHOTOS, QUICKDRAW_SHAPE)

@@ -8,10 +8,13 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from zsecli.data.source import Listing
+from zsecli.data.names import tidy_name
+from zsecli.data.source import Listing, some
+from zsecli.data.sources.category import QUICKDRAW_PHOTOS, QUICKDRAW_SKETCHES, TUBERLIN_PHOTOS, TUBERLIN_SKETCHES
 from zsecli.data.sources.sketchy import EXTENDED
-from zsecli.data.sources.tree import some
+from zsecli.data.synonyms import class_key
 from zsecli.errors import ZseError
+from zsecli.textfiles import read_lines
 
 SHAPE = "files *train*.txt and *zero*.txt (or test, unseen) with lines `relative/path label`"
 
@@ -79,7 +82,7 @@ def _lists(folder: Path) -> tuple[list[tuple[Path, str]], list[str]]:
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
     """(number, path) of the lines that end with a blank and a label."""
-    for number, line in enumerate(file.read_text("utf-8-sig", errors="replace").splitlines(), 1):
+    for number, line in enumerate(read_lines(file, errors="replace"), 1):
         path, _, label = line.rstrip().rpartition(" ")
         if path and re.fullmatch(r"-?\d+", label):
             yield number, path
@@ -87,17 +90,21 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
 
 def _parts(path: str) -> tuple[str, ...]:
     folder, _, name = path.strip().replace("\\", "/").rpartition("/")
-    return (*_folders(folder), name.lower())
+    return (*_folders(folder), tidy_name(name).lower())
 
 
 @lru_cache(maxsize=4096)
 def _folders(path: str) -> tuple[str, ...]:
-    """The folders of a path in one spelling; every name of Sketchy's extended photos is one."""
+    """The folders of a path in one spelling; all names of the folder with the photos, or the sketches, are one."""
     parts = (part.lower() for part in path.split("/") if part not in ("", "."))
-    return tuple("(extended)" if part in _EXTENDED else part.removesuffix("_ready") for part in parts)
+    return tuple(_SAME.get(part) or class_key(part.removesuffix("_ready")) for part in parts)
 
 
-_EXTENDED = {name.lower() for name in EXTENDED}
+_SAME = {  # folders that the same pictures have, whoever unpacked them
+    **{name.lower(): "(sketches)" for name in (*TUBERLIN_SKETCHES, *QUICKDRAW_SKETCHES)},
+    **{name.lower(): "(photos)" for name in (*TUBERLIN_PHOTOS, *QUICKDRAW_PHOTOS)},
+    **{name.lower(): "(extended)" for name in EXTENDED},
+}
 
 
 def _index(listing: Listing) -> dict[tuple[str, ...], tuple[str, int]]:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from zsecli.data.pictures import SUFFIXES
-from zsecli.data.source import Entry, Listing
+from zsecli.data.source import Entry, Listing, some
 from zsecli.data.sources.options import Options
-from zsecli.data.sources.tree import alone, needed, some, subfolder
+from zsecli.data.sources.tree import alone, folders_below, list_pictures, needed, subfolder
+from zsecli.data.walk import NO_PICTURE
 from zsecli.errors import ZseError
+from zsecli.textfiles import read_lines
 
 
 def reader(name: str, label: str) -> Callable[..., Listing]:
@@ -19,10 +21,11 @@ def reader(name: str, label: str) -> Callable[..., Listing]:
 
     def read(root: Path, options: Options) -> Listing:
         listing = Listing(root.resolve(), [])
-        if subfolder([root], "trainA"):
-            found = list(_repacked(listing, root, shape))
+        places = [place for place in folders_below(listing.root) if not _of_another(place, listing.root, label)]
+        if packed := next((p for p in _PACKED if all(_packed_folder(places, names) for names, _, _ in p)), None):
+            found = list(_repacked(listing, places, packed))
         else:
-            found = list(_listed(listing, root, name, shape))
+            found = list(_listed(listing, places, name, label, shape))
         photos = {file.stem for modality, file, _ in found if modality == "photo"}
         for modality, file, part in found:
             instance = file.stem if modality == "photo" else _drawn(file.stem, photos)
@@ -42,38 +45,74 @@ def _drawn(stem: str, photos: set[str]) -> str:
     return head if head and (head in photos or stem not in photos) else stem
 
 
-def _pictures(listing: Listing, folder: Path) -> Iterator[Path]:
-    for file in sorted((listing.root / folder.name).iterdir()):
-        if not file.name.startswith(".") and not file.is_dir():
-            if file.suffix.lower() in SUFFIXES:
-                yield file
-            else:
-                listing.others.append(file.relative_to(listing.root).as_posix())
+def _pictures(listing: Listing, folder: Path) -> list[Path]:
+    """The pictures in `folder`; the SVG files that the sketches were drawn as are none."""
+    found = list_pictures(listing, folder)
+    for file in found:
+        if file.suffix.lower() == ".svg":
+            listing.passed.add(NO_PICTURE, file.relative_to(listing.root).as_posix())
+    return [file for file in found if file.suffix.lower() != ".svg"]
 
 
-def _repacked(listing: Listing, root: Path, shape: str) -> Iterator[Found]:
-    """trainA and testA hold the sketches, trainB and testB the photos."""
-    for name, modality, part in (
-        ("trainA", "sketch", "seen"),
-        ("trainB", "photo", "seen"),
-        ("testA", "sketch", "unseen"),
-        ("testB", "photo", "unseen"),
-    ):
-        folder = needed(subfolder([root], name), root, f"a folder {name}/", shape)
-        listing.layout[name] = folder.name
+Packed = tuple[tuple[str, ...], str, str]  # names of a folder from the root on, modality, part
+_PHOTOS, _SKETCHES = ("photo", "photos", "images", "image"), ("sketch", "sketches")
+_PACKED: tuple[tuple[Packed, ...], ...] = (  # the ways in which other code lays the pictures out by parts
+    (
+        (("trainA",), "sketch", "seen"),
+        (("trainB",), "photo", "seen"),
+        (("testA",), "sketch", "unseen"),
+        (("testB",), "photo", "unseen"),
+    ),
+    *(
+        (
+            (("train", sketches), "sketch", "seen"),
+            (("train", photos), "photo", "seen"),
+            (("test", sketches), "sketch", "unseen"),
+            (("test", photos), "photo", "unseen"),
+        )
+        for sketches in _SKETCHES
+        for photos in _PHOTOS
+    ),
+)
+
+
+def _of_another(folder: Path, root: Path, label: str) -> bool:
+    """Whether a folder below `root` is, by its names, of the other data set: both are often kept in one place."""
+    names = folder.relative_to(root).as_posix().lower()
+    return any(other in names for other in {"shoe", "chair"} - {label}) and label not in names
+
+
+def _packed_folder(places: list[Path], names: tuple[str, ...]) -> Path | None:
+    """The folder of these names, one within the other, in the first of `places` that has it."""
+    for place in places:
+        found: Path | None = place
+        for name in names:
+            found = subfolder([found], name) if found else None
+        if found:
+            return found
+    return None
+
+
+def _repacked(listing: Listing, places: list[Path], packed: tuple[Packed, ...]) -> Iterator[Found]:
+    """A folder for each modality of each part: trainA and testA hold the sketches, trainB and testB the photos."""
+    for names, modality, part in packed:
+        folder = _packed_folder(places, names)
+        assert folder is not None
+        listing.layout["/".join(names)] = folder.relative_to(listing.root).as_posix()
         yield from ((modality, file, part) for file in _pictures(listing, folder))
 
 
-def _listed(listing: Listing, root: Path, name: str, shape: str) -> Iterator[Found]:
+def _listed(listing: Listing, places: list[Path], name: str, label: str, shape: str) -> Iterator[Found]:
     """Two folders of pictures, and four lists that say which of them train."""
+    root = listing.root
     for modality in ("photo", "sketch"):
         names = (f"{name}_{modality}_png", f"{name}_{modality}", modality)
-        folder = needed(subfolder([root], *names), root, f"a folder {name}_{modality}/", shape)
-        listing.layout[f"{modality} folder"] = folder.name
+        folder = needed(subfolder(places, *names), root, f"a folder {name}_{modality}/", shape)
+        listing.layout[f"{modality} folder"] = folder.relative_to(root).as_posix()
         files = list(_pictures(listing, folder))
         if not files:
             raise ZseError(f"{folder}: holds no picture", "SVG drawings must be rendered as PNG first")
-        parts = _parts(listing, root, modality, {file.stem for file in files}, shape)
+        parts = _parts(listing, label, modality, {file.stem for file in files}, shape)
         if unlisted := [file.name for file in files if file.stem not in parts]:
             listing.warnings.append(
                 f"{len(unlisted)} {modality} files are in no list, so in no split: {some(unlisted)}"
@@ -81,14 +120,15 @@ def _listed(listing: Listing, root: Path, name: str, shape: str) -> Iterator[Fou
         yield from ((modality, file, parts.get(file.stem)) for file in files)
 
 
-def _parts(listing: Listing, root: Path, modality: str, there: set[str], shape: str) -> dict[str, str]:
+def _parts(listing: Listing, label: str, modality: str, there: set[str], shape: str) -> dict[str, str]:
     """Stem -> part of one modality; the lists may lie anywhere below the root."""
-    parts: dict[str, str] = {}
+    parts, root = dict[str, str](), listing.root
     for part, end in (("seen", "train"), ("unseen", "test")):
-        at = next(iter(sorted(root.rglob(f"{modality}_{end}.txt"))), None)
+        found = sorted(root.rglob(f"{modality}_{end}.txt"))
+        at = next((file for file in found if not _of_another(file.parent, root, label)), None)
         if at is None:
             raise ZseError(f"{root}: needs {modality}_{end}.txt, which says what is for {end}", f"expected: {shape}")
-        for number, line in enumerate(at.read_text("utf-8-sig", errors="replace").splitlines(), 1):
+        for number, line in enumerate(read_lines(at, errors="replace"), 1):
             stem = _stem(line)
             if stem and parts.setdefault(stem, part) != part:
                 raise ZseError(

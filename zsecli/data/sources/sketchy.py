@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zsecli.data.source import Listing
+from zsecli.data.source import Listing, some
 from zsecli.data.sources.classes import Classes
 from zsecli.data.sources.options import Options
-from zsecli.data.sources.tree import add_classes, finish, needed, some, subfolder
+from zsecli.data.sources.tree import add_classes, finish, folders_below, needed, subfolder, unwrapped
 from zsecli.errors import ZseError
+from zsecli.textfiles import read_lines
 
 SHAPE = (
     "256x256/sketch/tx_000000000000/CLASS/*.png, 256x256/photo/tx_000000000000/CLASS/*.jpg, "
     "EXTEND_image_sketchy/CLASS/*.jpg"
 )
-EXTENDED = ("EXTEND_image_sketchy_ready", "EXTEND_image_sketchy", "extended_photo")
+EXTENDED = (
+    *("EXTEND_image_sketchy_ready", "EXTEND_image_sketchy", "extended_photo"),
+    *("EXTEND_image_sketchy_ver1", "extended_photos"),
+)
 INVALID = ("error", "ambiguous", "pose", "context")
 
 
@@ -40,6 +44,7 @@ def read(root: Path, options: Options) -> Listing:
         listing.layout[plural] = folder.relative_to(root).as_posix()
         add_classes(listing, folder, "sketch" if instance is _drawn else "photo", classes, instance)
     if extended is not None:
+        extended = unwrapped(extended, classes.of)
         _extend(listing, extended, classes)
     elif options.extended:
         listing.layout["extended photos"] = "none"
@@ -55,9 +60,14 @@ def _drawn(stem: str) -> str:
 
 def _base(root: Path) -> Path:
     for folder in (root / "256x256", root / "rendered_256x256" / "256x256", root / "rendered_256x256"):
-        if subfolder([folder], "photo") or subfolder([folder], "sketch"):
+        if subfolder([folder], "photo", "sketch"):
             return folder
-    return root
+    # an archive unpacks into one folder more
+    return next((f for f in folders_below(root, 2) if {"photo", "sketch"} <= _names_in(f)), root)
+
+
+def _names_in(folder: Path) -> set[str]:
+    return {child.name.lower() for child in folder.iterdir()}
 
 
 def _variant(folder: Path, classes: Classes, wanted: str | None) -> Path | None:
@@ -98,7 +108,7 @@ def _info(listing: Listing, root: Path) -> None:
     for flag, name, modality in named:
         if name not in files:
             continue
-        lines = files[name].read_text("utf-8-sig", errors="replace").splitlines()
+        lines = read_lines(files[name], errors="replace")
         marked = [_stem(line) for line in lines if line.strip()]
         listing.flags[flag] = {path for stem in marked for path in stems.get((modality, stem), ())}
         if lost := [stem for stem in marked if (modality, stem) not in stems]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
-from zsecli.data.pictures import SUFFIXES
-from zsecli.data.source import Entry, Listing
+from zsecli.data.names import join_spellings
+from zsecli.data.source import FEW, Entry, Listing, some
 from zsecli.data.sources.classes import Classes
+from zsecli.data.walk import Passed, pictures_in
 from zsecli.errors import ZseError, nearest
 
-FEW = 5  # of a kind named in a warning
 Instance = Callable[[str], str | None]
 
 
@@ -24,6 +23,26 @@ def subfolder(parents: Iterable[Path], *names: str) -> Path | None:
             if name.lower() in there:
                 return there[name.lower()]
     return None
+
+
+def folders_below(root: Path, depth: int = 1) -> list[Path]:
+    """`root` and the folders down to so many levels below it, the upper ones first: archives unpack into one more."""
+    found, level = [root], [root]
+    for _ in range(depth):
+        level = [child for folder in level if folder.is_dir() for child in sorted(folder.iterdir()) if child.is_dir()]
+        level = [child for child in level if not child.name.startswith((".", "__"))]
+        found += level
+    return found
+
+
+def unwrapped(folder: Path, is_class: Callable[[str], object]) -> Path:
+    """`folder`, or the only folder in it, down to the one that holds classes: `png/png/CLASS` after unpacking."""
+    while True:
+        inside = [child for child in sorted(folder.iterdir()) if child.is_dir()]
+        inside = [child for child in inside if not child.name.startswith((".", "__"))]
+        if len(inside) != 1 or is_class(inside[0].name) or not any(c.is_dir() for c in inside[0].iterdir()):
+            return folder
+        folder = inside[0]
 
 
 def needed(found: Path | None, root: Path, looked_for: str, shape: str) -> Path:
@@ -39,39 +58,37 @@ def add_classes(listing: Listing, folder: Path, modality: str, classes: Classes,
 
     `folder` lies below the listing's root by its name, whatever it links to.
     """
-    split, above = next(iter(classes.parts)), len(os.path.join(listing.root, ""))
-    for child in sorted(os.scandir(folder), key=lambda e: e.name):
-        if child.name.startswith("."):
+    split = next(iter(classes.parts))
+    # from the root down, so that names are relative to it whatever is a link
+    for file in list_pictures(listing, folder):
+        path, parts = file.relative_to(listing.root).as_posix(), file.relative_to(folder).parts
+        if len(parts) == 1:
+            listing.skipped.append((path, f"does not lie in {folder.name}/CLASS/"))
             continue
-        if not child.is_dir():
-            _stray(listing, child.path[above:], f"does not lie in {folder.name}/CLASS/")
-            continue
-        name = classes.of(child.name)
-        for file in _files(Path(child.path)):
-            path, (stem, suffix) = file[above:], os.path.splitext(os.path.basename(file))
-            if suffix.lower() not in SUFFIXES:
-                listing.others.append(path)
-                continue
-            part = classes.parts[split][name] if name else None
-            listing.entries.append(Entry(path, modality, name or child.name, instance(stem), part=part))
+        name = classes.of(parts[0])
+        part = classes.parts[split][name] if name else None
+        listing.entries.append(Entry(path, modality, name or parts[0], instance(file.stem), part=part))
 
 
-def _files(folder: Path) -> Iterator[str]:
-    """The files below a class's folder, without those that begin with a dot."""
-    for base, folders, names in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        yield from (os.path.join(base, name) for name in sorted(names) if not name.startswith("."))
+def list_pictures(listing: Listing, folder: Path, apart: Collection[Path] = ()) -> list[Path]:
+    """The pictures below `folder`; the listing notes what is passed over, or cannot be read.
 
-
-def _stray(listing: Listing, path: str, why: str) -> None:
-    if os.path.splitext(path)[1].lower() in SUFFIXES:
-        listing.skipped.append((path, why))
-    else:
-        listing.others.append(path)
+    Args:
+        apart: folders that are passed over, as zse wrote what they hold.
+    """
+    passed = Passed()
+    pictures = pictures_in(folder, passed, apart)
+    for reason, paths in passed.paths.items():
+        for path in paths:
+            listing.passed.add(reason, Path(path).relative_to(listing.root).as_posix())
+    listing.skipped += [(Path(path).relative_to(listing.root).as_posix(), why) for path, why in passed.skipped]
+    return pictures
 
 
 def finish(listing: Listing, classes: Classes) -> Listing:
     """Say what a complete tree has and this one lacks, and give the listing the benchmark's splits."""
+    listing.entries, warnings = join_spellings(listing.entries)
+    listing.warnings += warnings
     unknown = Counter(e.label for e in listing.entries if e.label not in classes.parts[next(iter(classes.parts))])
     for name, count in sorted(unknown.items())[:FEW]:
         listing.warnings.append(
@@ -100,8 +117,3 @@ def alone(listing: Listing) -> None:
     lost = [e.path for e in drawn if (e.label, e.instance) not in photos]
     if lost:
         listing.warnings.append(f"{len(lost)} sketches have no photo of their own: {some(lost)}")
-
-
-def some(names: Sequence[str], count: int = FEW) -> str:
-    """The first of `names`, and how many more there are."""
-    return ", ".join(names[:count]) + (f", and {len(names) - count} more" if len(names) > count else "")
