@@ -501,6 +501,32 @@ def test_a_checkpoint_of_the_same_size_and_time(zse: Zse, tmp_path: Path, rankin
     assert zse("match", "--model", "net.safetensors").ok() != str(ranking)
 
 
+def test_a_project_that_moved_is_up_to_date(zse: Zse, tmp_path: Path) -> None:
+    """Pictures, workspace and checkpoint together; explanations find them once each command has run again."""
+    (tmp_path / "one").mkdir()
+    plain_tree(tmp_path / "one/pics")
+    checkpoint.save(build(LEAST), tmp_path / "one/net.safetensors")
+    call(tmp_path / "one", "prepare", "folder", "pics").ok()
+    ranking = Path(call(tmp_path / "one", "match", "--model", "net.safetensors").ok())
+    here = (tmp_path / "one").rename(tmp_path / "two")
+    words = ("explain", "--ranking", ranking, "--query", "cat/1.bmp", "-o", "e")
+    done = call(here, *words)
+    done.refused(1, "No such file", "NEW_FOLDER")
+    follow(here, done, NEW_FOLDER="pics")
+    assert call(here, *words).code == 0
+    assert json.loads(call(here, "match", "--model", "net.safetensors", "--json").ok())["fresh"] is False
+
+
+def test_a_model_that_moved(zse: Zse, tmp_path: Path, ranking: Path, network: Path) -> None:
+    words = ("explain", "--ranking", ranking, "--query", "cat/1.bmp", "-o", "e")
+    moved = network.rename(tmp_path / "moved.safetensors")
+    zse(*words).refused(3, "net.safetensors: no such weights", str(ranking), "--model FILE")
+    features = next((tmp_path / "zse/features").glob("*.h5"))
+    zse("embed", "--model", moved, "-o", features).ok()
+    zse("match", features, "-o", ranking).ok()
+    assert zse(*words).code == 0
+
+
 # --- training --------------------------------------------------------------------------------------------------------
 
 SHORT = TrainConfig(seed=1, epochs=2, epoch_draws=16, batch_size=8, hard_negatives=True, lr=1e-3, head_lr=1e-3)
