@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -112,8 +113,7 @@ def first_photo(folder: Path, ranking: Path) -> tuple[str, str]:
 # --- pictures behind a ranking ---------------------------------------------------------------------------------------
 
 
-@changes
-@pytest.mark.parametrize("which", ["sketch", "photo"])
+@pytest.mark.parametrize(("change", "which"), [(CHANGES[0], "sketch"), (CHANGES[1], "photo")])
 def test_a_picture_that_changed_is_not_explained(
     zse: Zse, tmp_path: Path, tree: Path, ranking: Path, change: Change, which: str
 ) -> None:
@@ -135,8 +135,6 @@ def test_a_picture_that_changed_is_not_explained(
 
 
 def sha256(file: Path) -> str:
-    import hashlib
-
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
@@ -315,7 +313,7 @@ def move(tmp_path: Path) -> Path:
     return (tmp_path / "pics").rename(tmp_path / "new place")
 
 
-def test_a_data_set_that_moved_says_where_it_is(zse: Zse, tmp_path: Path, ranking: Path, no_reading: None) -> None:
+def test_a_data_set_that_moved_says_where_it_is(zse: Zse, tmp_path: Path, ranking: Path) -> None:
     store = tmp_path / "zse/datasets/pics.h5"
     features = next((tmp_path / "zse/features").glob("*.h5"))
     before = {path: contents(path) for path in (store, features, tmp_path / ranking)}
@@ -339,11 +337,6 @@ def test_a_data_set_that_moved_says_where_it_is(zse: Zse, tmp_path: Path, rankin
         assert all(np.array_equal(after[k], v) for k, v in before[path].items())
         assert json.loads(zse("inspect", path, "--verify", "--json").ok())["verified"]
     assert zse("explain", "--ranking", ranking, "--query", query).code == 0
-
-
-@pytest.fixture
-def no_reading() -> None:
-    """Nothing: the name says that a store which says where its pictures are now is not computed again."""
 
 
 def test_the_hint_of_a_data_set_whose_folder_is_gone(zse: Zse, tmp_path: Path, tree: Path) -> None:
@@ -418,15 +411,14 @@ def same_stat(folder: Path, change: Callable[[Path], object]) -> None:
         os.utime(file, ns=(time, time))
 
 
-OTHER_MODELS: list[Change] = [
-    lambda folder: save_folder(folder, 1),
-    lambda folder: save_folder(folder, 0, mean=0.4),
-    lambda folder: same_stat(folder, lambda folder: save_folder(folder, 1)),
-]
+OTHER_MODELS: dict[str, Change] = {
+    "local-dir:m": lambda folder: save_folder(folder, 1),
+    "local-dir:./lr=0.1/m": lambda folder: save_folder(folder, 0, mean=0.4),
+    "LOCAL-DIR:m": lambda folder: same_stat(folder, lambda folder: save_folder(folder, 1)),
+}
 
 
-@pytest.mark.parametrize("change", OTHER_MODELS, ids=["weights", "config", "same time"])
-@pytest.mark.parametrize("name", ["local-dir:m", "local-dir:./lr=0.1/m", "LOCAL-DIR:m"])
+@pytest.mark.parametrize(("name", "change"), [*OTHER_MODELS.items()], ids=["weights", "config", "same time"])
 def test_a_models_folder_is_known_by_its_content(
     zse: Zse, tmp_path: Path, sketch: Path, tree: Path, change: Change, name: str
 ) -> None:
@@ -507,6 +499,32 @@ def test_a_checkpoint_of_the_same_size_and_time(zse: Zse, tmp_path: Path, rankin
     assert network.stat().st_size == stat.st_size
     zse("explain", "--ranking", ranking, "--query", query).refused(3, "is no longer the model that made", "zse match")
     assert zse("match", "--model", "net.safetensors").ok() != str(ranking)
+
+
+def test_a_project_that_moved_is_up_to_date(zse: Zse, tmp_path: Path) -> None:
+    """Pictures, workspace and checkpoint together; explanations find them once each command has run again."""
+    (tmp_path / "one").mkdir()
+    plain_tree(tmp_path / "one/pics")
+    checkpoint.save(build(LEAST), tmp_path / "one/net.safetensors")
+    call(tmp_path / "one", "prepare", "folder", "pics").ok()
+    ranking = Path(call(tmp_path / "one", "match", "--model", "net.safetensors").ok())
+    here = (tmp_path / "one").rename(tmp_path / "two")
+    words = ("explain", "--ranking", ranking, "--query", "cat/1.bmp", "-o", "e")
+    done = call(here, *words)
+    done.refused(1, "No such file", "NEW_FOLDER")
+    follow(here, done, NEW_FOLDER="pics")
+    assert call(here, *words).code == 0
+    assert json.loads(call(here, "match", "--model", "net.safetensors", "--json").ok())["fresh"] is False
+
+
+def test_a_model_that_moved(zse: Zse, tmp_path: Path, ranking: Path, network: Path) -> None:
+    words = ("explain", "--ranking", ranking, "--query", "cat/1.bmp", "-o", "e")
+    moved = network.rename(tmp_path / "moved.safetensors")
+    zse(*words).refused(3, "net.safetensors: no such weights", str(ranking), "--model FILE")
+    features = next((tmp_path / "zse/features").glob("*.h5"))
+    zse("embed", "--model", moved, "-o", features).ok()
+    zse("match", features, "-o", ranking).ok()
+    assert zse(*words).code == 0
 
 
 # --- training --------------------------------------------------------------------------------------------------------

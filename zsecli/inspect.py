@@ -42,7 +42,9 @@ def describe(path: Path, verify: bool = False) -> dict[str, Any]:
         header = read_header(file, path)
         kind = header.schema
         if verify and header.version in UNSEALED:
-            raise StoreError(f"{path}: has no checksums, as it is of version {header.version}", "make it again")
+            raise StoreError(
+                f"{path}: has no checksums, as it is of version {header.version}", "delete it and make it again"
+            )
         shapes = {name: _shape(file[name]) for name in file if isinstance(file[name], h5py.Dataset) and file[name].ndim}
     about = {
         "file": str(path),

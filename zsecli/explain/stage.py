@@ -127,7 +127,7 @@ def _summary(tested: faithful.Faithfulness) -> dict[str, Any]:
 def model_of(ranking: Ranking) -> ModelSpec:
     """The network that made a ranking; StoreError where its weights are no longer the same, or it has no relation."""
     about = ranking.header.provenance
-    spec = ModelSpec.parse(str(about.get("model")))
+    spec = ModelSpec.recorded(about.get("model"), ranking.path)
     if not spec.has_relation:
         raise no_relation(spec.text)
     if about.get("weights", spec.weights_hash()) != spec.weights_hash():

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from zsecli.errors import StoreError, UsageError
+from zsecli.errors import StoreError, UsageError, ZseError
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "small.safetensors"  # see docs/model-card.md
 HELP = (
@@ -110,6 +110,15 @@ class ModelSpec:
             raise StoreError(f"{spec.file}: no such weights", f"--model takes {HELP}")
         return spec
 
+    @classmethod
+    def recorded(cls, text: object, store: Path) -> ModelSpec:
+        """The model that a store names. StoreError where its weights are no longer there, or it names none."""
+        try:
+            return cls.parse(str(text))
+        except StoreError as error:
+            hint = f"make {store.name} again with --model FILE, where they are now: the same weights make it up to date"
+            raise StoreError(f"{error.message}, of {store}", hint) from error
+
     @property
     def text(self) -> str:
         """The form that `parse` reads, with an absolute path."""
@@ -159,3 +168,12 @@ class ModelSpec:
         digest = self.weights_hash()[:8]
         name = self.name if self.folder is None else self.folder.resolve().name
         return "-".join(filter(None, (self.kind if self.kind == "frozen" else "", name, digest)))
+
+
+def is_there(text: object) -> bool:
+    """Whether a model that a store names can still be found by that name."""
+    try:
+        spec = ModelSpec.parse(str(text))
+    except ZseError:
+        return False
+    return spec.folder is None or spec.folder.is_dir()

@@ -24,7 +24,7 @@ from zsecli.data.preprocess import Role
 from zsecli.errors import ZseError
 from zsecli.images.memory import MEMORY, MemoryBudget
 from zsecli.model.config import Precision
-from zsecli.model.spec import ModelSpec
+from zsecli.model.spec import ModelSpec, is_there
 from zsecli.parallel import end_with_parent
 from zsecli.retrieval.reader import LATE, Reader
 from zsecli.shards import WHOLE, Shard, join
@@ -107,7 +107,7 @@ def run(
     if finished(output, "features", key):
         shard.tidy(output, "features", key)
         if shard.speaks:
-            _keep_root(output, items, root, (origin or {}).get("dataset"))
+            _keep_places(output, items, root, spec, (origin or {}).get("dataset"))
         return EmbedResult(output, False, skipped_in(output))
     check_target(output, "features", overwrite)
     from zsecli.model.embedder import resolve_device  # here: an up-to-date run needs no torch
@@ -145,15 +145,18 @@ def run(
     return EmbedResult(path, due or (whole and shard.of > 1), skipped_in(path) if path.is_file() else [])
 
 
-def _keep_root(store: Path, items: Items, root: Path, dataset: str | None) -> None:
-    """Let a finished store say where its pictures are now, and the data set that lists them: they may have moved."""
+def _keep_places(store: Path, items: Items, root: Path, spec: ModelSpec, dataset: str | None) -> None:
+    """Let a finished store say where its pictures, their data set and its model are now: they may have moved."""
     with open_features(store) as features:
         said = features.header.provenance
-    now = str(root.resolve())
-    if said.get("root") == now or all(Path(name).is_absolute() for name in items.id):
-        return
-    change_provenance(store, "features", root=now, **({"dataset": dataset} if dataset else {}))
-    note(f"{store}: its pictures are now below {now}, no longer {said.get('root')}")
+    now = {}
+    if said.get("root") != str(root.resolve()) and not all(Path(name).is_absolute() for name in items.id):
+        now = {"root": str(root.resolve())} | ({"dataset": dataset} if dataset else {})
+    if spec.text != said.get("model") and not is_there(said.get("model")):
+        now["model"] = spec.text
+    if now:
+        change_provenance(store, "features", **now)
+        note(f"{store}: {', '.join(f'its {name} is now {place}' for name, place in now.items())}")
 
 
 def write(

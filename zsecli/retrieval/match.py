@@ -15,7 +15,7 @@ from zsecli.console import SILENT, Progress, note, tell, warn
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.files import partial_path
 from zsecli.model.config import Precision
-from zsecli.model.spec import ModelSpec
+from zsecli.model.spec import ModelSpec, is_there
 from zsecli.parallel import cores, in_order
 from zsecli.retrieval.ann import AnnRanker
 from zsecli.retrieval.rank import MatchOptions, Ranker, at_once
@@ -189,13 +189,18 @@ def _places(*stores: Header) -> dict[str, list[str]]:
 
 
 def _keep_roots(ranking: Path, *stores: Header) -> None:
-    """Let a finished ranking say where its pictures are now: they may have moved since."""
+    """Let a finished ranking say where its pictures and its model are now: they may have moved since."""
     with open_store(ranking, "ranking") as file:
         said = read_header(file, ranking).provenance
-    now = _places(*stores)
-    if any(now["roots"]) and said.get("roots") != now["roots"]:
-        change_provenance(ranking, "ranking", **now)
-        note(f"{ranking}: its pictures are now below {', '.join(dict.fromkeys(now['roots']))}")
+    now: dict[str, Any] = _places(*stores)
+    moved = any(now["roots"]) and said.get("roots") != now["roots"]
+    model = stores[-1].provenance.get("model")
+    if model != said.get("model") and said.get("weights") and not is_there(said.get("model")):
+        now["model"] = model
+    elif not moved:
+        return
+    change_provenance(ranking, "ranking", **now)
+    note(f"{ranking}: its pictures are below {', '.join(dict.fromkeys(now['roots']))}, its model is {model}")
 
 
 def _check_room(path: Path, size: int) -> None:
@@ -268,7 +273,7 @@ def _scorer(queries: Features, gallery: Features, model: ModelSpec | None, devic
     from zsecli.retrieval.relation import RelationScorer
 
     made_by = gallery.header.provenance
-    spec = model or ModelSpec.parse(str(made_by.get("model")))
+    spec = model or ModelSpec.recorded(made_by.get("model"), gallery.path)
     if not spec.has_relation:  # whatever the store says
         raise no_relation(spec.text)
     if spec.weights_hash() != made_by.get("weights"):

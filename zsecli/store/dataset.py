@@ -113,7 +113,7 @@ def read_dataset(path: Path) -> Dataset:
         size, mtime = file["items/size"][:], file["items/mtime"][:]
         whole = size.dtype.kind == mtime.dtype.kind == "i"
         if not whole or not size.shape == mtime.shape == (len(items),) == (file["rows"][()],):
-            raise StoreError(f"{path}: its columns do not belong together", "run zse prepare again")
+            raise StoreError(f"{path}: its columns do not belong together", "run zse prepare again, with --overwrite")
         return Dataset(
             _text(file.attrs["name"]),
             Path(_text(file.attrs["root"])),
@@ -151,5 +151,7 @@ def _columns(file: h5py.File, group: str, items: Items, path: Path) -> dict[str,
     columns = {name: file[group][name][:] for name in file.get(group, ())}
     for name, values in columns.items():
         if values.shape != (len(items),) or values.dtype.kind != "i" or (abs(values) > 1).any():
-            raise StoreError(f"{path}: {group}/{name} does not belong to its pictures", "run zse prepare again")
+            raise StoreError(
+                f"{path}: {group}/{name} does not belong to its pictures", "run zse prepare again, with --overwrite"
+            )
     return columns

@@ -79,12 +79,13 @@ def _prepare(dataset: Dataset) -> tuple[Path, list[str]]:
     if os.path.isdir(dataset.root):
         return folder, words
     new = NEW_FOLDER if place == str(dataset.root) else f"{NEW_FOLDER}/{Path(place).name}"
-    moved = [_moved(word, place, folder, new) for word in words]
+    typed_in = Path(str(about.get("folder") or folder))  # gone too where all of a project moved
+    moved = [_moved(word, place, typed_in, new) for word in words]
     if moved == words:
         moved += ["--root", new]
     if "--name" not in moved and not any(word.startswith("--name=") for word in moved):
         moved += ["--name", dataset.name]
-    return folder if os.path.isdir(folder) else Path.cwd(), moved
+    return folder, moved
 
 
 def _moved(word: str, place: str, folder: Path, new: str) -> str:
@@ -171,9 +172,9 @@ def _take_option(words: Sequence[str], option: str, short: str | None = None) ->
 
 
 def _folder(about: Mapping[str, Any]) -> Path:
-    """Where the command was typed; here, where the store does not say."""
+    """Where the command was typed; here, where the store does not say, or that folder is gone."""
     folder = about.get("folder")
-    return Path(folder) if isinstance(folder, str) and folder else Path.cwd()
+    return Path(folder) if isinstance(folder, str) and os.path.isdir(folder) else Path.cwd()
 
 
 def _line(folder: Path, words: Sequence[str]) -> str:

@@ -219,7 +219,11 @@ def loader(batches: Batches, start: int, stop: int, workers: int) -> Iterator[Ba
         collate_fn=None,
         worker_init_fn=end_with_parent,
     )
-    for answer in answers:
-        if isinstance(answer, ZseError):
-            raise answer
-        yield answer
+    # begun here, as it draws a random number: within a step it would change what the step draws
+    return map(_batch, iter(answers))
+
+
+def _batch(answer: Batch | ZseError) -> Batch:
+    if isinstance(answer, ZseError):
+        raise answer
+    return answer
