@@ -22,6 +22,7 @@ from test_store_damage import read
 from fuzz.programs import KINDS, STORES, build
 from fuzz.scratch import PICTURES, answer, new, run, scratch, tree
 from zsecli.data import folder
+from zsecli.data.names import name_key, tidy_name
 from zsecli.data.prepare import _items
 from zsecli.explain import keypoints as marked
 from zsecli.model.config import from_json
@@ -31,6 +32,7 @@ from zsecli.store.dataset import read_dataset, write_dataset
 from zsecli.store.features import open_features, skipped_in
 from zsecli.store.items import Items
 from zsecli.store.ranking import open_ranking
+from zsecli.textfiles import decode_text
 from zsecli.workspace import Workspace
 
 Target = Callable[[bytes], None]
@@ -227,9 +229,10 @@ def unseen(data: bytes) -> None:
     try:
         done = run("prepare", "folder", "tree", "--unseen", path, "-o", target)
         if done.code == 0:
-            named = {line.strip() for line in data.decode().splitlines()} - {""}
+            lines = decode_text(data).replace("\r", "\n").split("\n")
+            named = {name_key(line) for line in lines if tidy_name(line)}
             items = read_dataset(target).items
-            assert {items.label.names[code] for code in items.label.codes[items.part == 1]} == named
+            assert {name_key(items.label.names[code]) for code in items.label.codes[items.part == 1]} == named
     finally:
         path.unlink()
         target.unlink(missing_ok=True)

@@ -232,8 +232,10 @@ def _other_place(target: Path, name: str, place: Path) -> bool:
 def _classes(file: Path | None) -> list[str] | None:
     if file is None:
         return None
+    from zsecli.data.names import tidy_name
+
     try:
-        return [line.strip() for line in read_lines(file) if line.strip()]
+        return [name for line in read_lines(file) if (name := tidy_name(line))]
     except (OSError, UnicodeDecodeError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or error
         raise UsageError(f"--unseen {file}: {why}", "a text file with the name of a class a line") from error

@@ -60,8 +60,10 @@ def add_classes(listing: Listing, folder: Path, modality: str, classes: Classes,
     """
     split = next(iter(classes.parts))
     # from the root down, so that names are relative to it whatever is a link
+    depth = len(folder.relative_to(listing.root).parts)
     for file in list_pictures(listing, folder):
-        path, parts = file.relative_to(listing.root).as_posix(), file.relative_to(folder).parts
+        below = file.relative_to(listing.root)
+        path, parts = below.as_posix(), below.parts[depth:]
         if len(parts) == 1:
             listing.skipped.append((path, f"does not lie in {folder.name}/CLASS/"))
             continue
