@@ -23,6 +23,7 @@ Scores = NDArray[np.float32]
 ENTRIES_AT_ONCE = 2**22  # of a ranking, that are sorted together
 PAIRS_AT_ONCE = 2**16  # that a relation network scores between two commits, if every photo is scored
 LONGEST = 1e18  # length of a [Ret], of which float32 holds the square
+NOTHING, ROUNDING = 2e-5, 1e-6  # lengths of what rounding leaves: of grey values about their mean; of what was longer
 SKETCH_BYTES = 2**30  # for the sketches whose shortlists are scored together
 
 
@@ -211,11 +212,18 @@ def mean(features: Features, step: int = 4096) -> Scores:
 def unit(features: Features, rows: slice | Ints, less: Scores) -> Scores:
     """[Ret] (N, D) of `rows`, less the vector `less` (D,), at length 1; zeros stay zeros, whose cosine with all is 0.
 
+    Where no more than rounding is left of a vector, as of a blank picture's pixels about their mean, that is zero too:
+    its direction would be chance, and two of them would be wholly alike or opposite.
+
     Raises:
         StoreError: naming the picture whose [Ret] is no number, or too large to have a length.
     """
-    vectors = _read(features, rows) - less
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    whole = _read(features, rows)
+    vectors = whole - less
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    before = np.linalg.norm(whole, axis=1, keepdims=True)
+    is_rounding = lengths <= np.maximum(NOTHING, ROUNDING * (before if less.any() else 0))
+    return np.where(is_rounding, 0, vectors / np.where(is_rounding, 1, lengths)).astype(vectors.dtype, copy=False)
 
 
 def _read(features: Features, rows: slice | Ints) -> Scores:
