@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Zse, call, changing
+from PIL import Image
 from tiny import LEAST, build
 
 from zsecli.model import checkpoint
@@ -136,6 +137,30 @@ def test_zeros_are_like_nothing(zse: Zse, store: Path) -> None:
     scores, order = ranking(store.parent / zse("match", "two.h5", "--by", "ret").ok())
     assert set(scores[query].values()) == {0.0}
     assert order[query] == sorted(order[query])
+    assert {found[photo] for found in scores.values()} == {0.0}
+
+
+@pytest.mark.parametrize("model", ["pixels", "hog"])
+@pytest.mark.parametrize("center", [(), ("--center",)])
+def test_blank_pictures_are_like_nothing(zse: Zse, tmp_path: Path, model: str, center: tuple[str, ...]) -> None:
+    """Not wholly alike or opposite, as rounding has it: about their mean, or about that of all, they are zeros."""
+    if model == "hog":
+        pytest.importorskip("skimage")
+    for modality in ("sketch", "photo"):
+        (tmp_path / "d" / modality / "a").mkdir(parents=True)
+        for number, colour in enumerate(np.random.default_rng(0).integers(256, size=(10, 3)).tolist()):
+            Image.new("RGB", (50, 40), tuple(colour)).save(tmp_path / "d" / modality / "a" / f"{number}.png")
+    zse("prepare", "folder", "d").ok()
+    scores, _ = ranking(tmp_path / zse("match", "--by", "ret", *center, ZSE_MODEL=model).ok())
+    assert {score for found in scores.values() for score in found.values()} == {0.0}
+
+
+def test_what_earlier_versions_stored_of_a_blank_picture_is_like_nothing(zse: Zse, store: Path) -> None:
+    """Rounding, of a length of up to 8e-6."""
+    for value in (0, 1e-7):
+        query, photo = spoil(store, "ret", value, 0), spoil(store, "ret", -value, 1)
+    scores, _ = ranking(store.parent / zse("match", "two.h5", "--by", "ret").ok())
+    assert set(scores[query].values()) == {0.0}
     assert {found[photo] for found in scores.values()} == {0.0}
 
 

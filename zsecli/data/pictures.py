@@ -16,7 +16,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from zsecli.data.geometry import Frame
 from zsecli.data.ink import around, as_seen
 from zsecli.data.preprocess import Preprocess, Role
-from zsecli.images.metadata import orientation, upright, without_metadata
+from zsecli.images.metadata import count_strips, orientation, upright, without_metadata
 from zsecli.images.tiles import WHOLE, Factors, factors_to, map_tiles, tiles
 
 Pixels = NDArray[np.uint8]
@@ -37,6 +37,8 @@ _MODES = {"1", "L", "P", "RGB", "CMYK", "YCbCr"}
 REVISION = 2  # counts up when a rule below gives other pixels: features made before are then made again
 MARGIN = 10  # pixels left around the strokes by the authors' crop
 SCANS = 100  # of a JPEG, as libtiff allows; encoders make up to 18, and each takes as long as the whole picture
+SEGMENTS = 2**14  # of a JPEG: a colour profile has up to 255
+STRIPS = 2**17  # of a TIFF; some have one for each row
 LOOKED_AT = 2**28  # bytes of a JPEG in which scans are counted; one of 178 megapixels has fewer
 PIECE = 2**20  # bytes of it that are looked at together
 LARGE = 2**25  # pixels; of a picture with more the mean of boxes is taken, so that it has no more
@@ -120,6 +122,12 @@ def opened(file: BinaryIO) -> Opened:
         raise PictureError("empty")
     if head.startswith(_POSTSCRIPT):  # Pillow would have another program run it
         raise PictureError("a PostScript drawing: export it as PNG")
+    scans = 1
+    if head.startswith(b"\xff\xd8"):
+        scans = _count_scans(file)
+        file.seek(0)
+    elif count_strips(file) > STRIPS:
+        raise PictureError(f"a TIFF of more than {STRIPS} strips, too many for a real picture")
     try:
         image: Image.Image = Image.open(file)
     except UnidentifiedImageError:
@@ -133,19 +141,15 @@ def opened(file: BinaryIO) -> Opened:
         raise damaged(error) from None
     if isinstance(image, ImageFile.StubImageFile):  # of a format that Pillow knows by name alone
         raise PictureError("not a picture")
-    scans = 1
-    if head.startswith(b"\xff\xd8"):
-        file.seek(0)
-        scans = _count_scans(file)
     return Opened(image, scans)
 
 
 def _count_scans(jpeg: BinaryIO) -> int:
-    """The scans of a JPEG; PictureError for so many that a small file takes minutes.
+    """The scans of a JPEG; PictureError for so many, or so many segments, that a small file takes minutes.
 
     It goes from marker to marker as libjpeg does: a thumbnail within a segment, or a video behind the end, has others.
     """
-    scans = place = 0
+    scans = segments = place = 0
     data = b""
     for _ in range(LOOKED_AT // PIECE):
         piece = jpeg.read(PIECE)
@@ -156,8 +160,11 @@ def _count_scans(jpeg: BinaryIO) -> int:
             if found[1] == b"\xd9":
                 return scans
             scans += found[1] == b"\xda"
+            segments += 1
             if scans > SCANS:
                 raise PictureError(f"a JPEG of more than {SCANS} scans, too many for a real picture")
+            if segments > SEGMENTS:
+                raise PictureError(f"a JPEG of more than {SEGMENTS} segments, too many for a real picture")
             place = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
         place = found.start() if found else max(place, len(data) - 1)  # a marker may lie across two pieces
     return scans

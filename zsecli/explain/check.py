@@ -19,6 +19,7 @@ from zsecli.explain.correspond import SOURCES, Match, best, scores
 from zsecli.explain.pair import Pair, read, relate, see
 from zsecli.explain.places import CHOSEN, FROZEN, RANDOM, SAME, Controls
 from zsecli.explain.stage import model_of, network
+from zsecli.images.loader import full_size
 from zsecli.model.embedder import NetworkEmbedder
 from zsecli.retrieval.ranked import check_named, check_ranked
 from zsecli.store.items import Ints, Items
@@ -272,7 +273,14 @@ def _test_keypoints(
     every = []
     for one in marked:
         pair = relate(model, see(model, read(one.sketch), "sketch"), see(model, read(one.photo), "photo"))
-        every.append(places.measure_points(pair, controls, one.on_sketch, one.on_photo))
+        on_sketch, on_photo = (
+            points / np.divide(full_size(file, side.image), side.image.size)  # of a very large picture a copy was read
+            for file, side, points in (
+                (one.sketch, pair.sketch, one.on_sketch),
+                (one.photo, pair.photo, one.on_photo),
+            )
+        )
+        every.append(places.measure_points(pair, controls, on_sketch, on_photo))
         progress(1)
     report.marked = _means(every, clusters)
 

@@ -94,25 +94,45 @@ def _looks(q: torch.Tensor, k: torch.Tensor, kept: Mask) -> Scores:
     return share[1:, 1:].numpy()
 
 
-@lru_cache(maxsize=4)  # asked for by document, figure and test alike
 def contribution(pair: Pair) -> Scores:
     """What each pair of tokens adds to the relation score, in logits.
 
     The logit less that of an empty kernel, shared out.
     A cell of the kernel is a sum over pairs of tokens, divided by the lengths of the two cells; what it adds to the
     logit is its value times the mean slope on the straight way from an empty kernel (integrated gradients,
-    Sundararajan et al. 2017, eq. 1). So all pairs, and the bias of a learned pooling, add up to the logit; what
-    [Ret] adds directly is left out.
+    Sundararajan et al. 2017, eq. 1). So all pairs, `constant`, and what [Ret] adds directly add up to the logit, to
+    about 0.001: the mean slope is taken at PATH points.
     """
+    return _parts(pair)[0]
+
+
+@torch.inference_mode()
+def constant(pair: Pair) -> float:
+    """What no pair of tokens and no [Ret] adds to the relation score, in logits.
+
+    The logit of an empty kernel, and what the bias of a learned pooling adds, which is no token's.
+    """
+    kernel = torch.zeros_like(pair.score.kernel)
+    return float(pair.network.relation.logit(kernel, pair.score.logit.new_zeros(1))) + _parts(pair)[1]
+
+
+@lru_cache(maxsize=4)  # asked for by document, figure and test alike
+def _parts(pair: Pair) -> tuple[Scores, float]:
+    """`contribution`, and what the bias of a learned pooling adds."""
     relation, kernel = pair.network.relation, pair.score.kernel.float()
     with torch.enable_grad():
         steps = (torch.arange(PATH, device=kernel.device) + 0.5).view(-1, 1, 1) / PATH
         way = (steps * kernel.clone()).requires_grad_()
         (slopes,) = torch.autograd.grad(relation.logit(way, way.new_zeros(PATH)).sum(), way)
     with torch.inference_mode():
-        ours, theirs = (
-            relation.shares(tokens[0, 1:].float(), torch.from_numpy(side.kept).to(tokens.device))
+        slope = slopes.mean(0)
+        tokens = [
+            (tokens[0, 1:].float(), torch.from_numpy(side.kept).to(tokens.device))
             for tokens, side in ((pair.score.sketch, pair.sketch), (pair.score.photo, pair.photo))
-        )
-        turned = torch.einsum("cd,jde->jce", slopes.mean(0), theirs)
-        return (ours.flatten(1) @ turned.flatten(1).T).cpu().numpy()
+        ]
+        ours, theirs = (relation.shares(*one) for one in tokens)
+        turned = torch.einsum("cd,jde->jce", slope, theirs)
+        contributions = (ours.flatten(1) @ turned.flatten(1).T).cpu().numpy()
+        our_bias, their_bias = (relation.bias_share(*one) for one in tokens)
+        with_bias = our_bias @ (theirs.sum(0) + their_bias).T + ours.sum(0) @ their_bias.T
+        return contributions, float((slope * with_bias).sum())

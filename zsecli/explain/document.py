@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from zsecli.explain.correspond import SOURCES, Scores, Source, best, contribution, scores
+from zsecli.explain.correspond import SOURCES, Scores, Source, best, constant, contribution, scores
 from zsecli.explain.pair import Mask, Pair, Side
 
 SCHEMA, VERSION = "zse-explanation", "1.0"
@@ -60,12 +60,13 @@ def _said(pair: Pair) -> dict[str, Any]:
 
 
 def _side(side: Side) -> dict[str, Any]:
+    scale = np.tile(np.divide(side.size, side.image.size), 2)
     return {
         "name": side.name,
-        "width": side.image.width,
-        "height": side.image.height,
+        "width": side.size[0],
+        "height": side.size[1],
         "grid": list(side.grid),
-        "boxes": [[round(v, 1) for v in side.box(place)] for place in range(len(side.kept))],
+        "boxes": [[round(v, 1) for v in (scale * side.box(place)).tolist()] for place in range(len(side.kept))],
         "strokes": side.strokes.tolist(),
         "kept": side.kept.tolist(),
         "attention": [_round(head) for head in side.attention],
@@ -73,12 +74,15 @@ def _side(side: Side) -> dict[str, Any]:
 
 
 def _score(pair: Pair, shares: Scores) -> dict[str, float]:
-    """The scores, and the parts of the logit: of local matches, of [Ret], and what is there without either."""
+    """The scores, and the parts of the logit: of local matches, of [Ret], and what is there without either.
+
+    Each is computed by itself: that they add up is a test of them, not how they are made.
+    """
     logit = float(pair.score.logit)
     with torch.inference_mode():
         without = float(pair.network.relation.logit(pair.score.kernel, pair.score.logit.new_zeros(1)))
     local = float(shares.sum(dtype=np.float64))
-    parts = {"local": local, "ret": logit - without, "constant": without - local}
+    parts = {"local": local, "ret": logit - without, "constant": constant(pair)}
     return {"relation": pair.relation, "cosine": pair.cosine, "logit": logit, **parts}
 
 

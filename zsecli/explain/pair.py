@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from zsecli.data.pictures import PictureError, Pixels
 from zsecli.data.preprocess import Role
 from zsecli.data.strokes import strokes
 from zsecli.errors import ZseError
-from zsecli.images.loader import frame_picture, load_picture
+from zsecli.images.loader import frame_picture, full_size, load_picture
 from zsecli.model import selection
 from zsecli.model.backbone import Encoding
 from zsecli.model.cross_attention import Prepared
@@ -34,7 +34,9 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of
 class Side:
     """One picture of a pair: P places on a grid of patches.
 
-    image: as decoded, turned as its EXIF says and laid on white, changed as `changes` says, RGB.
+    image: as decoded, turned as its EXIF says and laid on white, changed as `changes` says, RGB; a very large picture
+        reduced.
+    size: width and height of the picture itself.
     pixels: (S, S, 3) uint8, the network's input.
     frame: the part of `image` that the input shows. grid: rows and columns.
     strokes: (P,) where a sketch is drawn; everywhere on a photo. kept: (P,) False where selection dropped the token.
@@ -45,6 +47,7 @@ class Side:
     name: str
     role: Role
     image: Image.Image
+    size: tuple[int, int]
     pixels: Pixels
     frame: Frame
     grid: tuple[int, int]
@@ -116,12 +119,14 @@ def see(model: NetworkEmbedder, image: Image.Image, role: Role, name: str = "") 
     drawn = strokes(pixels, grid, _inside(image, frame, pixels)) if role == "sketch" else np.ones(places, bool)
     kept = selection.kept(out.index, places)[0].cpu().numpy()
     attention = out.attention[0].float().cpu().numpy()
-    return Side(name, role, image.convert("RGB"), pixels, frame, grid, drawn, kept, attention, changes), out
+    return Side(name, role, image.convert("RGB"), image.size, pixels, frame, grid, drawn, kept, attention, changes), out
 
 
 def look(model: NetworkEmbedder, file: Path, role: Role) -> tuple[Side, Encoding]:
     """A picture from its file, and its encoding; ZseError where it cannot be read."""
-    side, out = see(model, read(file), role, file.name)
+    image = read(file)
+    side, out = see(model, image, role, file.name)
+    side = replace(side, size=full_size(file, image))
     if side.changes:
         tell(f"{file}: {said_of(side.changes)}")
     return side, out

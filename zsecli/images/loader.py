@@ -97,6 +97,17 @@ def load_picture(
     return _read(file, load, sha256)
 
 
+def full_size(file: Path, image: Image.Image) -> tuple[int, int]:
+    """Width and height of the picture in a file, of which `image` is what `load_picture` made, reduced or not.
+
+    Raises:
+        PictureError, OSError: as `load_picture`.
+    """
+    width, height = _read(file, lambda picture: picture.image.size, None)
+    is_turned = (width - height) * (image.width - image.height) < 0
+    return (height, width) if is_turned else (width, height)
+
+
 @contextlib.contextmanager
 def room_for(
     picture: Opened, full_size: tuple[int, int], memory: MemoryBudget = MEMORY, more: int = 0

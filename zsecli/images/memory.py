@@ -13,10 +13,11 @@ from PIL import Image
 BUDGET = 2**30  # bytes of decoded pictures at once: with PyTorch, a command stays below 2 GiB
 _CHANNEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}  # all other modes: 4
 _POINTER = 8  # bytes, of a row
-# What the decoder of a format holds beside the picture, in bytes a pixel: WebP two canvases, its result and a copy.
-_BESIDE = {"PNG": 0, "JPEG": 0, "MPO": 0, "TIFF": 0, "BMP": 4, "GIF": 4, "PPM": 4, "WEBP": 20, "AVIF": 24}
-_BESIDE_OTHERS = 24
-_ROWS_PER_STRIP, _TILE_WIDTH, _TILE_LENGTH, _BITS, _SAMPLES = 278, 322, 323, 258, 277  # tags of TIFF
+# What a decoder holds beside the picture, in bytes a pixel: these go through it row by row, GIF has one more canvas.
+_BESIDE = {"raw": 0, "zip": 0, "jpeg": 0, "libtiff": 0, "packbits": 0, "tga_rle": 0, "sun_rle": 0, "pcx": 0, "gif": 1}
+_BESIDE_OTHERS = 16  # measured: WebP 12, AVIF 8, JPEG 2000 16
+_ROWS_PER_STRIP, _TILE_WIDTH, _TILE_LENGTH, _BITS, _SAMPLES, _ORIENTATION = 278, 322, 323, 258, 277, 274  # of TIFF
+_PHOTOMETRIC, _YCBCR = 262, 6
 
 
 class MemoryBudget:
@@ -68,11 +69,13 @@ def decoding_bytes(image: Image.Image, scans: int, full_size: tuple[int, int]) -
     """
     width, height = image.size
     row = -(-width * _CHANNEL_BYTES.get(image.mode, 4) // 4) * 4 + _POINTER
-    beside = width * height * _BESIDE.get(image.format or "", _BESIDE_OTHERS)
+    codecs = {tile[0] for tile in getattr(image, "tile", ())}
+    beside = width * height * max((_BESIDE.get(codec, _BESIDE_OTHERS) for codec in codecs), default=_BESIDE_OTHERS)
     if scans > 1:
         beside += 2 * full_size[0] * full_size[1] * _samples(image)
     if image.format == "TIFF":
-        beside += _strip_bytes(image)
+        beside += _strip_bytes(image) * ("libtiff" in codecs)
+        beside += height * row * _is_turned(image)  # by its reader
     return height * row + beside
 
 
@@ -83,13 +86,19 @@ def _samples(jpeg: Any) -> int:
     return -(-sum(across * down for across, down in factors) // max(1, largest))
 
 
+def _is_turned(tiff: Any) -> bool:
+    return bool(tiff.tag_v2.get(_ORIENTATION, 1) != 1)
+
+
 def _strip_bytes(tiff: Any) -> int:
-    """The bytes of a decoded strip or tile of a TIFF, of which one is in memory beside the picture, twice at most."""
+    """The bytes of a decoded strip or tile of a TIFF, of which one is in memory beside the picture."""
     width, height = tiff.size
     try:
         tags = tiff.tag_v2
         bits = tags.get(_BITS, (8,))
-        pixel = max(bits) * max(1, len(bits), int(tags.get(_SAMPLES, 1))) // 8 + 4  # 4: some are made RGBA first
+        pixel = -(-max(bits) * max(len(bits), int(tags.get(_SAMPLES, 1))) // 8)
+        if tags.get(_PHOTOMETRIC) == _YCBCR:
+            pixel += 4  # libtiff makes such a strip RGBA
         if _TILE_WIDTH in tags:
             area = int(tags[_TILE_WIDTH]) * int(tags[_TILE_LENGTH])
         else:

@@ -32,12 +32,16 @@ _TIFF_PIXELS = {254, 255, 256, 257, 258, 259, 262, 266, 273, ORIENTATION, 277, 2
                 323, 324, 325, 330, 332, 338, 339, 340, 341, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530,
                 531, 532, 34665}  # fmt: skip
 _LARGEST = 2**26  # bytes of a file of which a copy is made
-_TIFF_TYPES = {3: "H", 4: "I"}
+_STRIPS = (273, 324)  # tags: where the strips, or the tiles, are
+_WHOLE_NUMBERS = {3: "H", 4: "I", 8: "h", 9: "i"}  # types of tags
 
 
 def orientation(image: Image.Image) -> int:
-    """1 to 8 as EXIF (or XMP) has it; 1, upright, for anything that is not one whole number from 1 to 8."""
-    try:
+    """1 to 8 as EXIF (or XMP) has it; 1, upright, for all else. Of several numbers the first counts."""
+    turn = _exif_orientation(image.info.get("exif"))
+    if turn is not None:
+        return turn
+    try:  # a tag of TIFF, or XMP
         return _valid(image.getexif().get(ORIENTATION))
     except Exception:  # whatever Pillow stumbles over, the pixels are sound
         return 1
@@ -70,6 +74,34 @@ def without_metadata(file: BinaryIO) -> BinaryIO | None:
     return None
 
 
+def count_strips(file: BinaryIO) -> int:
+    """How many strips or tiles the first picture of a TIFF says it has; 0 for other files. `file` is at its beginning.
+
+    Pillow takes microseconds and hundreds of bytes for each, before anybody can ask it.
+    """
+    head = file.read(16)
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    count = 0
+    try:
+        if order and head[2:4] in (b"*\0", b"\0*"):
+            file.seek(struct.unpack_from(order + "I", head, 4)[0])
+            tags = struct.unpack(order + "H", file.read(2))[0]
+            count = _largest_count(file.read(12 * tags), order + "HHI4x")
+        elif order and head[2:4] in (b"+\0", b"\0+"):  # BigTIFF
+            file.seek(struct.unpack_from(order + "Q", head, 8)[0])
+            tags = min(2**16, struct.unpack(order + "Q", file.read(8))[0])
+            count = _largest_count(file.read(20 * tags), order + "HHQ8x")
+    except struct.error:  # cut off
+        pass
+    file.seek(0)
+    return count
+
+
+def _largest_count(directory: bytes, entry: str) -> int:
+    entries = struct.iter_unpack(entry, directory[: len(directory) // struct.calcsize(entry) * struct.calcsize(entry)])
+    return max((count for tag, _, count in entries if tag in _STRIPS), default=0)
+
+
 def _valid(value: object) -> int:
     try:
         turn = int(value) if value in range(1, 9) else 1  # type: ignore[call-overload]
@@ -78,13 +110,33 @@ def _valid(value: object) -> int:
     return int(turn)
 
 
-def _exif_orientation(block: bytes) -> int:
-    exif = Image.Exif()
+def _exif_orientation(block: object) -> int | None:
+    """The orientation in an EXIF block, of which nothing else is looked at; None where there is none.
+
+    Pillow reads no tag behind one whose value is cut off.
+    """
+    if not isinstance(block, bytes):
+        return None
+    block = block.removeprefix(_EXIF)
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+    if order is None:
+        return None
     try:
-        exif.load(block)
-        return _valid(exif.get(ORIENTATION))
-    except Exception:
-        return 1
+        (start,) = struct.unpack_from(order + "I", block, 4)
+        (count,) = struct.unpack_from(order + "H", block, start)
+        for place in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind, values = struct.unpack_from(order + "HHI", block, place)
+            if tag == ORIENTATION:
+                if kind not in _WHOLE_NUMBERS or not values:
+                    return 1
+                number = order + _WHOLE_NUMBERS[kind]
+                at = place + 8  # of the value, or of where several values are, of which the first counts
+                if struct.calcsize(number) * values > 4:
+                    (at,) = struct.unpack_from(order + "I", block, at)
+                return _valid(struct.unpack_from(number, block, at)[0])
+    except struct.error:  # the block ends before
+        pass
+    return None
 
 
 def _exif_block(turn: int) -> bytes:
@@ -103,7 +155,7 @@ def _jpeg(data: bytes) -> Iterator[bytes]:
         kind, (length,) = data[place + 1], struct.unpack_from(">H", data, place + 2)
         segment = data[place : place + 2 + length]
         if kind == 0xE1 and segment[4:].startswith(_EXIF):
-            turn = _exif_orientation(segment[4:])
+            turn = _exif_orientation(segment[4:]) or 1
         elif not (0xE0 <= kind <= 0xEF or kind == 0xFE) or kind in _JPEG_PIXELS:
             yield segment
         place += 2 + length
@@ -120,7 +172,7 @@ def _png(data: bytes) -> Iterator[bytes]:
         length, kind = struct.unpack_from(">I4s", data, place)
         chunk = data[place : place + 12 + length]
         if kind == b"eXIf":
-            turn = _exif_orientation(_EXIF + chunk[8:-4])
+            turn = _exif_orientation(chunk[8:-4]) or 1
         elif kind == b"IEND":
             block = b"eXIf" + _exif_block(turn)
             yield struct.pack(">I", len(block) - 4) + block + struct.pack(">I", zlib.crc32(block))
@@ -137,7 +189,7 @@ def _tiff(data: bytes) -> bytes:
     kept = []
     for place in range(start + 2, start + 2 + 12 * count, 12):
         tag, kind, values = struct.unpack_from(order + "HHI", data, place)
-        odd = tag == ORIENTATION and (kind not in _TIFF_TYPES or values != 1)
+        odd = tag == ORIENTATION and (kind not in _WHOLE_NUMBERS or not values)
         if tag in _TIFF_PIXELS and not odd:
             kept.append(data[place : place + 12])
     directory = struct.pack(order + "H", len(kept)) + b"".join(kept) + bytes(4)

@@ -45,10 +45,18 @@ class RelationNetwork(nn.Module):
 
         They add up to `cells`, but for the bias of a learned pooling, which is no token's.
         """
-        length = self._pooled(tokens[None], kept[None]).norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        length = self._lengths(tokens, kept)
         each = torch.diag_embed(tokens.T).permute(1, 2, 0)  # of P pictures the one token of each
         none = self._pooled(torch.zeros_like(tokens)[None], kept[None])
         return (self._pooled(each, kept.expand(len(each), -1)) - none) / length
+
+    def bias_share(self, tokens: Tensor, kept: Tensor) -> Tensor:
+        """What the bias of a learned pooling adds to each cell of a picture of patch tokens (P, D) -> (C, E)."""
+        return self._pooled(torch.zeros_like(tokens)[None], kept[None])[0] / self._lengths(tokens, kept)[0]
+
+    def _lengths(self, tokens: Tensor, kept: Tensor) -> Tensor:
+        """(1, C, 1) lengths of the cells before they are made unit vectors."""
+        return self._pooled(tokens[None], kept[None]).norm(dim=-1, keepdim=True).clamp(min=1e-12)
 
     def _pooled(self, tokens: Tensor, kept: Tensor | None) -> Tensor:
         if self.config.layout == "memory":

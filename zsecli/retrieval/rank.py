@@ -26,6 +26,7 @@ PAIRS_AT_ONCE = 2**16  # that a relation network scores between two commits, if 
 DIGEST = 16  # bytes
 READ = 1024  # vectors whose lengths are computed together
 LONGEST = 1e18  # length of a [Ret], of which float32 holds the square
+NOTHING, ROUNDING = 2e-5, 1e-6  # lengths of what rounding leaves: of grey values about their mean; of what was longer
 SKETCH_BYTES = 2**30  # for the sketches whose shortlists are scored together
 
 
@@ -234,15 +235,22 @@ def mean(features: Features, step: int = 4096) -> Scores:
 def unit(features: Features, rows: slice | Ints, less: Scores) -> Scores:
     """[Ret] (N, D) of `rows`, less the vector `less` (D,), at length 1; zeros stay zeros, whose cosine with all is 0.
 
+    Where no more than rounding is left of a vector, as of a blank picture's pixels about their mean, that is zero too:
+    its direction would be chance, and two of them would be wholly alike or opposite.
+
     Raises:
         StoreError: naming the picture whose [Ret] is no number, or too large to have a length.
     """
     chosen = np.arange(len(features.items))[rows]
     vectors = np.empty((len(chosen), features.width), np.float32)
     for start in range(0, len(chosen), READ):  # so that a gallery is in memory once, beside little else
-        part = vectors[start : start + READ]
-        np.subtract(_read(features, chosen[start : start + READ]), less, out=part)
-        part /= np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12)
+        part, whole = vectors[start : start + READ], _read(features, chosen[start : start + READ])
+        np.subtract(whole, less, out=part)
+        lengths = np.linalg.norm(part, axis=1, keepdims=True)
+        before = np.linalg.norm(whole, axis=1, keepdims=True)
+        is_rounding = lengths <= np.maximum(NOTHING, ROUNDING * (before if less.any() else 0))
+        part /= np.where(is_rounding, 1, lengths)
+        part[is_rounding[:, 0]] = 0
     return vectors
 
 
