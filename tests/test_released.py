@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+from test_checkpoint_files import rename
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,6 +22,7 @@ from zsecli.model.backbone import Encoding
 from zsecli.model.network import ZSENetwork
 from zsecli.model.released import NAMES, UNUSED
 from zsecli.model.scoring import Score
+from zsecli.model.weights import read_pickle
 
 REFERENCE = Path(__file__).parents[2] / "shared/reference"
 GOLDEN = Path(os.environ.get("ZSE_GOLDEN", REFERENCE / "official_golden.npz"))
@@ -49,14 +53,15 @@ def made(golden: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def published(golden: Any, made: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint as the authors publish them: a dict with `model`, saved by torch."""
+    """A checkpoint as the authors' script writes it: a dict with `model`, and two means that numpy made."""
     seed = int(golden["seed"])
     state = {
         str(key): torch.from_numpy(made.make_parameter(str(key), ast.literal_eval(str(shape)), seed))
         for key, shape in zip(golden["keys"], golden["shapes"], strict=True)
     }
     path = tmp_path_factory.mktemp("released") / "best_checkpoint.pth"
-    torch.save({"model": state, "epoch": 3}, path)
+    means = {"map_all": np.float64(0.5), "precision_100": np.nanmean([0.6, np.nan])}
+    torch.save({"model": state, "epoch": 3, **means}, path)
     return path
 
 
@@ -127,10 +132,10 @@ def test_training_steps(network: ZSENetwork, made: Any, golden: Any) -> None:
             optimizer.step()
 
 
-@pytest.mark.parametrize("change", ["missing", "extra", "parallel", "no model", "shape"])
+@pytest.mark.parametrize("change", ["missing", "extra", "parallel", "no model", "shape", "safetensors"])
 def test_other_states(published: Path, tmp_path: Path, change: str) -> None:
-    """A state that is not the release's is refused by the name of its key; one of a parallel run loads."""
-    state = torch.load(published, weights_only=True)["model"]
+    """A state that is not the release's is refused by the name of its key; however it is wrapped, it loads."""
+    state = read_pickle(published)["model"]
     if change == "missing":
         del state["rn.rn.6.bias"]
     elif change == "extra":
@@ -140,10 +145,23 @@ def test_other_states(published: Path, tmp_path: Path, change: str) -> None:
     elif change == "shape":
         state["conv2d.bias"] = torch.zeros(3)
     path = tmp_path / "other.pth"
-    torch.save(state if change == "no model" else {"model": state}, path)
-    if change == "parallel":
-        checkpoint.load(path)
+    if change == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state if change == "no model" else {"model": state}, path)
+    if change in ("parallel", "no model", "safetensors"):
+        assert checkpoint.load(path)[1] == sorted(UNUSED)
         return
-    named = {"missing": "missing rn.rn.6.bias", "extra": "too many rn.rn.9.bias", "no model": "under `model`"}
+    named = {"missing": "missing rn.rn.6.bias", "extra": "too many rn.rn.9.bias"}
     with pytest.raises(checkpoint.StoreError, match=named.get(change, "relation.pool.bias has shape")):
         checkpoint.load(path)
+
+
+@pytest.mark.parametrize("core", ["numpy.core", "numpy._core"])
+def test_the_means_of_either_numpy(published: Path, tmp_path: Path, core: str) -> None:
+    path = Path(shutil.copy(published, tmp_path / "best_checkpoint.pth"))
+    rename(path, core)
+    network = checkpoint.load(path)[0]
+    for name, tensor in checkpoint.load(published)[0].state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor)
+    assert "those that were written (CRC-32)" in checkpoint.verify(path)

@@ -227,7 +227,7 @@ def _is_beit(name: str) -> bool:
 
 
 def _hybrid(config: BackboneConfig, pretrained: bool, weights: Path | None) -> VisionTransformer:
-    return VisionTransformer(
+    vit = VisionTransformer(
         img_size=config.image_size,
         patch_size=16,
         num_classes=0,
@@ -236,8 +236,10 @@ def _hybrid(config: BackboneConfig, pretrained: bool, weights: Path | None) -> V
         num_heads=config.heads,
         proj_drop_rate=config.dropout,
         pos_drop_rate=config.dropout,
-        embed_layer=partial(TrunkEmbed, trunk=config.name, pretrained=pretrained, weights=weights),
+        embed_layer=partial(TrunkEmbed, trunk=config.name),
     )
+    vit.patch_embed.fill(pretrained, weights)  # only now: timm begins all that is inside with random values
+    return vit
 
 
 class TrunkEmbed(nn.Module):
@@ -252,16 +254,23 @@ class TrunkEmbed(nn.Module):
         patch_size: int,
         embed_dim: int,
         trunk: str,
-        pretrained: bool,
-        weights: Path | None,
         **_: Any,
     ) -> None:
         super().__init__()
         self.grid_size = (img_size // patch_size, img_size // patch_size)
         self.num_patches = self.grid_size[0] * self.grid_size[1]
         self.name, self.image_size = trunk, img_size
-        self.trunk = create(trunk, pretrained, weights, **find_maps(trunk, img_size, create).options())
+        self.options = find_maps(trunk, img_size, create).options()
+        self.trunk = create(trunk, False, None, **self.options)
         self.proj = nn.Linear(sum(self.trunk.feature_info.channels()), embed_dim)
+
+    def fill(self, pretrained: bool, weights: Path | None) -> None:
+        """Give the trunk the weights of a file, or those that timm knows for its name; neither: leave it as it is."""
+        if weights is not None:
+            fill_backbone(self.trunk, self.name, weights, self.options)
+        elif pretrained:
+            with torch.random.fork_rng(devices=[]):
+                self.trunk.load_state_dict(create(self.name, True, None, **self.options).state_dict())
 
     def below(self, stride: int) -> list[nn.Parameter]:
         """The parameters that make the trunk's map of this stride; UsageError where it has none."""

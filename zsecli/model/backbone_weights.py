@@ -41,7 +41,7 @@ def fill_backbone(model: nn.Module, name: str, path: Path, options: Mapping[str,
     if options.get("features_only"):
         with refusing(path, f"not weights of {name}", NAMES), torch.random.fork_rng(devices=[]):
             names = find_whole_names(model, known, load_with_timm)
-    own = {names[key]: value for key, value in model.state_dict().items()}
+    own = {names[key]: value for key, value in model.state_dict().items() if key in names}
     state = strip_prefix(read_state(path), own.keys() | known.keys())
     state = {names.get(key, key): value for key, value in state.items()}  # a trunk's own names do as well
     convert = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
@@ -52,5 +52,5 @@ def fill_backbone(model: nn.Module, name: str, path: Path, options: Mapping[str,
     counters = "num_batches_tracked"
     wanted = {key: value for key, value in own.items() if key in state or not key.endswith(counters)}
     check_fit(state, wanted, what, NAMES, surplus=known)
-    loaded = {key: state[names[key]] for key in model.state_dict() if names[key] in wanted}
+    loaded = {key: state[theirs] for key, theirs in names.items() if theirs in wanted}
     model.load_state_dict(loaded, strict=False)  # all but those counters

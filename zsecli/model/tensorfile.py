@@ -38,11 +38,23 @@ def _line(value: object) -> bytes:
 def write(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write tensors, which lie in the CPU's memory, and metadata beside `path`, then replace it.
 
-    The same content makes the same bytes.
+    The same content makes the same bytes. Tensors that share their memory are written each for itself.
     """
+    state = _separate(state)
     with replacing(path) as (partial,):
-        save_file(dict(state), partial, {**metadata, CHECKSUM: checksum(state, metadata)})
+        save_file(state, partial, {**metadata, CHECKSUM: checksum(state, metadata)})
         _sort_metadata(partial)
+
+
+def _separate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`state` with a copy of every tensor whose memory an earlier one has: some networks use a layer twice."""
+    used: set[int] = set()
+    found = {}
+    for name, tensor in state.items():
+        place = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.clone() if place in used and tensor.numel() else tensor
+        used.add(place)
+    return found
 
 
 def _sort_metadata(path: Path) -> None:

@@ -126,6 +126,8 @@ def find_whole_names(
     timm flattens, cuts and prefixes the names of a model that hands out maps. So it is asked: it loads a whole state
     whose every tensor holds its own number, and the trunk is read.
 
+    What timm cuts a part of (the weights of layers that are no longer there) is left out: no map needs it.
+
     Args:
         whole: the whole model's state, of which only shapes and types are used.
         make: the trunk with such a state loaded by timm itself.
@@ -140,8 +142,8 @@ def find_whole_names(
     found = {}
     for name, tensor in make(numbered).state_dict().items():
         number = int(tensor.flatten()[0])
-        same = 0 <= number < len(names) and whole[names[number]].shape == tensor.shape
-        if not same or not bool((tensor == number).all()):
+        if not 0 <= number < len(names) or not bool((tensor == number).all()):
             raise ValueError(f"no tensor of the whole model is {name}")
-        found[name] = names[number]
+        if whole[names[number]].shape == tensor.shape:
+            found[name] = names[number]
     return found

@@ -43,8 +43,12 @@ def read_pickle(path: Path) -> Any:
             if inside > path.stat().st_size:  # torch.save compresses nothing: it would fill the memory
                 raise StoreError(f"{path}: holds {inside} bytes in a file of {path.stat().st_size}", ALONE)
         try:
-            with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(stand_ins()):
-                return torch.load(path, map_location="cpu", weights_only=True)
+            with (
+                warnings.catch_warnings(action="ignore"),
+                torch.serialization.safe_globals(stand_ins()),
+                path.open("rb") as opened,  # of a path torch would read the suffix
+            ):
+                return torch.load(opened, map_location="cpu", weights_only=True)
         except Exception as error:
             found = re.search(r"GLOBAL ([\w.]+)", str(error))
             if found or "unrecognized function" in str(error):

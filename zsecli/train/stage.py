@@ -148,9 +148,9 @@ def plan(job: Job, batch: int = 2) -> dict[str, Any]:
     _check_seen(job, rows, held)
     items = job.dataset.items.take(rows)
     Sampler(items, job.config)
+    network, _ = loop.build(job.model, job.config, False, job.weights, torch.device("cpu"), job.begin)
     if job.pretrained and job.weights is None and job.begin is None:
         check_source(job.model.backbone.name)
-    network, _ = loop.build(job.model, job.config, False, job.weights, torch.device("cpu"), job.begin)
     size, config = job.model.preprocess.size, job.config
     parameters = list(network.parameters())
     memory, outlined = (_memory(network, config, batch, with_outlines) for with_outlines in (False, True))
