@@ -91,7 +91,7 @@ def test_a_long_name_keeps_off_the_next_title(tmp_path: Path, pictures: Path) ->
     call(tmp_path, "explain", *words).ok()
     texts = [node for node in ET.parse(tmp_path / "figure.svg").iter() if node.tag.endswith("text")]
     for text in texts:
-        shown = text.text or ""
+        shown = text.text or ""  # without the tooltip, which is a child
         if text.get("text-anchor") != "start":
             continue
         end = float(text.get("x", 0)) + width_of(shown, float(text.get("font-size", 13)))

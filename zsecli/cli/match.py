@@ -90,7 +90,7 @@ def match(
       torchrun --nproc-per-node=2 -m zsecli match sketches.h5 photos.h5 --by rn
 
     Without stores, the data set prepared last is ranked, and embedded first where that is still to do.
-    In TSV, tabs, newlines and backslashes of a name are written with a backslash.
+    In TSV, tabs, backslashes and all that ends a line are written with a backslash.
     """
     from zsecli import pipeline
     from zsecli.model.spec import ModelSpec

@@ -26,12 +26,12 @@ SUFFIXES = (".json", ".csv", ".md")
 Table = tuple[str, list[str], list[list[str]]]  # caption, columns, rows
 # addresses, domains, :emoji:, @people and #numbers, which are links without a sign of Markdown
 _BY_ITSELF = re.compile(
-    r"www\.|[a-z][a-z0-9+.-]*://|(mailto|xmpp|tel|data|javascript):|[^\s.]\.[^\W\d_]{2,}|\w@\w[\w-]*\.\w"
+    r"www\.|[a-z][a-z0-9+.-]*://|(mailto|xmpp):|[^\s.]\.[^\W\d_]{2,}|\w@\w[\w-]*\.\w"
     r"|:[\w+-]+:|(?<!\w)[@#]\w",
     re.IGNORECASE,
 )
 # signs of Markdown; an underscore within a word is none
-_SIGNS = re.compile(r"[\\|`\[\]*$~]|<(?=[a-zA-Z/!?])|&(?=[#a-zA-Z])|(?<![^\W_])_|_(?![^\W_])")
+_SIGNS = re.compile(r"[\\|`\[*$~]|<(?=[a-zA-Z/!?])|&(?=[#a-zA-Z])|(?<![^\W_])_|_(?![^\W_])")
 
 
 @dataclass(frozen=True)

@@ -96,17 +96,19 @@ class Canvas:
     ) -> None:
         """One line whose baseline begins (`start`), has its middle (`middle`) or ends (`end`) at x, y.
 
-        Cut with an ellipsis where it is wider than `most`; a viewer of the SVG with wider letters squeezes them.
+        Cut with an ellipsis where it is wider than `most`; the SVG is as wide in any font, and has the whole text as
+        its tooltip.
         """
-        shown = "".join(c if c.isprintable() else "?" for c in text)  # a file's name may hold what XML may not
+        whole = "".join(c if c.isprintable() else "?" for c in text)  # a file's name may hold what XML may not
         weight = ' font-weight="bold"' if bold else ""
+        shown, tooltip = whole, ""
         if most is not None:
-            shown = shortened(shown, size, most)
-            if (width := width_of(shown, size)) > 0.8 * most:
-                weight += f' textLength="{width:.1f}" lengthAdjust="spacingAndGlyphs"'
+            shown = shortened(whole, size, most)
+            weight += f' textLength="{width_of(shown, size):.1f}" lengthAdjust="spacingAndGlyphs"'
+            tooltip = f"<title>{escape(whole)}</title>"
         self._svg.append(
             f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}" font-size="{size:g}" text-anchor="{anchor}"{weight}>'
-            f"{escape(shown)}</text>"
+            f"{escape(shown)}{tooltip}</text>"
         )
         where = {"start": "ls", "middle": "ms", "end": "rs"}[anchor]
         thick = 0.025 * size if bold else 0

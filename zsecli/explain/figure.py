@@ -14,7 +14,7 @@ from zsecli.explain.canvas import Canvas, tint
 from zsecli.explain.correspond import Match, Source, best, contribution, scores
 from zsecli.explain.faithful import Faithfulness
 from zsecli.explain.pair import Pair, Side
-from zsecli.fonts import shortened, width_of
+from zsecli.fonts import width_of
 from zsecli.marks import png_text
 
 INK, FAINT, BLUE, ORANGE = "#1a1a1a", "#666666", "#0072b2", "#d55e00"
@@ -79,9 +79,10 @@ def spread(matches: Sequence[Match], grid: tuple[int, int], most: int = LINES) -
 
 
 def _head(canvas: Canvas, pair: Pair, local: float) -> None:
-    most = (WIDE - 2 * EDGE - width_of(" and ", 20)) / 2
-    names = shortened(pair.sketch.name, 20, most), shortened(pair.photo.name, 20, most)
-    canvas.text(EDGE, 40, " and ".join(names), INK, 20, bold=True, most=WIDE - 2 * EDGE)
+    half = (WIDE - 2 * EDGE - GAP) / 2
+    first = min(half, width_of(pair.sketch.name, 20))
+    canvas.text(EDGE, 40, pair.sketch.name, INK, 20, bold=True, most=half)
+    canvas.text(EDGE + first + GAP / 2, 40, f"and {pair.photo.name}", INK, 20, bold=True, most=half)
     text = f"relation score {pair.relation:.2f} of 1; cosine of [Ret] {pair.cosine:.2f}; "
     text += f"local matches add {local:+.2f} to the logit of {float(pair.score.logit):+.2f}"
     canvas.text(EDGE, 64, text, FAINT, 14)
