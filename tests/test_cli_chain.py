@@ -219,7 +219,8 @@ def test_json_is_one_object_with_the_path(zse: Zse, pictures: Path) -> None:
     ):
         result = json.loads(zse(*words, "--json").ok())
         report = {"report": result["report"]} if words[0] == "prepare" else {}
-        assert result == {"path": result["path"], "fresh": fresh, "skipped": [], **report}
+        counts = {"passed_over": {}} if words[0] != "match" else {}
+        assert result == {"path": result["path"], "fresh": fresh, "skipped": [], **counts, **report}
         assert json.loads(zse("inspect", result["path"], "--json").ok())["file"] == result["path"]
     report = json.loads(zse("evaluate", "--json").ok())
     assert report["split"] == "zs-inter"
