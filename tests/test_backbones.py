@@ -240,3 +240,12 @@ def test_a_dry_run_says_what_the_run_says(
     words = (*RUN, "--preset", "small", "--backbone", backbone, *given)
     told = [zse(*words, *more).refused(code, says) for more in ((), ("--dry-run",))]
     assert told[0] == told[1]
+
+
+@pytest.mark.usefixtures("data")
+def test_a_network_that_is_no_transformer_is_a_trunk(zse: Zse, tmp_path: Path) -> None:
+    """As the hint says, which is followed."""
+    saved("test_resnet", tmp_path / "w.pth")
+    words = (*RUN, "--backbone", "test_resnet", "--backbone-weights", "w.pth")
+    assert "--preset small --backbone test_resnet" in zse(*words, "--dry-run").refused(2, "cannot be this backbone")
+    assert zse(*words, "--preset", "small", "--outlines", "0", "--dry-run").code == 0

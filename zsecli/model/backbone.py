@@ -23,6 +23,7 @@ from zsecli.model.tokenizer import ConvTokenizer
 from zsecli.model.trunk import compute_maps, find_below, find_maps
 from zsecli.model.vit import ret_attention
 
+KINDS = "take a plain ViT, EVA, DINOv3 or BEiT of timm"
 LOCAL = "frozen:NAME=FILE, --backbone-weights FILE"
 
 
@@ -175,7 +176,7 @@ def create(name: str, pretrained: bool, weights: Path | None, **options: Any) ->
         model = timm.create_model(name, pretrained=fetches, **options)
     except TypeError as error:  # it has not the arguments of its kind
         raise UsageError(
-            f"{name} cannot be this backbone", "take a plain Vision Transformer of timm, or a hybrid"
+            f"{name} cannot be this backbone", f"{KINDS}; others may be a trunk: --preset small --backbone {name}"
         ) from error
     except MemoryError:
         raise
@@ -214,7 +215,7 @@ def _vit(config: BackboneConfig, pretrained: bool, weights: Path | None) -> Any:
     if not vits.is_backbone(vit):
         raise UsageError(
             f"{config.name} is no Vision Transformer of a kind that can be a backbone",
-            "take a plain ViT, EVA, DINOv3 or BEiT of timm, or a hybrid on this one",
+            f"{KINDS}; others may be a trunk: --preset small --backbone {config.name}",
         )
     if not vits.has_class_token(vit):
         vit.attn_pool = None  # [Ret] takes its place

@@ -61,8 +61,8 @@ def find_maps(name: str, side: int, create: Callable[..., Any]) -> TrunkMaps:
         try:
             made = [to_channels_first(trunk, x) for x in trunk(torch.zeros(1, 3, side, side))]
         except Exception as error:  # timm's networks have no kind of error of their own
-            why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-            raise UsageError(f"{name} takes no pictures of {side} x {side} pixels: {why}", other) from error
+            why = f": {str(error).strip().splitlines()[0][:200]}" if str(error).strip() else ""
+            raise UsageError(f"{name} takes no pictures of {side} x {side} pixels{why}", other) from error
     channels = trunk.feature_info.channels()
     if [x.shape[1] for x in made] != list(channels) or [x.ndim for x in made] != [4, 4]:
         raise UsageError(f"{name} makes no maps, but {' and '.join(str(tuple(x.shape)) for x in made)}", other)
