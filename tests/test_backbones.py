@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from zsecli.model import checkpoint
 from zsecli.model.backbone import TrunkEmbed, create
 from zsecli.model.config import BackboneConfig, ModelConfig, SelectionConfig
 from zsecli.model.network import ZSENetwork
-from zsecli.model.trunk import _complete
+from zsecli.model.trunk import _complete, compute_maps
 from zsecli.model.vit import find_places, ret_attention
 
 TRUNKS = {
@@ -31,7 +32,6 @@ TRUNKS = {
     "test_mambaout": "maps with the channels last",
     "edgenext_xx_small": "linear layers, which timm begins anew in a Vision Transformer",
     "levit_128s": "maps that timm computes on request; three of them; one size of pictures",
-    "pit_ti_224": "maps caught by hooks",
     "efficientvit_m0": "strides 16, 32 and 64",
 }
 VITS = {
@@ -44,7 +44,7 @@ VITS = {
 }
 
 
-ONE_SIZE = ("levit_128s", "pit_ti_224", "efficientvit_m0")  # 224 pixels
+ONE_SIZE = ("levit_128s", "efficientvit_m0")  # 224 pixels
 
 
 def picture(count: int = 1, side: int = 64) -> Tensor:
@@ -95,6 +95,24 @@ def test_a_trunk_takes_timms_weights(tmp_path: Path, name: str) -> None:
         tokens = [each.encode(picture(1, side), "photo").tokens for each in (network, again)]
         torch.testing.assert_close(*tokens)
     create(name, True, path, num_classes=0)  # the same file beside frozen:NAME
+
+
+def test_maps_that_are_caught_by_hooks(tmp_path: Path) -> None:
+    """Such a network keeps them in itself, between threads too; its names have a beginning of their own."""
+    state = saved("test_resnet", tmp_path / "w.pth")
+    options = {"features_only": True, "out_indices": (3, 4), "feature_cls": "hook"}
+    trunk = create("test_resnet", True, tmp_path / "w.pth", **options).eval()
+    for name, parameter in trunk.named_parameters():
+        assert torch.equal(parameter, state[name.removeprefix("body.")])
+    pictures = [picture(1) * scale for scale in range(1, 9)]
+
+    def maps(x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return compute_maps(trunk, x, 4)
+
+    with ThreadPoolExecutor(4) as pool:
+        for found, expected in zip(pool.map(maps, pictures * 8), [maps(x) for x in pictures] * 8, strict=True):
+            torch.testing.assert_close(found, expected)
 
 
 def test_a_trunk_without_padding_leaves_the_border_out() -> None:
