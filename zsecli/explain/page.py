@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 TEMPLATE = Path(__file__).with_name("page.html")
+OVERLAY = Path(__file__).with_name("overlay.js")  # `zse draw` serves the same file
 LONG, FEW = 720, 256  # pixels of a picture's long side; colours up to which a PNG is the smaller file
 ESCAPED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"}
 
@@ -28,6 +29,7 @@ def render(document: dict[str, Any], pictures: Mapping[str, Image.Image]) -> str
     parts = {
         "title": html.escape(f"{document['sketch']['name']} and {document['photo']['name']}"),
         "data": _json(document),
+        "overlay": OVERLAY.read_text("utf-8"),
         "pictures": _json({name: _embedded(picture) for name, picture in pictures.items()}),
     }
     # in one pass, so that a name such as "{{data}}" stays a name
