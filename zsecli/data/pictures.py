@@ -117,16 +117,23 @@ def _other(head: bytes) -> str:
     return "not a picture"
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes, *, at_least: int | None = None) -> Image.Image:
     """The picture in `data`, turned as its EXIF says and laid on white where it is transparent.
 
     Where that leaves nothing to be seen it is laid on black: white strokes on nothing. Of an animation the first
     picture is taken. A palette without transparency stays a palette. Raises PictureError with the reason. Threads may
     decode at once, so it leaves the warnings of Pillow, which are about what it mends, to its caller: their filters are
     the process's.
+
+    Args:
+        at_least: a long side in pixels that will do. A larger JPEG may then come out smaller, at a half, a quarter or
+            an eighth of its size, which takes a fraction of the time and the memory.
     """
     image = opened(io.BytesIO(data))
     try:
+        if at_least is not None:
+            shrink = max(1, max(image.size) // at_least)
+            image.draft(None, (image.width // shrink, image.height // shrink))
         image.load()
         return _plain(ImageOps.exif_transpose(image))
     except Exception as error:
