@@ -74,14 +74,10 @@ class DrawServer:
     # the page
 
     async def show_page(self, _request: Request) -> Response:
-        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+        return _static_file("index.html")
 
     async def send_static(self, request: Request) -> Response:
-        files = {file.name: file for file in (*STATIC.iterdir(), *SHARED) if file.is_file()}
-        if (file := files.get(request.path_params["name"])) is None:
-            raise HTTPException(404)
-        kind = "text/javascript" if file.suffix == ".js" else mimetypes.guess_type(file.name)[0]
-        return FileResponse(file, media_type=kind, headers={"Cache-Control": "no-cache"})
+        return _static_file(request.path_params["name"])
 
     async def describe_gallery(self, _request: Request) -> Response:
         gallery = self.engine.gallery
@@ -257,6 +253,15 @@ class DrawServer:
         contrast = request.query_params.get("contrast")
         row = self._row(request.query_params.get("row"))
         return _client(request), _seq(request), row, None if contrast is None else self._row(contrast)
+
+
+def _static_file(name: str) -> Response:
+    """A file of the page: one that is listed, so that no name leads elsewhere."""
+    files = {file.name: file for file in (*STATIC.glob("*.*"), *SHARED)}
+    if (file := files.get(name)) is None:
+        raise HTTPException(404)
+    kind = "text/javascript" if file.suffix == ".js" else mimetypes.guess_type(file.name)[0]
+    return FileResponse(file, media_type=kind, headers={"Cache-Control": "no-cache"})
 
 
 def _client(request: Request) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import importlib.util
 import socket
 import threading
@@ -74,6 +75,8 @@ def run(request: DrawRequest, announce: Callable[[str], None] = print) -> None:
     """
     check_installed()
     check_host(request.host, request.allow_hosts)
+    if request.allow_hosts:
+        console.warn(f"whoever has the address can see the photos, by {', '.join(request.allow_hosts)}; nothing is encrypted")
     with listen(request.host, request.port) as listening, open_server(request, listening.getsockname()[1]) as server:
         _serve(server, request, listening, announce)
 
@@ -169,6 +172,9 @@ def _serve(
         loop="asyncio",
         timeout_graceful_shutdown=0,
     )
+    # what is there now stays until the end, when looking through it for garbage would hold up a Ctrl-C for seconds
+    gc.collect()
+    gc.freeze()
     announce(address)
     if request.browser:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
