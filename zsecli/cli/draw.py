@@ -19,7 +19,8 @@ def draw(
         str | None,
         typer.Argument(
             metavar="PHOTOS",
-            help="A feature store, a folder of photos, or a data set by its name. Default: the photos shipped with zse.",
+            help="A feature store, a folder of photos, or a data set by its name. Default: the photos shipped with "
+            "zse.",
         ),
     ] = None,
     model: opt.Model = None,
@@ -33,8 +34,8 @@ def draw(
         opt.choice(
             "--by",
             BY,
-            "ret: distance of [Ret]; cascade: the best by [Ret], re-ranked by relation score. Default: cascade where the "
-            "model has a relation network, else ret.",
+            "ret: distance of [Ret]; cascade: the best by [Ret], re-ranked by relation score. Default: cascade where "
+            "the model has a relation network, else ret.",
         ),
     ] = None,
     port: Annotated[

@@ -27,7 +27,7 @@ from zsecli.errors import ZseError
 from zsecli.serve import drawings
 from zsecli.serve.drawings import Drawing, DrawingRefused, DrawingStore
 from zsecli.serve.engine import By, Engine, Hits, as_png
-from zsecli.serve.examples import Example, find_examples
+from zsecli.serve.levels import Levels
 from zsecli.serve.photos import PhotoGone
 from zsecli.serve.rerank import Superseded
 from zsecli.serve.security import EXPLANATION_POLICY, Access, Guard, refuse
@@ -50,7 +50,6 @@ class DrawServer:
     by: By = "cascade"
     worker: Worker = field(default_factory=Worker)
     kept: DrawingStore = field(default_factory=DrawingStore)
-    examples: list[Example] = field(default_factory=find_examples)
 
     def app(self) -> ASGIApp:
         """The whole as an ASGI application."""
@@ -69,7 +68,9 @@ class DrawServer:
             Route("/synthesis", self.send_synthesis),
         ]
         self.thumbnails = CapacityLimiter(PHOTOS_AT_ONCE)
-        return Guard(Starlette(routes=routes, exception_handlers=_HANDLERS), self.access)
+        app = Starlette(routes=routes, exception_handlers=_HANDLERS)
+        app.router.redirect_slashes = False
+        return Guard(app, self.access)
 
     # the page
 
@@ -87,21 +88,18 @@ class DrawServer:
                 "name": gallery.name,
                 "photos": len(gallery),
                 "groups": [{"name": name, "count": count} for name, count in gallery.count_groups()],
-                "examples": [{"name": e.name, "url": f"/example/{i}"} for i, e in enumerate(self.examples)],
+                "examples": [{"name": e.name, "url": f"/example/{i}"} for i, e in enumerate(self.engine.examples)],
                 "tokens": self.engine.has_relation,
                 "by": self.by,
                 "top": self.top,
-                "levels": {
-                    name: {"usual": round(level.usual, 4), "nothing": round(level.nothing, 4)}
-                    for name, level in self.engine.levels.items()
-                },
+                "levels": _describe_levels(self.engine.levels),
                 "limits": {"bytes": drawings.BYTES, "pixels": drawings.PIXELS},
             }
         )
 
     async def send_example(self, request: Request) -> Response:
-        number = _number(request.path_params["number"], len(self.examples), "example")
-        return FileResponse(self.examples[number].file, headers={"Cache-Control": "private, max-age=3600"})
+        number = _number(request.path_params["number"], len(self.engine.examples), "example")
+        return FileResponse(self.engine.examples[number].file, headers={"Cache-Control": "private, max-age=3600"})
 
     # hits
 
@@ -116,7 +114,7 @@ class DrawServer:
             if not is_wanted():
                 raise Superseded
             hits = self.engine.search(drawing, by, top, offset, group, is_wanted)
-            more = {"changes": list(drawing.changes), "nothing": self.engine.finds_nothing(hits, by)}
+            more = {"changes": list(drawing.changes), "nothing": hits.is_nothing}
             return {"seq": seq, "by": by, "ms": _since(start), **more, **self._list(hits, offset)}
 
         return JSONResponse(await self._compute(client, f"search {by}", seq, compute))
@@ -219,15 +217,15 @@ class DrawServer:
 
     def _list(self, hits: Hits, offset: int) -> dict[str, Any]:
         gallery, listed = self.engine.gallery, []
-        for place, (row, score) in enumerate(zip(hits.rows.tolist(), hits.scores.tolist(), strict=True)):
-            is_relation = place < hits.relations
+        found = zip(hits.rows.tolist(), hits.scores.tolist(), hits.shares, strict=True)
+        for place, (row, score, share) in enumerate(found):
             listed.append(
                 {
                     "row": row,
                     "rank": offset + place + 1,
                     "score": round(score, 4),
-                    "by": "relation" if is_relation else "ret",
-                    "share": round(self.engine.share(score, is_relation), 3),
+                    "by": "relation" if place < hits.relations else "ret",
+                    "share": round(share, 3),
                     "name": gallery.names[row],
                     "group": gallery.group_of(row),
                 }
@@ -307,6 +305,15 @@ async def _body(request: Request) -> bytes:
     return b"".join(parts)
 
 
+def _describe_levels(levels: Levels) -> dict[str, dict[str, float]]:
+    """`usual` as a standing and `nothing` as a lead, and both as relation scores."""
+    described = {"ret": {"usual": round(levels.usual, 4), "nothing": round(levels.lead, 4)}}
+    if levels.usual_relation is not None and levels.nothing_relation is not None:
+        relation = {"usual": round(levels.usual_relation, 4), "nothing": round(levels.nothing_relation, 4)}
+        described["relation"] = relation
+    return described
+
+
 def _since(start: float) -> float:
     return round((time.perf_counter() - start) * 1000, 1)
 
@@ -343,10 +350,12 @@ async def _on_full_queue(_request: Request, _error: Exception) -> Response:
 
 async def _on_fault(_request: Request, error: Exception) -> Response:
     """What nobody thought of: told on the terminal, where it can be reported from."""
-    known = isinstance(error, ZseError)
-    message = error.message if isinstance(error, ZseError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, ZseError):
+        message, hint = error.message, error.hint
+    else:
+        message, hint = f"{type(error).__name__}: {error}", "this is a fault of zse, please report it"
     console.warn(message)
-    return refuse(500, message, error.hint if known else "this is a fault of zse, please report it")
+    return refuse(500, message, hint)
 
 
 _HANDLERS: dict[Any, Any] = {

@@ -21,8 +21,9 @@ from zsecli.model.embedder import Embedder, NetworkEmbedder
 from zsecli.model.scoring import centred_cosine
 from zsecli.model.spec import ModelSpec
 from zsecli.serve.drawings import Drawing, DrawingRefused
+from zsecli.serve.examples import Example, find_examples
 from zsecli.serve.gallery import Gallery, Ranked, Rows
-from zsecli.serve.levels import Level, measure_levels
+from zsecli.serve.levels import Levels, measure_levels
 from zsecli.serve.photos import Photos
 from zsecli.serve.rerank import Reranker
 
@@ -34,18 +35,23 @@ class Hits:
     """Photos for a drawing, or for a photo.
 
     rows: (K,) int64. scores: (K,) float32, relation scores of the first `relations`, cosines of the others.
-    best: the first hit's score wherever the page of hits begins; None where nothing is searched. total: photos searched.
+    shares: (K,) of what the best hit usually reaches, 0 to 1. total: photos that were searched.
+    is_nothing: whether even the best of them answers no better than it answers a scribble.
     """
 
     rows: Rows
     scores: NDArray[np.float32]
+    shares: list[float]
     relations: int
-    best: float | None
     total: int
+    is_nothing: bool = False
 
 
 class Engine:
-    """A gallery and the model that made it. Its methods compute; they are for one thread."""
+    """A gallery and the model that made it. Its methods compute; they are for one thread at a time.
+
+    examples: drawings to start from, which say what a drawing usually reaches.
+    """
 
     def __init__(self, gallery: Gallery, photos: Photos, model: Embedder, spec: ModelSpec, shortlist: int) -> None:
         self.gallery, self.photos, self.model, self.spec = gallery, photos, model, spec
@@ -53,7 +59,8 @@ class Engine:
         self.reranker: Reranker | None = None
         if isinstance(model, NetworkEmbedder) and gallery.features.has_tokens:
             self.reranker = Reranker(model.network, model.device, gallery.features)
-        self.levels: dict[str, Level] = measure_levels(self)
+        self.examples: list[Example] = find_examples()
+        self.levels: Levels = measure_levels(gallery, model, self.reranker, self.examples)
 
     @property
     def has_relation(self) -> bool:
@@ -77,27 +84,28 @@ class Engine:
         """
         rows = self.gallery.rows_of(group)
         total = len(self.gallery) if rows is None else len(rows)
+        cosines = self.gallery.score(drawing.ret)
+        verdict = self.levels.judge(cosines, rows)
         if by == "ret":
-            ranked = self.gallery.rank(drawing.ret, max(1, offset + top), rows)
-            return _page(ranked, 0, offset, top, total)
-        ranked = self.gallery.rank(drawing.ret, max(self.shortlist, offset + top), rows)
-        return _page(self._rerank(drawing, ranked, is_wanted), self.shortlist, offset, top, total)
+            ranked, relations, best = self.gallery.rank(cosines, offset + top, rows), 0, None
+        else:
+            ranked = self.gallery.rank(cosines, max(self.shortlist, offset + top), rows)
+            ranked = self._rerank(drawing, ranked, is_wanted)
+            relations, best = min(self.shortlist, total), float(ranked.scores[0])
+        page_rows, scores = ranked.rows[offset : offset + top], ranked.scores[offset : offset + top]
+        relations = min(max(0, relations - offset), len(page_rows))
+        shares = [self.levels.share_relation(score) for score in scores[:relations].tolist()]
+        shares += [self.levels.share(standing) for standing in verdict.standings[page_rows[relations:]].tolist()]
+        return Hits(page_rows, scores, shares, relations, total, self.levels.is_nothing(verdict, best))
 
     def like(self, row: int, top: int, offset: int = 0, group: str = "") -> Hits:
-        """Photos like the photo `row`, without itself. KeyError: no such group."""
+        """Photos like the photo `row`, without itself; shares are their cosines. KeyError: no such group."""
         rows = self.gallery.rows_of(group)
         every = np.arange(len(self.gallery)) if rows is None else rows
         others = every[every != row]
-        return _page(self.gallery.rank(self.gallery.vectors[row], offset + top, others), 0, offset, top, len(others))
-
-    def share(self, score: float, is_relation: bool) -> float:
-        """A score from 0, what any photo reaches, to 1, what a good hit of this gallery does."""
-        return self.levels["relation" if is_relation else "ret"].share(score)
-
-    def finds_nothing(self, hits: Hits, by: By) -> bool:
-        """Whether even the best hit is no better than those of a scribble."""
-        level = self.levels["relation" if by == "cascade" else "ret"]
-        return hits.best is None or hits.best < level.nothing
+        ranked = self.gallery.rank(self.gallery.score(self.gallery.vectors[row]), offset + top, others)
+        page_rows, scores = ranked.rows[offset:], ranked.scores[offset:]
+        return Hits(page_rows, scores, [min(1.0, max(0.0, score)) for score in scores.tolist()], 0, len(others))
 
     def match(self, drawing: Drawing, row: int) -> dict[str, Any]:
         """Drawing, photo and the surest matches between their places: [sketch place, photo place, score].
@@ -136,9 +144,7 @@ class Engine:
         self._need_relation()
         assert isinstance(self.model, NetworkEmbedder)
         assert drawing.side is not None and drawing.encoding is not None
-        file = io.BytesIO()
-        synthesize_seen(self.model, (drawing.side, drawing.encoding), [self._see(row)]).save(file, "PNG")
-        return file.getvalue()
+        return as_png(synthesize_seen(self.model, (drawing.side, drawing.encoding), [self._see(row)]))
 
     def _rerank(self, drawing: Drawing, ranked: Ranked, is_wanted: Callable[[], bool]) -> Ranked:
         """The same photos, the first `shortlist` of them in the order of their relation scores."""
@@ -190,13 +196,6 @@ def _describe_side(side: Side) -> dict[str, Any]:
         "boxes": [[round(value, 1) for value in side.box(place)] for place in range(len(side.kept))],
         "strokes": side.strokes.tolist(),
     }
-
-
-def _page(ranked: Ranked, relations: int, offset: int, top: int, total: int) -> Hits:
-    """The hits that were asked for, of those in front of them."""
-    part = slice(offset, offset + top)
-    first = float(ranked.scores[0]) if len(ranked.scores) else None
-    return Hits(ranked.rows[part], ranked.scores[part], max(0, min(relations, total) - offset), first, total)
 
 
 def as_png(image: Image.Image) -> bytes:

@@ -9,7 +9,8 @@ from pathlib import Path
 from zsecli.data.prepare import demo_root
 from zsecli.errors import ZseError
 
-FAMILY = "noto-font-light"
+SOURCE = "noto-font-light"  # the most like a drawing by a pen
+CONCEPTS = ("rooster", "butterfly", "hot beverage", "key", "sailboat", "tulip", "Christmas tree", "open book")
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,12 @@ class Example:
 
 
 def find_examples() -> list[Example]:
-    """The first sketch of each class of the demo; none where it is not installed."""
+    """Sketches of the demo, in the order of CONCEPTS; none where it is not installed."""
     try:
         root = demo_root()
         with (root / "manifest.csv").open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if row["modality"] == "sketch"]
     except (ZseError, OSError):
         return []
-    found: dict[str, Example] = {}
-    for row in rows:
-        found.setdefault(row["class"], Example(row["concept"], root / row["path"]))
-    return list(found.values())
+    files = {row["concept"]: root / row["path"] for row in rows if row["source"] == SOURCE}
+    return [Example(concept, files[concept]) for concept in CONCEPTS if concept in files]

@@ -74,19 +74,23 @@ class Gallery:
             raise KeyError(group)
         return np.flatnonzero(self.groups == self.group_names.index(group))
 
-    def rank(self, vector: Vector, top: int, rows: Rows | None = None) -> Ranked:
-        """The `top` photos, of `rows` or of all, by the cosine of their [Ret] with `vector` (D,) of length 1.
+    def score(self, vector: Vector) -> Vector:
+        """Cosines (N,) float32 of all photos' [Ret] with `vector` (D,) of length 1."""
+        return np.asarray(self.vectors @ vector)
+
+    def rank(self, scores: Vector, top: int, rows: Rows | None = None) -> Ranked:
+        """The `top` photos, of `rows` or of all, by their scores (N,).
 
         Ties go to the lower row, whatever `top` is, so that pages of hits fit together.
         """
-        scores = self.vectors @ vector if rows is None else self.vectors[rows] @ vector
-        if top < len(scores):
-            least = np.partition(scores, len(scores) - top)[len(scores) - top]
-            candidates = np.flatnonzero(scores >= least)
+        searched = scores if rows is None else scores[rows]
+        if top < len(searched):
+            least = np.partition(searched, len(searched) - top)[len(searched) - top]
+            candidates = np.flatnonzero(searched >= least)
         else:
-            candidates = np.arange(len(scores))
-        order = candidates[np.argsort(-scores[candidates], kind="stable")[:top]]
-        return Ranked(order if rows is None else rows[order], scores[order])
+            candidates = np.arange(len(searched))
+        order = candidates[np.argsort(-searched[candidates], kind="stable")[:top]]
+        return Ranked(order if rows is None else rows[order], searched[order])
 
 
 def _below_common_folder(ids: list[str]) -> list[str]:

@@ -76,7 +76,7 @@ def run(request: DrawRequest, announce: Callable[[str], None] = print) -> None:
     check_installed()
     check_host(request.host, request.allow_hosts)
     if request.allow_hosts:
-        console.warn(f"whoever has the address can see the photos, by {', '.join(request.allow_hosts)}; nothing is encrypted")
+        console.warn("whoever has the address and reaches it can see the photos, and nothing is encrypted on the way")
     with listen(request.host, request.port) as listening, open_server(request, listening.getsockname()[1]) as server:
         _serve(server, request, listening, announce)
 
@@ -99,8 +99,8 @@ def open_server(request: DrawRequest, port: int) -> Iterator[DrawServer]:
         model = load(request.model, request.device)
         threads = torch.get_num_threads()
         try:
-            engine = Engine(gallery, Photos(gallery), model, request.model, request.shortlist)
             torch.set_num_threads(1)  # for one picture more of them wait for each other longer than they compute
+            engine = Engine(gallery, Photos(gallery), model, request.model, request.shortlist)
             by = request.by or ("cascade" if engine.has_relation else "ret")
             if by == "cascade" and not engine.has_relation:
                 raise UsageError(f"--by cascade: {request.model.text} has no relation network", "--by ret")
@@ -152,9 +152,7 @@ def _bind(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _serve(
-    server: DrawServer, request: DrawRequest, listening: socket.socket, announce: Callable[[str], None]
-) -> None:
+def _serve(server: DrawServer, request: DrawRequest, listening: socket.socket, announce: Callable[[str], None]) -> None:
     import uvicorn
 
     host = f"[{request.host}]" if ":" in request.host else request.host

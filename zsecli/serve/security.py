@@ -40,8 +40,8 @@ OPEN_THE_ADDRESS = "open the address that zse draw printed, with its token"
 class Access:
     """Who is let in.
 
-    token: the secret of this run, in the printed address and then in the page's cookie. port: cookies know none, so that
-    the name has it. hosts: names by which the server may be addressed, with any port, as a tunnel may have another.
+    token: the secret of this run, in the printed address and then in the page's cookie. port: cookies know none, so the
+    name has it. hosts: names by which the server may be addressed, with any port, as a tunnel may have another.
     """
 
     port: int

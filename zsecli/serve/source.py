@@ -34,7 +34,7 @@ class PhotoSource:
 def find_photos(
     workspace: Workspace, photos: str | None, model: str | None, compute: pipeline.Compute, model_typed: bool = False
 ) -> PhotoSource:
-    """The features of `photos`: a feature store, a folder, a data set by its name or its store; None: the demo's photos.
+    """The features of `photos`: a feature store, a folder, a data set by its name or its store; None: the demo's.
 
     A path that exists goes before a data set of the same name.
 
@@ -79,12 +79,14 @@ def _model_of(store: Path, model: str | None) -> ModelSpec:
         about = features.header.provenance
     spec = ModelSpec.parse(model or str(about.get("model")))
     if (spec.weights_hash() or spec.text) != (about.get("weights") or about.get("model")):
-        raise StoreError(f"{spec.text}: is not the model that made {store}", "leave --model out, or embed again with it")
+        raise StoreError(
+            f"{spec.text}: is not the model that made {store}", "leave --model out, or embed again with it"
+        )
     return spec
 
 
 def _embed_demo(workspace: Workspace, spec: ModelSpec, compute: pipeline.Compute) -> PhotoSource:
-    """The shipped photos. They are not prepared as a data set, which would be the newest of the workspace from then on."""
+    """The shipped photos. They are not prepared as a data set: it would be the workspace's newest from then on."""
     manifest = demo_root() / "manifest.csv"
     listing = folder.read(manifest)
     entries = [entry for entry in listing.entries if entry.modality == "photo"]
