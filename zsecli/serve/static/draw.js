@@ -17,7 +17,7 @@ const plural = (count, noun) => `${number(count)} ${noun}${count === 1 ? "" : "s
 const paper = new Paper($("paper"), $("canvas"), $("cursor"));
 const hits = new Hits($("hits")), lines = new Lines($("overlay"), $("canvas")), explanation = new Explanation();
 let gallery = {photos: 0, tokens: false, groups: [], top: 24};
-let seq = 0;  // the number of the drawing; it grows with every change
+let seq = -1;  // the number of the drawing, which grows with every change; of the blank paper it is 0
 let search = null;  // what is shown or looked for: {seq, by, body, like, total, isDone}; null where nothing is
 let running = new AbortController();  // of requests that the next change makes needless
 let rest = 0, pointed = null;
@@ -255,15 +255,11 @@ const nameOf = hit => shortName(hit.name);
 hits.addEventListener("point", event => { if (pointed?.row !== event.detail.row) lines.clear(); point(event.detail); });
 hits.addEventListener("leave", () => setTimeout(unpoint));
 hits.addEventListener("like", event => findLike(event.detail));
-hits.addEventListener("open", async ({detail: hit}) => {
+hits.addEventListener("open", ({detail: hit}) => {
   const canExplain = gallery.tokens && !paper.isEmpty;
-  try {
-    if (canExplain) await reasonsOf(hit.row);  // so that the server has the drawing
-  } catch (error) {
-    if (!(error instanceof Refused) && !isAborted(error)) return complain(error);
-  }
+  const known = canExplain ? reasonsOf(hit.row).catch(() => {}) : null;  // so that the server has the drawing
   lines.clear();
-  explanation.open(hit, canExplain ? seq : null, hits.hits, nameOf);
+  explanation.open(hit, canExplain ? seq : null, known, hits.hits, nameOf);
 });
 explanation.addEventListener("like", event => findLike(event.detail));
 explanation.addEventListener("close", event => { if (!search?.like) hits.focus(event.detail.row); });

@@ -10,6 +10,7 @@ const $ = id => document.getElementById(id);
 export class Explanation extends EventTarget {
   #dialog = $("explanation");
   #hit = null; #seq = null;  // seq: null where there is no drawing to explain by
+  #known = null;  // a promise that the server has the drawing
 
   constructor() {
     super();
@@ -32,9 +33,9 @@ export class Explanation extends EventTarget {
 
   get isOpen() { return this.#dialog.open; }
 
-  /** Open for a hit of the drawing `seq`; `others` are hits that it can be set against. */
-  open(hit, seq, others, nameOf) {
-    [this.#hit, this.#seq] = [hit, seq];
+  /** Open for a hit of the drawing `seq`, once it is `known`; `others` are hits that it can be set against. */
+  open(hit, seq, known, others, nameOf) {
+    [this.#hit, this.#seq, this.#known] = [hit, seq, known];
     const canExplain = seq !== null;
     $("explanation-title").textContent = hit.name;
     $("path").textContent = "";
@@ -56,19 +57,20 @@ export class Explanation extends EventTarget {
   #show() {
     const view = document.querySelector('input[name="view"]:checked').value, name = this.#hit.name;
     const loading = html("p", {class: "loading", role: "status"}, {why: "Looking for the reasons…", synthesis: "Putting the photo together…", photo: "Loading the photo…"}[view]);
-    const shown = {
-      why: () => html("iframe", {title: `Why ${name} was found`, src: address("/explain.html", this.#question())}),
-      synthesis: () => html("img", {alt: `${name}, its patches put where the drawing has what they show`, src: address("/synthesis", {seq: this.#seq, row: this.#hit.row, client})}),
-      photo: () => html("img", {alt: name, src: address(`/photo/${this.#hit.row}`, {side: SIDE})}),
-    }[view]();
+    const [made, source] = {
+      why: [html("iframe", {title: `Why ${name} was found`}), address("/explain.html", this.#question())],
+      synthesis: [html("img", {alt: `${name}, its patches put where the drawing has what they show`}), address("/synthesis", {seq: this.#seq, row: this.#hit.row, client})],
+      photo: [html("img", {alt: name}), address(`/photo/${this.#hit.row}`, {side: SIDE})],
+    }[view];
     const note = view === "synthesis" ? html("p", {class: "faint"}, "The photo's patches, each put where the drawing shows the same part.") : "";
-    shown.classList.add("waits");
-    shown.addEventListener("load", () => { loading.remove(); shown.classList.remove("waits"); });
-    shown.addEventListener("error", () => { shown.remove(); loading.textContent = "This cannot be shown: the photo is gone, or the drawing is no longer kept."; });
+    made.classList.add("waits");
+    made.addEventListener("load", () => { if (made.hasAttribute("src")) loading.remove(), made.classList.remove("waits"); });
+    made.addEventListener("error", () => { made.remove(); loading.textContent = "This cannot be shown: the photo is gone, or the drawing is no longer kept."; });
+    Promise.resolve(this.#known).then(() => made.setAttribute("src", source));
     $("save-page").href = address("/explain.html", this.#question({download: 1}));
     $("contrast-label").classList.toggle("off", view !== "why");
     $("explanation-body").dataset.view = view;
-    $("explanation-body").replaceChildren(loading, shown, note);
+    $("explanation-body").replaceChildren(loading, made, note);
   }
 
   #chooseContrast() {

@@ -41,7 +41,9 @@ export class Hits extends EventTarget {
     this.#shown = [];
     this.#list.replaceChildren();
     this.append(hits, before);
-    if (focused !== undefined && document.activeElement === document.body) this.focus(Number(focused));
+    const entry = this.#tiles.get(Number(focused)) ?? this.#tiles.get(this.#shown[0]?.row);
+    if (entry) this.#enter(entry.button);
+    if (focused !== undefined && document.activeElement === document.body) entry?.button.focus();
   }
 
   append(hits, known = new Map()) {
@@ -57,8 +59,6 @@ export class Hits extends EventTarget {
       this.#shown.push(hit);
       this.#list.append(tile.item);
     }
-    const entry = this.#list.querySelector('.hit[tabindex="0"]') ?? this.#list.querySelector(".hit");
-    if (entry) this.#enter(entry);
   }
 
   #make({row}) {
