@@ -575,9 +575,7 @@ def levels() -> tuple[Levels, np.ndarray]:
     photos = np.concatenate([[HUB, OTHER], rng.normal(0, 0.2, (30, 16)).astype(np.float32)])
     photos /= np.linalg.norm(photos, axis=1, keepdims=True)
     scribbles = np.stack([cosines_of(HUB + rng.normal(0, 0.1, 16), photos) for _ in range(SCRIBBLES)])
-    baseline = stand(scribbles).mean(0)
-    leads = (stand(scribbles) - baseline).max(1)
-    return Levels(baseline, 4.0, float(leads.max()), float(scribbles.max(1).max()), 0.8, 0.4), photos
+    return Levels(stand(scribbles).mean(0), 4.0, 2.0, float(scribbles.max()) + 0.02, 0.8, 0.4), photos
 
 
 def test_what_answers_everything_answers_nothing(levels: tuple[Levels, np.ndarray]) -> None:
