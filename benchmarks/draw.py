@@ -54,8 +54,8 @@ INTRODUCTION = """
 `benchmarks/draw.py`: `zse draw` on {machine}, asked over HTTP. A stroke is a picture of 512 pixels, first searched by
 [Ret] and, once that is answered, with the 24 best re-ranked; a drawing has eight strokes. Median / worst of {strokes}
 strokes in milliseconds; with two clients each makes as many. The galleries are made up: random [Ret] and tokens of the
-shipped network's shape, so that re-ranking finds other photos with every stroke, which is the slowest case. CPU ms: what
-the server computes for a stroke of one client, both searches, whoever else uses the machine.
+shipped network's shape, so that re-ranking finds other photos with every stroke, which is the slowest case. CPU ms:
+what the server computes for a stroke of one client, both searches, whoever else uses the machine.
 """
 LEVELS = """
 ### When nothing looks like it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import mimetypes
+import os
 import re
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from zsecli import console
+from zsecli.data.pictures import PictureError
 from zsecli.errors import ZseError
 from zsecli.serve import drawings
 from zsecli.serve.drawings import Drawing, DrawingRefused, DrawingStore
@@ -145,7 +147,8 @@ class DrawServer:
 
     async def send_path(self, request: Request) -> Response:
         row = self._row(request.query_params.get("row"))
-        return JSONResponse({"row": row, "path": str(self.engine.gallery.files[row])})
+        path = os.fsencode(self.engine.gallery.files[row])
+        return JSONResponse({"row": row, "path": path.decode("utf-8", "replace")})  # a folder's name may be any bytes
 
     # why
 
@@ -337,7 +340,7 @@ async def _on_drawing(_request: Request, error: Exception) -> Response:
 
 
 async def _on_gone(_request: Request, error: Exception) -> Response:
-    return refuse(410, f"the photo {error}", "embed the photos again")
+    return refuse(410, f"the photo: {error}", "embed the photos again")
 
 
 async def _on_superseded(_request: Request, _error: Exception) -> Response:
@@ -362,6 +365,7 @@ _HANDLERS: dict[Any, Any] = {
     HTTPException: _on_http,
     DrawingRefused: _on_drawing,
     PhotoGone: _on_gone,
+    PictureError: _on_gone,
     Superseded: _on_superseded,
     QueueFull: _on_full_queue,
     ZseError: _on_fault,

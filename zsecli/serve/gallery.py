@@ -62,9 +62,11 @@ class Gallery:
         return self.group_names[self.groups[row]] if self.groups[row] >= 0 else ""
 
     def count_groups(self) -> list[tuple[str, int]]:
-        """Groups that hold photos, and how many; none where all would be one."""
+        """Groups that hold photos, and how many; none where one group would hold all."""
         counts = Counter(self.groups[self.groups >= 0].tolist())
-        return [(self.group_names[code], counts[code]) for code in sorted(counts)] if len(counts) > 1 else []
+        if max(counts.values(), default=0) == len(self):
+            return []
+        return [(self.group_names[code], counts[code]) for code in sorted(counts)]
 
     def rows_of(self, group: str) -> Rows | None:
         """The rows of a group, None for all: where `group` is "". KeyError for an unknown one."""
@@ -105,8 +107,8 @@ def _alike(ids: list[str]) -> bool:
 
 
 def _folders(names: list[str]) -> tuple[NDArray[np.int32], list[str]]:
-    """The folder of each photo as a code (N,), and the folders' names."""
+    """The folder of each photo as a code (N,), -1 for one in no folder of its own, and the folders' names."""
     folders = [str(PurePosixPath(name).parent) for name in names]
-    found = sorted(set(folders))
+    found = sorted(set(folders) - {"."})
     codes = {folder: code for code, folder in enumerate(found)}
-    return np.array([codes[folder] for folder in folders], np.int32), found
+    return np.array([codes.get(folder, -1) for folder in folders], np.int32), found

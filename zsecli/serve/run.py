@@ -6,7 +6,9 @@ import contextlib
 import errno
 import gc
 import importlib.util
+import os
 import socket
+import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from zsecli.serve.app import DrawServer
 
 PORTS = 20  # that are tried, one after the other
+LOOKED_AT = 20  # photos, whether they are still there
 NEEDS = ("starlette", "uvicorn")
 
 
@@ -95,7 +98,10 @@ def open_server(request: DrawRequest, port: int) -> Iterator[DrawServer]:
     from zsecli.store.features import open_features
 
     with open_features(request.store) as features:
-        gallery = Gallery(features, request.name)
+        gallery = Gallery(features, os.fsencode(request.name).decode("utf-8", "replace"))
+        looked_at = gallery.files[:LOOKED_AT]
+        if gone := sum(not file.is_file() for file in looked_at):
+            console.warn(f"{request.store}: {gone} of its first {len(looked_at)} photos are no longer where they were")
         model = load(request.model, request.device)
         threads = torch.get_num_threads()
         try:
@@ -174,9 +180,16 @@ def _serve(server: DrawServer, request: DrawRequest, listening: socket.socket, a
     gc.collect()
     gc.freeze()
     announce(address)
-    if request.browser:
+    if request.browser and _has_display():
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     uvicorn.Server(config).run(sockets=[listening])
+
+
+def _has_display() -> bool:
+    """Whether a browser can open a window; one without would take the terminal over."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"))
 
 
 def _as_host(name: str) -> str:
