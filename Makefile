@@ -73,6 +73,10 @@ explanations: .venv/done ## make docs/explanations.md and its figures: are expla
 	$(BIN)/python benchmarks/explanations.py $(PICTURES) $(WEIGHTS) zse/results docs/figures > docs/explanations.md.new
 	mv docs/explanations.md.new docs/explanations.md
 
+.PHONY: screenshots
+screenshots: .venv/done ## make the pictures of zse draw in docs/figures, in a headless Chromium (a minute)
+	$(BIN)/python benchmarks/draw_figures.py docs/figures
+
 .PHONY: weights
 weights: .venv/done ## train the shipped network on PICTURES from the backbone in WEIGHTS (about an hour on two cores)
 	MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import importlib.resources
 import io
+import json
 import re
 import shutil
 import threading
@@ -193,7 +194,7 @@ def test_the_mouse_draws_and_finds(visit: Visit) -> None:
     assert visitor.page.locator("#empty").is_hidden()
     visitor.wait_until("live.textContent.includes('best 1F378__twemoji')")
     first = visitor.page.locator(".hit").first
-    assert re.search(r"1F378__twemoji.*drink.*\d+\s%.of the usual best", first.inner_text().replace("\n", " "))
+    assert re.search(r"drink.*1F378__twemoji.*\d+\s%.of the usual best", first.inner_text().replace("\n", " "))
     assert visitor.text("paper-summary") == "On the paper: 4 strokes."
 
 
@@ -629,6 +630,8 @@ def test_nothing_is_wider_than_the_window(visit: Visit, size: tuple[int, int]) -
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(visit: Visit, scheme: str) -> None:
     """Blank, with hits of nothing, with lines, with help, with the explanation and what is in it."""
+    # what is no matter of colours is the same in the dark
+    rules = {"resultTypes": ["violations"]} | ({"runOnly": ["color-contrast"]} if scheme == "dark" else {})
     axe = importlib.resources.files("axe_playwright_python") / "axe.min.js"
     visitor = visit(color_scheme=scheme)
     page = visitor.page
@@ -636,7 +639,7 @@ def test_axe_finds_nothing(visit: Visit, scheme: str) -> None:
     def check(frame: Any) -> None:
         # as a string: a script element is what the page's policy is there to refuse
         frame.evaluate(axe.read_text("utf-8") + ";0")
-        found = frame.evaluate("axe.run({resultTypes: ['violations']}).then(found => found.violations)")
+        found = frame.evaluate(f"axe.run({json.dumps(rules)}).then(found => found.violations)")
         assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
 
     check(page.main_frame)

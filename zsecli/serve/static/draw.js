@@ -147,10 +147,10 @@ function showState(ms) {
   $("back").hidden = !like;
   $("back").textContent = paper.isEmpty ? "Back" : "Back to the drawing's photos";
   $("empty").hidden = Boolean(search);
-  $("legend").hidden = !search || !hits.hits.length;
+  $("legend").hidden = !search || like || !hits.hits.length;
   $("nothing").hidden = !search?.nothing;
   $("hits").classList.toggle("poor", Boolean(search?.nothing));
-  $("about").textContent = !search || ms === undefined ? "" : `${plural(search.total, "photo")}, ${search.by === "cascade" ? "compared part by part" : "by the whole picture"}, ${Math.round(ms)} ms`;
+  $("about").textContent = !search || ms === undefined ? "" : `${plural(search.total, "photo")}, ${search.by === "cascade" ? "compared part by part" : "by the whole picture"}, ${Math.max(1, Math.round(ms))} ms`;
 }
 
 // more hits at the end of the list
@@ -191,8 +191,8 @@ async function findLike(hit) {
     if (search !== mine) return;
     Object.assign(mine, {by: "ret", total: answer.total});
     show(answer);
-    $("found").scrollIntoView({block: "nearest"});
-    hits.focus();
+    $("found").scrollIntoView({block: "start"});
+    hits.focus(undefined, {preventScroll: true});
   } catch (error) {
     complain(error);
   }

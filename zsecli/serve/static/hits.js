@@ -32,7 +32,7 @@ export class Hits extends EventTarget {
   /** The picture of a hit; undefined where it is not shown. */
   imageOf(row) { return this.#tiles.get(row)?.image; }
 
-  focus(row) { (this.#tiles.get(row) ?? this.#tiles.get(this.#shown[0]?.row))?.button.focus(); }
+  focus(row, options) { (this.#tiles.get(row) ?? this.#tiles.get(this.#shown[0]?.row))?.button.focus(options); }
 
   /** Show these hits instead of those that are shown. A photo that stays keeps its place in the document's memory. */
   replace(hits) {
@@ -63,17 +63,18 @@ export class Hits extends EventTarget {
 
   #make({row}) {
     const image = html("img", {src: `/photo/${row}?side=${SIDE}`, alt: "", loading: "lazy", decoding: "async", draggable: "false"});
-    const picture = html("span", {class: "picture"}, image), name = html("span", {class: "name"}), group = html("span", {class: "group-name"});
+    const picture = html("span", {class: "picture"}, image), words = html("span", {class: "words"}), name = html("span", {class: "name"}), group = html("span", {class: "group-name"});
     const bar = html("span", {class: "bar", "aria-hidden": "true"}, html("span", {})), share = html("span", {class: "share"});
     const button = html("button", {type: "button", class: "hit", tabindex: "-1", "data-row": row},
-      picture, html("span", {class: "words"}, name, group), html("span", {class: "score"}, bar, share, html("span", {class: "hidden"}, " of the usual best")));
+      picture, words, " ", html("span", {class: "score"}, bar, share, html("span", {class: "hidden"}, " of the usual best")));
     image.addEventListener("error", () => picture.replaceChildren(html("span", {class: "gone"}, "This photo is gone, or no longer what it was.")));
-    return {item: html("li", {}, button), button, image, name, group, bar, share};
+    return {item: html("li", {}, button), button, image, words, name, group, bar, share};
   }
 
   #fill(tile, hit) {
     tile.name.textContent = shortName(hit.name);
-    tile.group.textContent = hit.group && !/^\.?$/.test(hit.group) ? hit.group : "";
+    tile.group.textContent = hit.group;
+    tile.words.replaceChildren(...(/^\.?$/.test(hit.group) ? [] : [tile.group, " "]), tile.name);
     tile.share.textContent = percent(hit.share);
     tile.bar.style.setProperty("--share", Math.min(Math.max(hit.share, 0), 1));
     tile.button.title = `${hit.name}\n${hit.by === "relation" ? "relation score" : "cosine of [Ret]"} ${hit.score.toFixed(3)}`;

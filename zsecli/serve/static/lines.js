@@ -1,5 +1,5 @@
 // Lines from the strokes on the paper into a photo among the hits.
-import {LINES, joinMatches, spot} from "./overlay.js";
+import {LINES, joinMatches, middle, spot} from "./overlay.js";
 
 /** Where a picture is shown that lies whole and in the middle of a box. */
 function shownIn(box, width, height) {
@@ -42,12 +42,14 @@ export class Lines {
 
   #paint() {
     if (!this.#drawn) return;
-    const {why: {sketch, photo, matches}, image} = this.#drawn, surest = matches.slice(0, LINES);
-    const paper = this.#paper.getBoundingClientRect(), tile = image.getBoundingClientRect();
-    const isSeen = image.isConnected && tile.bottom > 0 && tile.top < innerHeight && paper.bottom > 0 && surest.length > 0;
-    if (!isSeen) return this.#overlay.replaceChildren();
-    const screen = {left: 0, top: 0}, shown = shownIn(tile, photo.width, photo.height);
-    this.#overlay.replaceChildren(...joinMatches(surest, surest[0][2],
-      place => spot(screen, paper, sketch.width, sketch.boxes[place]), place => spot(screen, shown, photo.width, photo.boxes[place])));
+    const {why: {sketch, photo, matches}, image} = this.#drawn, best = matches[0]?.[2], tile = image.closest("button");
+    const paper = this.#paper.getBoundingClientRect(), screen = {left: 0, top: 0};
+    const shown = shownIn(image.getBoundingClientRect(), photo.width, photo.height);
+    const sketchSpot = place => spot(screen, paper, sketch.width, sketch.boxes[place]);
+    const photoSpot = place => spot(screen, shown, photo.width, photo.boxes[place]);
+    // a photo may be scrolled away in part, or lie below the paper
+    const isSeen = ([, place]) => document.elementFromPoint(...middle(photoSpot(place)))?.closest("button") === tile;
+    const surest = tile && paper.bottom > 0 ? matches.slice(0, LINES).filter(isSeen) : [];
+    this.#overlay.replaceChildren(...joinMatches(surest, best, sketchSpot, photoSpot));
   }
 }
