@@ -6,7 +6,6 @@ import asyncio
 import json
 import mimetypes
 import os
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,17 +22,15 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from zsecli import console
-from zsecli.data.pictures import PictureError
-from zsecli.errors import ZseError
 from zsecli.serve import drawings
+from zsecli.serve.answers import describe_gallery, describe_hits
 from zsecli.serve.drawings import Drawing, DrawingRefused, DrawingStore
-from zsecli.serve.engine import By, Engine, Hits, as_png
-from zsecli.serve.levels import Levels
-from zsecli.serve.photos import PhotoGone
+from zsecli.serve.engine import By, Engine, as_png
+from zsecli.serve.parameters import read_body, read_client, read_number, read_row, read_seq
+from zsecli.serve.refusals import HANDLERS
 from zsecli.serve.rerank import Superseded
-from zsecli.serve.security import EXPLANATION_POLICY, Access, Guard, refuse
-from zsecli.serve.worker import QueueFull, Worker
+from zsecli.serve.security import EXPLANATION_POLICY, Access, Guard
+from zsecli.serve.worker import Worker
 
 STATIC = Path(__file__).with_name("static")
 SHARED = (Path(__file__).parents[1] / "explain" / "overlay.js",)  # with the page of zse explain
@@ -70,7 +67,7 @@ class DrawServer:
             Route("/synthesis", self.send_synthesis),
         ]
         self.thumbnails = CapacityLimiter(PHOTOS_AT_ONCE)
-        app = Starlette(routes=routes, exception_handlers=_HANDLERS)
+        app = Starlette(routes=routes, exception_handlers=HANDLERS)
         app.router.redirect_slashes = False
         return Guard(app, self.access)
 
@@ -83,32 +80,18 @@ class DrawServer:
         return _static_file(request.path_params["name"])
 
     async def describe_gallery(self, _request: Request) -> Response:
-        gallery = self.engine.gallery
-        return JSONResponse(
-            {
-                "model": self.engine.spec.text,
-                "name": gallery.name,
-                "photos": len(gallery),
-                "groups": [{"name": name, "count": count} for name, count in gallery.count_groups()],
-                "examples": [{"name": e.name, "url": f"/example/{i}"} for i, e in enumerate(self.engine.examples)],
-                "tokens": self.engine.has_relation,
-                "by": self.by,
-                "top": self.top,
-                "levels": _describe_levels(self.engine.levels),
-                "limits": {"bytes": drawings.BYTES, "pixels": drawings.PIXELS},
-            }
-        )
+        return JSONResponse(describe_gallery(self.engine, self.by, self.top))
 
     async def send_example(self, request: Request) -> Response:
-        number = _number(request.path_params["number"], len(self.engine.examples), "example")
+        number = read_row(request.path_params["number"], len(self.engine.examples), "example")
         return FileResponse(self.engine.examples[number].file, headers={"Cache-Control": "private, max-age=3600"})
 
     # hits
 
     async def search(self, request: Request) -> Response:
-        client, seq = _client(request), _seq(request)
+        client, seq = read_client(request), read_seq(request)
         by, top, offset, group = self._query(request)
-        data = await _body(request)
+        data = await read_body(request)
 
         def compute(is_wanted: Callable[[], bool]) -> dict[str, Any]:
             start = time.perf_counter()
@@ -116,8 +99,8 @@ class DrawServer:
             if not is_wanted():
                 raise Superseded
             hits = self.engine.search(drawing, by, top, offset, group, is_wanted)
-            more = {"changes": list(drawing.changes), "nothing": hits.is_nothing}
-            return {"seq": seq, "by": by, "ms": _since(start), **more, **self._list(hits, offset)}
+            told = {"seq": seq, "by": by, "ms": _since(start), "changes": list(drawing.changes)}
+            return told | describe_hits(self.engine.gallery, hits, offset)
 
         return JSONResponse(await self._compute(client, f"search {by}", seq, compute))
 
@@ -128,16 +111,16 @@ class DrawServer:
         def compute(_is_wanted: Callable[[], bool]) -> dict[str, Any]:
             start = time.perf_counter()
             hits = self.engine.like(row, top, offset, group)
-            more = {"changes": [], "nothing": False}
-            return {"row": row, "by": "ret", "ms": _since(start), **more, **self._list(hits, offset)}
+            told = {"row": row, "by": "ret", "ms": _since(start), "changes": []}
+            return told | describe_hits(self.engine.gallery, hits, offset)
 
-        return JSONResponse(await self._compute(_client(request), "like", None, compute))
+        return JSONResponse(await self._compute(read_client(request), "like", None, compute))
 
     # photos
 
     async def send_photo(self, request: Request) -> Response:
         row = self._row(request.path_params["row"])
-        side = _whole(request, "side", 320, least=1)
+        side = read_number(request, "side", 320, least=1)
         photos = self.engine.photos
         headers = {"ETag": photos.etag(row, side), "Cache-Control": "private, no-cache"}
         if request.headers.get("if-none-match") == headers["ETag"] and photos.is_same(row):
@@ -187,14 +170,14 @@ class DrawServer:
         return Response(data, media_type="image/png")
 
     async def prepare(self, request: Request) -> Response:
-        data = await _body(request)
+        data = await read_body(request)
 
         def compute(_is_wanted: Callable[[], bool]) -> tuple[bytes, tuple[str, ...]]:
             preprocess = self.engine.model.preprocess
             image, changes = drawings.clean_drawing(drawings.read_drawing(data), preprocess)
             return as_png(image), changes
 
-        png, changes = await self._compute(_client(request), "prepare", None, compute)
+        png, changes = await self._compute(read_client(request), "prepare", None, compute)
         return Response(png, media_type="image/png", headers={"X-Zse-Changes": quote(json.dumps(changes))})
 
     # shared by the routes
@@ -218,25 +201,8 @@ class DrawServer:
             raise DrawingRefused("this drawing is no longer kept", "search with it once more", 404)
         return drawing
 
-    def _list(self, hits: Hits, offset: int) -> dict[str, Any]:
-        gallery, listed = self.engine.gallery, []
-        found = zip(hits.rows.tolist(), hits.scores.tolist(), hits.shares, strict=True)
-        for place, (row, score, share) in enumerate(found):
-            listed.append(
-                {
-                    "row": row,
-                    "rank": offset + place + 1,
-                    "score": round(score, 4),
-                    "by": "relation" if place < hits.relations else "ret",
-                    "share": round(share, 3),
-                    "name": gallery.names[row],
-                    "group": gallery.group_of(row),
-                }
-            )
-        return {"total": hits.total, "hits": listed}
-
     def _row(self, text: str | None) -> int:
-        return _number(text, len(self.engine.gallery), "photo")
+        return read_row(text, len(self.engine.gallery), "photo")
 
     def _query(self, request: Request) -> tuple[By, int, int, str]:
         """by, top, offset and group of a search."""
@@ -246,14 +212,14 @@ class DrawServer:
         group = request.query_params.get("group", "")
         if group and group not in self.engine.gallery.group_names:
             raise HTTPException(404, "no such group")
-        top, offset = _whole(request, "top", self.top, least=1), _whole(request, "offset", 0)
+        top, offset = read_number(request, "top", self.top, least=1), read_number(request, "offset", 0)
         return cast(By, by), min(top, MOST_HITS), offset, group
 
     def _question(self, request: Request) -> tuple[str, int, int, int | None]:
         """client, seq, row and contrast of a question about a hit."""
         contrast = request.query_params.get("contrast")
         row = self._row(request.query_params.get("row"))
-        return _client(request), _seq(request), row, None if contrast is None else self._row(contrast)
+        return read_client(request), read_seq(request), row, None if contrast is None else self._row(contrast)
 
 
 def _static_file(name: str) -> Response:
@@ -265,109 +231,5 @@ def _static_file(name: str) -> Response:
     return FileResponse(file, media_type=kind, headers={"Cache-Control": "no-cache"})
 
 
-def _client(request: Request) -> str:
-    """Which tab asks: by a header, or in an address that a browser opens by itself."""
-    return (request.headers.get("x-zse-client") or request.query_params.get("client", ""))[:64]
-
-
-def _seq(request: Request) -> int:
-    if "seq" not in request.query_params:
-        raise HTTPException(400, "seq, the number of the drawing, is missing")
-    return _whole(request, "seq", 0)
-
-
-def _whole(request: Request, name: str, default: int, least: int = 0) -> int:
-    """A whole number of the query, below a thousand million."""
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
-        raise HTTPException(400, f"{name} is a whole number from {least}")
-    return int(text)
-
-
-def _number(text: str | None, count: int, what: str) -> int:
-    """A row below `count`; anything else there is not."""
-    if text is None or not re.fullmatch(r"[0-9]{1,9}", text) or int(text) >= count:
-        raise HTTPException(404, f"no such {what}")
-    return int(text)
-
-
-async def _body(request: Request) -> bytes:
-    """The bytes that were sent; no more of them is read than may be."""
-    too_long = HTTPException(413, f"more than {drawings.BYTES // 2**20} MiB were sent")
-    length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > drawings.BYTES:
-        raise too_long
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > drawings.BYTES:
-            raise too_long
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _describe_levels(levels: Levels) -> dict[str, dict[str, float]]:
-    """`usual` as a standing and `nothing` as a lead, and both as relation scores."""
-    described = {"ret": {"usual": round(levels.usual, 4), "nothing": round(levels.lead, 4)}}
-    if levels.usual_relation is not None and levels.nothing_relation is not None:
-        relation = {"usual": round(levels.usual_relation, 4), "nothing": round(levels.nothing_relation, 4)}
-        described["relation"] = relation
-    return described
-
-
 def _since(start: float) -> float:
     return round((time.perf_counter() - start) * 1000, 1)
-
-
-_HINTS = {
-    400: "docs/draw.md lists what each address takes",
-    404: "docs/draw.md lists what there is",
-    405: "docs/draw.md says by which method each address is asked",
-    413: "make the picture smaller: 1024 pixels are plenty",
-}
-
-
-async def _on_http(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return refuse(error.status_code, error.detail, _HINTS.get(error.status_code, ""), dict(error.headers or {}))
-
-
-async def _on_drawing(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, DrawingRefused)
-    return refuse(error.status, error.message, error.hint)
-
-
-async def _on_gone(_request: Request, error: Exception) -> Response:
-    return refuse(410, f"the photo: {error}", "embed the photos again")
-
-
-async def _on_superseded(_request: Request, _error: Exception) -> Response:
-    return refuse(409, "a newer drawing came", "wait for the answer to that")
-
-
-async def _on_full_queue(_request: Request, _error: Exception) -> Response:
-    return refuse(429, "too much is waiting", "ask again in a moment", {"Retry-After": "1"})
-
-
-async def _on_fault(_request: Request, error: Exception) -> Response:
-    """What nobody thought of: told on the terminal, where it can be reported from."""
-    if isinstance(error, ZseError):
-        message, hint = error.message, error.hint
-    else:
-        message, hint = f"{type(error).__name__}: {error}", "this is a fault of zse, please report it"
-    console.warn(message)
-    return refuse(500, message, hint)
-
-
-_HANDLERS: dict[Any, Any] = {
-    HTTPException: _on_http,
-    DrawingRefused: _on_drawing,
-    PhotoGone: _on_gone,
-    PictureError: _on_gone,
-    Superseded: _on_superseded,
-    QueueFull: _on_full_queue,
-    ZseError: _on_fault,
-    Exception: _on_fault,
-}

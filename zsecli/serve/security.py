@@ -11,8 +11,10 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from zsecli.serve.refusals import refuse
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 PAGE_POLICY = (
@@ -59,11 +61,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
-
-
-def refuse(status: int, error: str, hint: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """What every refusal looks like."""
-    return JSONResponse({"error": error, "hint": hint}, status, headers)
 
 
 class Guard:
