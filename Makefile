@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WEIGHTS ?= ../shared/weights/tf_efficientnet_lite0.safetensors
 PICTURES ?= ../shared/data/manifest.csv
+FREEHAND ?= ../shared/data/all.csv
 
 .venv/done: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -47,6 +48,7 @@ bench: .venv/done ## make docs/performance.md: speed and memory, beside plain pr
 	$(BIN)/python benchmarks/large.py >> docs/performance.md.new
 	$(BIN)/python benchmarks/prepare.py >> docs/performance.md.new
 	$(BIN)/python benchmarks/checksums.py >> docs/performance.md.new
+	$(BIN)/python benchmarks/draw.py $(FREEHAND) >> docs/performance.md.new
 	mv docs/performance.md.new docs/performance.md
 
 .PHONY: faults

@@ -8,6 +8,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -25,11 +27,11 @@ from urllib.parse import unquote
 import httpx
 import numpy as np
 import pytest
-from conftest import Zse, call, files
+from conftest import DEMO, Zse, call, files
 from PIL import Image, ImageDraw
 from tiny import TINY, build
 
-from zsecli.errors import UsageError, ZseError
+from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.model import checkpoint
 from zsecli.model.spec import ModelSpec
 from zsecli.serve import run as stage
@@ -839,6 +841,14 @@ def test_a_host_that_others_reach_needs_a_name(zse: Zse) -> None:
     zse("draw", "--host", "0.0.0.0").refused(2, "--allow-host")
 
 
+def test_an_open_server_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    request = request_of(tmp_path / "nowhere.h5", "pixels", port=0)
+    for names in ((), ("me.example",)):
+        with pytest.raises(StoreError, match="nowhere"):
+            stage.run(replace(request, allow_hosts=names))
+        assert capsys.readouterr().err.startswith("warning: whoever has the address") is bool(names)
+
+
 def test_the_extra_is_named_where_it_is_missing(zse: Zse, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else find(name))
@@ -865,8 +875,27 @@ def test_an_address_that_is_not_here() -> None:
         pass
 
 
+DOCS = (DEMO.parents[1] / "docs" / "draw.md").read_text("utf-8")
+
+
+def test_the_docs_name_every_endpoint(server: Server) -> None:
+    paths = {route.path for route in server[0].app().app.routes}  # type: ignore[attr-defined]
+    told = set(re.findall(r"^\| `(?:GET|POST) (/\w*(?:\.html)?)", DOCS, re.MULTILINE))
+    assert {path.partition("{")[0].rstrip("/") or "/" for path in paths} - told == {"/", "/static", "/example"}
+
+
+def run_the_program_of_the_docs(base: str, token: str, capsys: pytest.CaptureFixture[str]) -> None:
+    program = DOCS.split("```python\n")[1].split("```")[0]
+    exec(program.replace("http://127.0.0.1:8788", base).replace('"token": "..."', f'"token": "{token}"'), {})
+    assert capsys.readouterr().out.splitlines()[0].startswith("1 0.")
+
+
 @pytest.mark.xdist_group("faults")
-def test_the_command_serves_until_it_is_stopped(photo_folder: Path) -> None:
+def test_the_command_serves_until_it_is_stopped(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sketch.png").write_bytes(drawn())
     before = files(photo_folder)
     words = [sys.executable, "-m", "zsecli", "draw", str(photo_folder / "photos.h5"), "--no-browser", "--port", "0"]
     env = {name: value for name, value in os.environ.items() if not name.startswith("ZSE_")}
@@ -880,6 +909,7 @@ def test_the_command_serves_until_it_is_stopped(photo_folder: Path) -> None:
             cookie = {"Cookie": f"zse-draw-{base.rpartition(':')[2]}={token}", "X-Zse": "1"}
             found = client.post(f"{base}/search?seq=1&by=cascade", content=drawn(), headers=cookie)
             assert found.status_code == 200
+            run_the_program_of_the_docs(base, token, capsys)
             with socket.create_connection(("127.0.0.1", int(base.rpartition(":")[2]))) as slow:
                 slow.sendall(b"POST /search?seq=2 HTTP/1.1\r\n")  # somebody who never comes to an end
                 start = time.monotonic()

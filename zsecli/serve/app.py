@@ -20,7 +20,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from zsecli.serve import drawings
 from zsecli.serve.answers import describe_gallery, describe_hits
@@ -50,7 +49,7 @@ class DrawServer:
     worker: Worker = field(default_factory=Worker)
     kept: DrawingStore = field(default_factory=DrawingStore)
 
-    def app(self) -> ASGIApp:
+    def app(self) -> Guard:
         """The whole as an ASGI application."""
         routes = [
             Route("/", self.show_page),
