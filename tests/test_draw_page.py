@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import DEMO, call
+from conftest import DEMO, Zse, call
 from drawings import CHROMIUM, COCKTAIL, DRAWINGS, FLAGS, Stroke, draw, wait_until
 from PIL import Image
 
@@ -53,7 +53,14 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for name in HOSTILE:
         shutil.copy(DEMO / "photo" / "lock" / "1F512__twemoji.webp", folder / "photos" / "<b>hostile" / name)
     call(folder, "embed", "photos", "--modality", "photo", "-o", "photos.h5", ZSE_MODEL="small").ok()
-    request = stage.DrawRequest(store=folder / "photos.h5", name="photos", model=ModelSpec.parse("small"), shortlist=12)
+    with serving(folder / "photos.h5", "small") as url:
+        yield url
+
+
+@contextlib.contextmanager
+def serving(store: Path, model: str) -> Iterator[str]:
+    """The address of a server in a thread."""
+    request = stage.DrawRequest(store=store, name=store.stem, model=ModelSpec.parse(model), shortlist=12)
     with stage.listen("127.0.0.1", 0) as listening, stage.open_server(request, listening.getsockname()[1]) as server:
         running = uvicorn.Server(uvicorn.Config(server.app(), log_level="critical", lifespan="off", ws="none"))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
@@ -610,7 +617,7 @@ def test_names_are_text(visit: Visit) -> None:
     assert page.locator("[onerror], b, .hit img:not([src^='/photo/'])").count() == 0
 
 
-@pytest.mark.parametrize("size", [(360, 740), (640, 430)], ids=["phone", "200 percent of 1280"])
+@pytest.mark.parametrize("size", [(320, 640), (640, 430)], ids=["phone", "200 percent of 1280"])
 def test_nothing_is_wider_than_the_window(visit: Visit, size: tuple[int, int]) -> None:
     """Blank, with hits, and with the explanation open; the photos lie below the paper."""
     visitor = visit(viewport={"width": size[0], "height": size[1]}, device_scale_factor=2)
@@ -657,6 +664,23 @@ def test_axe_finds_nothing(visit: Visit, scheme: str) -> None:
     page.frame_locator("#explanation iframe").locator("#names").wait_for()
     check(page.main_frame)
     check(page.frames[1])
+
+
+def test_a_model_that_cannot_explain(chromium: Any, zse: Zse, tmp_path: Path, pictures: Path) -> None:
+    """Photos are found, and shown large; nothing is offered that such a model cannot do."""
+    zse("embed", pictures / "photo", "--modality", "photo", "-o", "photos.h5").ok()
+    with serving(tmp_path / "photos.h5", "pixels") as url:
+        visitor = Visitor(chromium, url, lambda page: None)
+        visitor.draw(COCKTAIL)
+        first = visitor.wait_for_hits("the whole picture")[0]
+        assert "not explained" in visitor.text("colophon")
+        visitor.page.locator(".hit").first.click()
+        assert visitor.text("explanation-title") == first
+        visitor.wait_until("document.querySelector('#explanation-body img:not(.waits)')?.src.includes('/photo/')")
+        for part in ("views", "contrast-label", "save-page"):
+            assert visitor.page.locator(f"#{part}").is_hidden()
+        assert visitor.noise == [] and not any("cascade" in search for search in visitor.searches)
+        visitor.context.close()
 
 
 def test_the_live_region_speaks_at_most_once_a_second(visit: Visit) -> None:

@@ -64,11 +64,11 @@ export class Hits extends EventTarget {
   #make({row}) {
     const image = html("img", {src: `/photo/${row}?side=${SIDE}`, alt: "", loading: "lazy", decoding: "async", draggable: "false"});
     const picture = html("span", {class: "picture"}, image), words = html("span", {class: "words"}), name = html("span", {class: "name"}), group = html("span", {class: "group-name"});
-    const bar = html("span", {class: "bar", "aria-hidden": "true"}, html("span", {})), share = html("span", {class: "share"});
+    const detail = html("span", {class: "detail"}), bar = html("span", {class: "bar", "aria-hidden": "true"}, html("span", {})), share = html("span", {class: "share"});
     const button = html("button", {type: "button", class: "hit", tabindex: "-1", "data-row": row},
-      picture, words, " ", html("span", {class: "score"}, bar, share, html("span", {class: "hidden"}, " of the usual best")));
+      picture, words, " ", detail, html("span", {class: "score"}, bar, share, html("span", {class: "hidden"}, " of the usual best")));
     image.addEventListener("error", () => picture.replaceChildren(html("span", {class: "gone"}, "This photo is gone, or no longer what it was.")));
-    return {item: html("li", {}, button), button, image, words, name, group, bar, share};
+    return {item: html("li", {}, button), button, image, words, name, group, detail, bar, share};
   }
 
   #fill(tile, hit) {
@@ -77,7 +77,9 @@ export class Hits extends EventTarget {
     tile.words.replaceChildren(...(/^\.?$/.test(hit.group) ? [] : [tile.group, " "]), tile.name);
     tile.share.textContent = percent(hit.share);
     tile.bar.style.setProperty("--share", Math.min(Math.max(hit.share, 0), 1));
-    tile.button.title = `${hit.name}\n${hit.by === "relation" ? "relation score" : "cosine of [Ret]"} ${hit.score.toFixed(3)}`;
+    const score = `${hit.by === "relation" ? "relation score" : "cosine of [Ret]"} ${hit.score.toFixed(2)}`;
+    tile.detail.textContent = score;
+    tile.button.title = `${hit.name}\n${score}`;
     tile.hit = hit;
   }
 

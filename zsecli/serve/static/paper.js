@@ -24,10 +24,13 @@ function fitted(width, height, side) {
   return [(side - width * scale) / 2, (side - height * scale) / 2, width * scale, height * scale];
 }
 
-function paint(canvas, items) {
-  const side = canvas.width, brush = canvas.getContext("2d", {willReadFrequently: true});
+function brushOf(canvas) { return canvas.getContext("2d", {willReadFrequently: true}); }
+
+/** Items on white, or on what is there. */
+function paint(canvas, items, isBlank = true) {
+  const side = canvas.width, brush = brushOf(canvas);
   brush.fillStyle = "#fff";
-  brush.fillRect(0, 0, side, side);
+  if (isBlank) brush.fillRect(0, 0, side, side);
   Object.assign(brush, {lineWidth: PEN * side, lineCap: "round", lineJoin: "round", strokeStyle: "#000", imageSmoothingQuality: "high"});
   for (const item of items) {
     if (item.picture) brush.drawImage(item.picture, ...fitted(item.picture.width, item.picture.height, side));
@@ -43,7 +46,7 @@ function square(side) {
 function inkOf(item) {
   const canvas = square(CELLS);
   paint(canvas, [item]);
-  const {data} = canvas.getContext("2d").getImageData(0, 0, CELLS, CELLS);
+  const {data} = brushOf(canvas).getImageData(0, 0, CELLS, CELLS);
   return Array.from({length: CELLS * CELLS}, (_, i) => data[4 * i] + data[4 * i + 1] + data[4 * i + 2] < 690);
 }
 
@@ -72,6 +75,7 @@ export class Paper extends EventTarget {
   #states = [[]]; #at = 0;  // all that was drawn after each change; a state is never altered
   #live = null;  // what a hand is doing: {pointer, kind, erases, points, items}
   #waits = false;  // for the next frame, to paint
+  #finished = {items: null, canvas: square(SHOWN)};  // what is painted of whole strokes, so that a frame adds one alone
   #pen = [.5, .5]; #pressed = new Set();  // the pen that keys move
 
   constructor(box, canvas, cursor) {
@@ -152,8 +156,11 @@ export class Paper extends EventTarget {
     this.#waits = true;
     requestAnimationFrame(() => {
       this.#waits = false;
-      const live = this.#live;
-      paint(this.#canvas, live && !live.erases ? [...live.items, live] : this.items);
+      const live = this.#live, finished = this.#finished;
+      if (finished.items !== this.items) paint(finished.canvas, this.items);
+      finished.items = this.items;
+      brushOf(this.#canvas).drawImage(finished.canvas, 0, 0);
+      if (live && !live.erases) paint(this.#canvas, [live], false);
     });
   }
 
