@@ -438,7 +438,7 @@ def test_a_server_that_has_ended(visit: Visit) -> None:
 def test_more_hits_come_by_scrolling(visit: Visit) -> None:
     """All photos in the end, each once."""
     visitor = visit()
-    visitor.draw(COCKTAIL)
+    visitor.draw(COCKTAIL[:2])
     visitor.wait_for_hits()
     for _ in range(12):
         visitor.page.mouse.wheel(0, 3000)
@@ -452,7 +452,7 @@ def test_more_hits_come_by_scrolling(visit: Visit) -> None:
 
 def test_hits_of_one_group(visit: Visit) -> None:
     visitor = visit()
-    visitor.draw(COCKTAIL)
+    visitor.draw(COCKTAIL[:2])
     visitor.wait_for_hits()
     visitor.page.locator("#group").select_option("plant-flower")
     visitor.wait_until("document.getElementById('about').textContent.startsWith('7 photos, compared part by part')")
@@ -588,7 +588,7 @@ def tab_to(visitor: Visitor, name: str) -> None:
 def test_escape_within_the_explanation_closes_it(visit: Visit) -> None:
     """First it lets go of what is held there."""
     visitor = visit()
-    visitor.draw(COCKTAIL)
+    visitor.draw(COCKTAIL[:2])
     visitor.wait_for_hits()
     visitor.page.locator(".hit").first.click()
     inside = visitor.page.frame_locator("#explanation iframe")
@@ -650,7 +650,7 @@ def test_axe_finds_nothing(visit: Visit, scheme: str) -> None:
         assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
 
     check(page.main_frame)
-    visitor.draw(COCKTAIL)
+    visitor.draw(COCKTAIL[:2])
     visitor.wait_for_hits()
     page.locator(".hit").first.focus()
     page.wait_for_selector("#overlay .line")
@@ -671,7 +671,7 @@ def test_a_model_that_cannot_explain(chromium: Any, zse: Zse, tmp_path: Path, pi
     zse("embed", pictures / "photo", "--modality", "photo", "-o", "photos.h5").ok()
     with serving(tmp_path / "photos.h5", "pixels") as url:
         visitor = Visitor(chromium, url, lambda page: None)
-        visitor.draw(COCKTAIL)
+        visitor.draw(COCKTAIL[:2])
         first = visitor.wait_for_hits("the whole picture")[0]
         assert "not explained" in visitor.text("colophon")
         visitor.page.locator(".hit").first.click()
@@ -690,7 +690,7 @@ def test_the_live_region_speaks_at_most_once_a_second(visit: Visit) -> None:
         const watch = new MutationObserver(() => spoken.push(performance.now()));
         watch.observe(live, {childList: true, characterData: true, subtree: true});
     }""")
-    visitor.draw(COCKTAIL)
+    visitor.draw(COCKTAIL[:2])
     visitor.wait_for_hits()
     for hit in visitor.page.locator(".hit").all()[:8]:
         hit.hover()
