@@ -763,6 +763,15 @@ def test_the_latest_of_a_client_wins(gate: Gate) -> None:
         gate.worker.submit("a", "search ret", 2, lambda _: None)
 
 
+def test_who_left_is_no_trouble(gate: Gate) -> None:
+    gate.hold()
+    left = gate.worker.submit("a", "search ret", 1, lambda _: None)
+    assert left.cancel()
+    newer = gate.worker.submit("a", "search ret", 2, lambda _: "new")
+    gate.go.set()
+    assert newer.result(10) == "new"
+
+
 def test_both_searches_of_one_drawing_are_made(gate: Gate) -> None:
     gate.hold()
     first = gate.worker.submit("a", "search ret", 1, lambda _: "ret")

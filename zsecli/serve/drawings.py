@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 from collections import OrderedDict
@@ -114,7 +115,7 @@ class DrawingStore:
     def put(self, client: str, seq: int, data: bytes, drawing: Drawing) -> None:
         """Keep a drawing that was made of `data`."""
         with self._lock:
-            self._kept[client, seq] = data, drawing
+            self._kept[client, seq] = hashlib.sha256(data).digest(), drawing
             self._kept.move_to_end((client, seq))
             while len(self._kept) > self.most:
                 self._kept.popitem(last=False)
@@ -123,7 +124,7 @@ class DrawingStore:
         """A kept drawing; None where there is none, or it was made of something else than `data`, if that is given."""
         with self._lock:
             found = self._kept.get((client, seq))
-            if found is None or (data and data != found[0]):
+            if found is None or (data and hashlib.sha256(data).digest() != found[0]):
                 return None
             self._kept.move_to_end((client, seq))
             return found[1]

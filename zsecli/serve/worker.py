@@ -63,7 +63,8 @@ class Worker:
                 raise Superseded
             for other in [other for other in self._waiting if _gives_way(other, job)]:
                 self._waiting.remove(other)
-                other.future.set_exception(Superseded())
+                if other.future.set_running_or_notify_cancel():  # else nobody waits for it, as when the server ends
+                    other.future.set_exception(Superseded())
             if len(self._waiting) >= self.most:
                 raise QueueFull
             if seq is not None:
