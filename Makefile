@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WEIGHTS ?= ../shared/weights/tf_efficientnet_lite0.safetensors
 PICTURES ?= ../shared/data/manifest.csv
+FREEHAND ?= ../shared/data/all.csv
 
 .venv/done: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -47,6 +48,7 @@ bench: .venv/done ## make docs/performance.md: speed and memory, beside plain pr
 	$(BIN)/python benchmarks/large.py >> docs/performance.md.new
 	$(BIN)/python benchmarks/prepare.py >> docs/performance.md.new
 	$(BIN)/python benchmarks/checksums.py >> docs/performance.md.new
+	$(BIN)/python benchmarks/draw.py $(FREEHAND) >> docs/performance.md.new
 	mv docs/performance.md.new docs/performance.md
 
 .PHONY: faults
@@ -77,6 +79,10 @@ pictures: .venv/done ## make docs/pictures.md: what is done with pictures, and w
 explanations: .venv/done ## make docs/explanations.md and its figures: are explanations true? (about 10 minutes on two cores)
 	$(BIN)/python benchmarks/explanations.py $(PICTURES) $(WEIGHTS) zse/results docs/figures > docs/explanations.md.new
 	mv docs/explanations.md.new docs/explanations.md
+
+.PHONY: screenshots
+screenshots: .venv/done ## make the pictures of zse draw in docs/figures, in a headless Chromium (a minute)
+	$(BIN)/python benchmarks/draw_figures.py docs/figures
 
 .PHONY: weights
 weights: .venv/done ## train the shipped network on PICTURES from the backbone in WEIGHTS (about an hour on two cores)

@@ -115,6 +115,7 @@ def blocks() -> list[str]:
             not re.match(r"(make|pip|git|python3?|uv)\b", " ".join(lines))
             and "frozen:" not in block
             and "/data/" not in block
+            and "zse draw" not in block  # which serves until it is interrupted
         )
         if runs_here and any(re.search(r"(^|\| *|\$\()zse ", line) for line in lines):
             chosen.append("\n".join(lines))

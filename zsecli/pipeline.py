@@ -30,7 +30,7 @@ from zsecli.shards import WHOLE, Shard
 from zsecli.store.dataset import Dataset, read_dataset
 from zsecli.store.features import open_features
 from zsecli.store.header import finished
-from zsecli.store.items import PARTS, SEEN, Items
+from zsecli.store.items import PARTS, PHOTO, SEEN, Items
 from zsecli.store.remake import NEW_FOLDER, remake_dataset
 from zsecli.workspace import Workspace
 
@@ -227,13 +227,15 @@ def embed_dataset(
     output: Path | None = None,
     overwrite: bool = True,
 ) -> embed.EmbedResult:
-    """Features of a prepared data set's unseen part, seen part, all of it, or what a split needs."""
+    """Features of a prepared data set's unseen part, seen part, photos, all of it, or what a split needs."""
     dataset = read_dataset(store)
     assert dataset.header is not None
     items, partition, selection = dataset.items, "", part
     if isinstance(part, Split):
         split = part.under(dataset.partition)
         items, partition, selection, part = select(dataset, split), split.partition, split.selection, split.pictures
+    elif part == "photos":
+        items = items.take(np.flatnonzero(items.modality == PHOTO))
     elif part != "all":
         items = items.take(np.flatnonzero(items.part == PARTS.index(part)))
     origin = {
@@ -252,6 +254,14 @@ def embed_dataset(
         if different := changed_files(dataset.root, dataset.stamps(items.id)):
             raise changed(dataset.root / different[0])
         return _embed(items, dataset.root, spec, target, compute, overwrite or output is None, origin)
+
+
+def embed_items(
+    workspace: Workspace, name: str, items: Items, root: Path, spec: ModelSpec, compute: Compute
+) -> embed.EmbedResult:
+    """Features of photos `root`/id that are no prepared data set, under `name` in the workspace."""
+    target = workspace.features(name, compute.tag(spec), "photos")
+    return _embed(items, root, spec, target, compute, True, {"data": name})
 
 
 def _embed(

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from zsecli import __version__, console, distributed
+from zsecli.cli.draw import draw
 from zsecli.cli.embed import embed
 from zsecli.cli.evaluate import evaluate
 from zsecli.cli.explain import explain
@@ -32,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (prepare, train, embed, match, evaluate, explain, synthesize, inspect):
+for command in (prepare, train, embed, match, evaluate, explain, synthesize, inspect, draw):
     app.command(cls=Command)(command)
 
 
@@ -61,6 +62,11 @@ def root(
       zse embed photos/ --modality photo -o photos.h5
       zse embed sketch.png | zse match - photos.h5 --top 5 --format tsv
       zse explain sketch.png photo.jpg
+
+    And all of it on a page to draw in:
+
+    \b
+      zse draw
 
     Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage,
     3 a store or checkpoint that cannot be used, 4 done but some inputs were skipped, 130 interrupted.

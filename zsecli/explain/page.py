@@ -14,12 +14,13 @@ from typing import Any
 from PIL import Image
 
 TEMPLATE = Path(__file__).with_name("page.html")
+OVERLAY = Path(__file__).with_name("overlay.js")  # `zse draw` serves the same file
 LONG, FEW = 720, 256  # pixels of a picture's long side; colours up to which a PNG is the smaller file
 ESCAPED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"}
 
 
-def write(document: dict[str, Any], pictures: Mapping[str, Image.Image], path: Path) -> None:
-    """Write the page.
+def render(document: dict[str, Any], pictures: Mapping[str, Image.Image]) -> str:
+    """The page as text.
 
     Args:
         document: what `zsecli.explain.document.describe` returns.
@@ -28,11 +29,16 @@ def write(document: dict[str, Any], pictures: Mapping[str, Image.Image], path: P
     parts = {
         "title": html.escape(f"{document['sketch']['name']} and {document['photo']['name']}"),
         "data": _json(document),
+        "overlay": OVERLAY.read_text("utf-8"),
         "pictures": _json({name: _embedded(picture) for name, picture in pictures.items()}),
     }
     # in one pass, so that a name such as "{{data}}" stays a name
-    text = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], TEMPLATE.read_text("utf-8"))
-    path.write_text(text, "utf-8", errors="replace")  # the name of a file need not be UTF-8
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], TEMPLATE.read_text("utf-8"))
+
+
+def write(document: dict[str, Any], pictures: Mapping[str, Image.Image], path: Path) -> None:
+    """Write the page that `render` makes of the same."""
+    path.write_text(render(document, pictures), "utf-8", errors="replace")  # the name of a file need not be UTF-8
 
 
 def _json(value: Any) -> str:

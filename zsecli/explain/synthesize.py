@@ -124,6 +124,15 @@ def synthesize(
     )
 
 
+def synthesize_seen(
+    model: NetworkEmbedder, sketch: Seen, photos: Sequence[Seen], options: SynthesisOptions | None = None
+) -> Image.Image:
+    """The picture of `synthesize`, of pictures that the network has seen already."""
+    options = options or SynthesisOptions()
+    picture = _put_together(model, sketch, photos, options)[0]
+    return picture.resize((options.size, options.size), Image.Resampling.LANCZOS)
+
+
 def view(side: Side, width: int, height: int) -> Image.Image:
     """What the network's input shows of a picture, from the picture's own pixels.
 

@@ -1,0 +1,1 @@
+"""The page to draw in, and the server behind it: `zse draw`."""

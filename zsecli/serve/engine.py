@@ -1,0 +1,205 @@
+"""What the page asks for, computed: hits of a drawing, why a photo is one, and photos like a photo."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from zsecli.data.geometry import Frame, middles
+from zsecli.explain import document, page
+from zsecli.explain.correspond import best, choose
+from zsecli.explain.pair import Pair, Side, relate, see
+from zsecli.explain.synthesize import synthesize_seen
+from zsecli.model.backbone import Encoding
+from zsecli.model.embedder import Embedder, NetworkEmbedder
+from zsecli.model.scoring import centred_cosine
+from zsecli.model.spec import ModelSpec
+from zsecli.serve.drawings import Drawing, DrawingRefused
+from zsecli.serve.examples import Example, find_examples
+from zsecli.serve.gallery import Gallery, Ranked, Rows
+from zsecli.serve.levels import Levels, measure_levels
+from zsecli.serve.photos import Photos
+from zsecli.serve.rerank import Reranker
+
+By = Literal["ret", "cascade"]
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Photos for a drawing, or for a photo.
+
+    rows: (K,) int64. scores: (K,) float32, relation scores of the first `relations`, cosines of the others.
+    shares: (K,) of what the best hit usually reaches, 0 to 1. total: photos that were searched.
+    is_nothing: whether even the best of them answers no better than it answers a scribble.
+    """
+
+    rows: Rows
+    scores: NDArray[np.float32]
+    shares: list[float]
+    relations: int
+    total: int
+    is_nothing: bool = False
+
+
+class Engine:
+    """A gallery and the model that made it. Its methods compute; they are for one thread at a time.
+
+    examples: drawings to start from, which say what a drawing usually reaches.
+    """
+
+    def __init__(self, gallery: Gallery, photos: Photos, model: Embedder, spec: ModelSpec, shortlist: int) -> None:
+        self.gallery, self.photos, self.model, self.spec = gallery, photos, model, spec
+        self.shortlist = shortlist
+        self.reranker: Reranker | None = None
+        if isinstance(model, NetworkEmbedder) and gallery.features.has_tokens:
+            self.reranker = Reranker(model.network, model.device, gallery.features)
+        self.examples: list[Example] = find_examples()
+        self.levels: Levels = measure_levels(gallery, model, self.reranker, self.examples)
+
+    @property
+    def has_relation(self) -> bool:
+        """Whether photos can be re-ranked and explained."""
+        return self.reranker is not None
+
+    def search(
+        self,
+        drawing: Drawing,
+        by: By,
+        top: int,
+        offset: int = 0,
+        group: str = "",
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Hits:
+        """Hits `offset` to `offset + top` of a drawing, among the photos of a group or all ("").
+
+        Raises:
+            KeyError: no such group. DrawingRefused: the model has no relation network, and `by` needs one.
+            Superseded: `is_wanted` says no.
+        """
+        rows = self.gallery.rows_of(group)
+        total = len(self.gallery) if rows is None else len(rows)
+        cosines = self.gallery.score(drawing.ret)
+        verdict = self.levels.judge(cosines, rows)
+        if by == "ret":
+            ranked, relations, best = self.gallery.rank(cosines, offset + top, rows), 0, None
+        else:
+            ranked = self.gallery.rank(cosines, max(self.shortlist, offset + top), rows)
+            ranked = self._rerank(drawing, ranked, is_wanted)
+            relations, best = min(self.shortlist, total), float(ranked.scores[0])
+        page_rows, scores = ranked.rows[offset : offset + top], ranked.scores[offset : offset + top]
+        relations = min(max(0, relations - offset), len(page_rows))
+        shares = [self.levels.share_relation(score) for score in scores[:relations].tolist()]
+        shares += [self.levels.share(standing) for standing in verdict.standings[page_rows[relations:]].tolist()]
+        return Hits(page_rows, scores, shares, relations, total, self.levels.is_nothing(verdict, best))
+
+    def like(self, row: int, top: int, offset: int = 0, group: str = "") -> Hits:
+        """Photos like the photo `row`, without itself; shares are their cosines. KeyError: no such group."""
+        rows = self.gallery.rows_of(group)
+        every = np.arange(len(self.gallery)) if rows is None else rows
+        others = every[every != row]
+        ranked = self.gallery.rank(self.gallery.score(self.gallery.vectors[row]), offset + top, others)
+        page_rows, scores = ranked.rows[offset:], ranked.scores[offset:]
+        return Hits(page_rows, scores, [min(1.0, max(0.0, score)) for score in scores.tolist()], 0, len(others))
+
+    def match(self, drawing: Drawing, row: int) -> dict[str, Any]:
+        """Drawing, photo and the surest matches between their places: [sketch place, photo place, score].
+
+        Raises:
+            DrawingRefused: the model has no relation network. PhotoGone: the photo's file is not what was embedded.
+        """
+        reranker = self._need_relation()
+        assert drawing.side is not None and drawing.prepared is not None
+        score = reranker.score_pairs(drawing.prepared, photo := reranker.prepare(np.array([row])))
+        cosines = centred_cosine(score.sketch[:, 1:], score.photo[:, 1:])[0].cpu().numpy()
+        kept = np.ones(cosines.shape[1], bool) if photo.kept is None else photo.kept[0, 1:].cpu().numpy()
+        asked = drawing.side.asked
+        matches = best(choose(cosines, asked, kept), asked, kept)
+        return {
+            "sketch": _describe_side(drawing.side),
+            "photo": self._describe_photo(row),
+            "matches": [[match.sketch, match.photo, round(match.score, 4)] for match in matches],
+        }
+
+    def explain(self, drawing: Drawing, row: int, contrast: int | None = None) -> dict[str, Any]:
+        """The whole explanation, as `zse explain` writes it. Raises as `match` does."""
+        pair, other = self._pairs(drawing, row, contrast)
+        return document.describe(pair, "cosine", self._about(), other)
+
+    def explain_page(self, drawing: Drawing, row: int, contrast: int | None = None) -> str:
+        """The same as the self-contained page. Raises as `match` does."""
+        pair, other = self._pairs(drawing, row, contrast)
+        pictures = {"sketch": pair.sketch.image, "photo": pair.photo.image}
+        if other is not None:
+            pictures["contrast"] = other.photo.image
+        return page.render(document.describe(pair, "cosine", self._about(), other), pictures)
+
+    def synthesize(self, drawing: Drawing, row: int) -> bytes:
+        """The photo in the drawing's shape, as a PNG. Raises as `match` does."""
+        self._need_relation()
+        assert isinstance(self.model, NetworkEmbedder)
+        assert drawing.side is not None and drawing.encoding is not None
+        return as_png(synthesize_seen(self.model, (drawing.side, drawing.encoding), [self._see(row)]))
+
+    def _rerank(self, drawing: Drawing, ranked: Ranked, is_wanted: Callable[[], bool]) -> Ranked:
+        """The same photos, the first `shortlist` of them in the order of their relation scores."""
+        reranker = self._need_relation()
+        assert drawing.prepared is not None
+        rows = np.sort(ranked.rows[: self.shortlist])
+        scores = reranker.score(drawing.prepared, rows, is_wanted)
+        order = np.argsort(-scores, kind="stable")
+        return Ranked(
+            np.concatenate([rows[order], ranked.rows[self.shortlist :]]),
+            np.concatenate([scores[order], ranked.scores[self.shortlist :]]),
+        )
+
+    def _need_relation(self) -> Reranker:
+        if self.reranker is None:
+            raise DrawingRefused(f"{self.spec.text} has no relation network", "search by ret")
+        return self.reranker
+
+    def _pairs(self, drawing: Drawing, row: int, contrast: int | None) -> tuple[Pair, Pair | None]:
+        self._need_relation()
+        assert isinstance(self.model, NetworkEmbedder)
+        assert drawing.side is not None and drawing.encoding is not None
+        sketch = drawing.side, drawing.encoding
+        pair = relate(self.model, sketch, self._see(row))
+        return pair, None if contrast is None else relate(self.model, sketch, self._see(contrast))
+
+    def _see(self, row: int) -> tuple[Side, Encoding]:
+        assert isinstance(self.model, NetworkEmbedder)
+        return see(self.model, self.photos.image(row), "photo", self.gallery.names[row])
+
+    def _about(self) -> dict[str, str]:
+        return {"name": self.spec.name, "weights": self.spec.weights_hash()}
+
+    def _describe_photo(self, row: int) -> dict[str, Any]:
+        assert isinstance(self.model, NetworkEmbedder)
+        width, height = self.photos.size(row)
+        rows, columns = grid = self.model.network.backbone.grid
+        # every rule for photos shows the whole of them: see zsecli.data.pictures
+        frame, half = Frame(0, 0, width / columns, height / rows), np.array([[-0.5, -0.5], [0.5, 0.5]])
+        boxes = [frame.to_picture(middle + half).round(1).ravel().tolist() for middle in middles(grid, (1, 1))]
+        return {"name": self.gallery.names[row], "width": width, "height": height, "grid": list(grid), "boxes": boxes}
+
+
+def _describe_side(side: Side) -> dict[str, Any]:
+    return {
+        "width": side.image.width,
+        "height": side.image.height,
+        "grid": list(side.grid),
+        "boxes": [[round(value, 1) for value in side.box(place)] for place in range(len(side.kept))],
+        "strokes": side.strokes.tolist(),
+    }
+
+
+def as_png(image: Image.Image) -> bytes:
+    """A picture as the bytes of a PNG file."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,81 @@
+"""Relation scores of one drawing with a few photos of the store, whose prepared tokens are kept for the next stroke."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from zsecli.model.cross_attention import Prepared
+from zsecli.model.scoring import Score, Scoring
+from zsecli.serve.gallery import Rows, Vector
+from zsecli.store.features import Features
+
+AT_ONCE = 8  # pairs: what they need stays in a core's cache
+MEGABYTES = 128  # of prepared photos
+
+
+class Superseded(Exception):
+    """Nobody waits for this answer any longer."""
+
+
+class Reranker:
+    """Scores photos of an open feature store; not for several threads at once."""
+
+    def __init__(self, network: Scoring, device: torch.device, photos: Features, megabytes: int = MEGABYTES) -> None:
+        self.network, self.device, self.photos = network, device, photos
+        tokens = (network.places + 1) * photos.width
+        self.most = max(AT_ONCE, megabytes * 2**20 // (4 * 4 * tokens))  # tokens, q, k and v in float32
+        self._prepared: OrderedDict[int, Prepared] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._prepared)
+
+    @torch.inference_mode()
+    def score(self, sketch: Prepared, rows: Rows, is_wanted: Callable[[], bool] = lambda: True) -> Vector:
+        """Relation scores (K,) float32 of a prepared drawing with the photos `rows` (K,).
+
+        Raises:
+            Superseded: `is_wanted` says no, which is looked at between blocks of pairs.
+        """
+        scores = np.empty(len(rows), np.float32)
+        for start in range(0, len(rows), AT_ONCE):
+            if not is_wanted():
+                raise Superseded
+            block = slice(start, min(start + AT_ONCE, len(rows)))
+            photos = self.prepare(rows[block])
+            scores[block] = self.score_pairs(sketch, photos).relation.float().cpu().numpy()
+        return np.nan_to_num(scores, nan=0.0)
+
+    @torch.inference_mode()
+    def score_pairs(self, sketch: Prepared, photos: Prepared) -> Score:
+        """What the network says of one drawing with B photos."""
+        pick = np.zeros(len(photos.tokens), np.int64)
+        return self.network.score_prepared(sketch.pick(pick), photos)
+
+    @torch.inference_mode()
+    def prepare(self, rows: Rows) -> Prepared:
+        """The photos `rows` (B,), of which those that are not kept from before are read and prepared together."""
+        missing = np.array(sorted({int(row) for row in rows} - self._prepared.keys()), np.int64)
+        if len(missing):
+            fresh = self._read(missing)
+            for place, row in enumerate(missing.tolist()):
+                one = fresh.rows(slice(place, place + 1))
+                self._prepared[row] = Prepared(*(None if part is None else part.clone() for part in one))  # type: ignore[arg-type]
+        found = []
+        for row in rows.tolist():
+            self._prepared.move_to_end(row)
+            found.append(self._prepared[row])
+        while len(self._prepared) > self.most:
+            self._prepared.popitem(last=False)
+        return Prepared.cat(found) if len(found) > 1 else found[0]
+
+    def _read(self, rows: Rows) -> Prepared:
+        tokens = torch.from_numpy(self.photos.read("tokens", rows)).to(self.device).float()
+        if "index" in self.photos.file:
+            index = torch.from_numpy(self.photos.read("index", rows)).to(self.device).long()
+        else:
+            index = torch.arange(tokens.shape[1] - 1, device=self.device).expand(len(tokens), -1)
+        return self.network.prepare(tokens, index, "photo")
