@@ -231,8 +231,8 @@ def _zip(path: Path) -> None:
 OTHERS: dict[str, tuple[Callable[[Path], Any] | bytes, str]] = {
     "nothing": (b"", "is empty"),
     "a page": (b"\n<!DOCTYPE html>\n<html><title>Sign in</title></html>", "is a web page"),
-    "an answer": (b"404: Not Found", "is a text, and holds no weights: '404: Not Found'"),
-    "an index": (b'{"weight_map": {}}', "is a text"),
+    "an answer": (b"404: Not Found", "but a text: '404: Not Found'"),
+    "an index": (b'{"weight_map": {}}', "but a text"),
     "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "pointer of Git LFS"),
     "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(600), "is an HDF5 file"),
     "gzip": (b"\x1f\x8b\x08" + bytes(600), "compressed by gzip"),

@@ -88,4 +88,5 @@ def _text_error(path: Path, head: bytes) -> StoreError | None:
     if text.startswith("<"):
         return StoreError(f"{path}: is a web page, and not the file that was to be downloaded", "download it again")
     first = text.splitlines()[0][:60] if text else ""
-    return StoreError(f"{path}: is a text, and holds no weights: {first!r}", "download it again, or " + WEIGHTS)
+    what = f"{path}: not a safetensors file, nor one of torch.save, but a text: {first!r}"
+    return StoreError(what, "download it again, or " + WEIGHTS)
