@@ -261,7 +261,7 @@ def test_validation(precision: Any) -> None:
     given: Any = SimpleNamespace(items=items, stack=lambda rows: torch.from_numpy(pictures(len(rows))))
     held = [HeldOut("classes", "label", ("AP (raw)",), np.arange(4), np.arange(4, 8))]
     with gpu():
-        found = validate(on_gpu(CONFIGS["small"]).network, held, given, TrainConfig(precision=precision))
+        found = validate(on_gpu(CONFIGS["small, selecting"]).network, held, given, TrainConfig(precision=precision))
     assert {name.partition(":")[0] for name in found} == {"classes", "classes by relation", "score"}
 
 
