@@ -6,13 +6,17 @@ What is written is always a file of one's own. A symbolic link that lies where i
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from zsecli.errors import StoreError, UsageError, refusal, system_number
+from zsecli import locks
+from zsecli.errors import UsageError, refusal, system_number
+
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # which Windows has not
+NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 
 
 def partial_path(path: Path) -> Path:
@@ -22,7 +26,7 @@ def partial_path(path: Path) -> Path:
 
 def settle(path: Path) -> None:
     """Give the finished `partial_path(path)` its name, replacing an older file at once."""
-    with partial_path(path).open("rb") as file:
+    with partial_path(path).open("r+b") as file:  # Windows flushes no file that is open to be read
         os.fsync(file.fileno())  # else a power cut could leave the name without the content
     os.replace(partial_path(path), path)
 
@@ -47,7 +51,7 @@ def replacing(*paths: Path) -> Iterator[list[Path]]:
     with contextlib.ExitStack() as held:
         try:
             for path in paths:
-                held.callback(os.close, _claim(partial_path(path)))
+                held.callback(_claim(partial_path(path), partial_path(path)))
                 made.append(partial_path(path))
             yield list(made)
             for path in paths:
@@ -75,45 +79,48 @@ def alone(path: Path, wait: bool = False) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f".{path.name}.lock")
-    try:
-        descriptor = _claim(lock, wait)
-    except StoreError as error:
-        raise StoreError(f"{path}: another zse is writing it", error.hint) from error
+    release = _claim(lock, path, wait)
     try:
         yield
     finally:
         lock.unlink(missing_ok=True)
-        os.close(descriptor)
+        release()
 
 
-def _claim(path: Path, wait: bool = False) -> int:
-    """An empty file under this name, locked as long as the descriptor that is returned is open.
+def _claim(path: Path, target: Path, wait: bool = False) -> Callable[[], None]:
+    """Make an empty file under this name, which no other process has until the function that is returned is called.
 
     What a killed run left there is emptied; a link, by which another file would be written, goes.
 
+    Args:
+        target: what is written meanwhile, for messages. wait: until the process that holds it is done.
+
     Raises:
-        StoreError: another process holds it.
+        StoreError: another process holds it. ZseError: an I/O error.
     """
     while True:
         with contextlib.suppress(FileNotFoundError):
             there = path.lstat()
             if not stat.S_ISREG(there.st_mode) or there.st_nlink > 1:
                 path.unlink()
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | NO_LINK | NO_WAIT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
+            holding = locks.hold(descriptor, path, target, wait)
+        except BaseException:
             os.close(descriptor)
-            raise StoreError(f"{path}: another zse is writing it", "wait for it") from error
-        except OSError:  # a file system without locks
-            pass
+            raise
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), path.lstat()):  # else who held it has renamed or removed it
                 os.ftruncate(descriptor, 0)
-                return descriptor
+                if holding is None:
+                    return partial(os.close, descriptor)
+                os.close(descriptor)  # Windows renames and removes no file that is open
+                return partial(holding.unlink, missing_ok=True)
         os.close(descriptor)
+        if holding is not None:
+            holding.unlink(missing_ok=True)
 
 
 def no_link(path: str, flags: int) -> int:
     """An `opener` of `open()` for a file that is added to: the system refuses a symbolic link."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+    return os.open(path, flags | NO_LINK, 0o666)
