@@ -223,7 +223,8 @@ def test_an_error_leaves_the_old_store_and_no_lock(tmp_path: Path) -> None:
         (errno.ENOSPC, ZseError, "no space left"),
         (errno.EACCES, ZseError, "not allowed"),
         (errno.EROFS, ZseError, "not allowed"),
-        (errno.ENOLCK, StoreError, "another zse is writing it"),
+        (errno.EAGAIN, StoreError, "another zse is writing it"),
+        (errno.ENOLCK, ZseError, "No locks available"),
         (errno.EIO, ZseError, "Input/output error"),
     ],
 )

@@ -8,17 +8,20 @@ user's file has its name, the side file takes the next one: `NAME.2.partial`.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
+from functools import partial as bind
 from itertools import count
 from pathlib import Path
 
-from zsecli.errors import StoreError, UsageError, refusal, system_number
+from zsecli import locks
+from zsecli.errors import UsageError, refusal, system_number
 from zsecli.marks import HEAD, is_own_file
 
 LOCK_MARK = b"zse"  # a lock file is empty, or begins so
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # which Windows has not
+NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 
 
 def partial_path(path: Path) -> Path:
@@ -63,7 +66,7 @@ def is_foreign(path: Path, made_by_zse: Callable[[bytes], bool] = is_own_file, *
 
 def settle(path: Path, partial: Path) -> None:
     """Give the finished file `partial` the name `path`, replacing an older file at once."""
-    with partial.open("rb") as file:
+    with partial.open("r+b") as file:  # Windows flushes no file that is open to be read
         os.fsync(file.fileno())  # else a power cut could leave the name without the content
     os.replace(partial, path)
 
@@ -88,8 +91,8 @@ def replacing(*paths: Path) -> Iterator[list[Path]]:
     with contextlib.ExitStack() as held:
         try:
             for path in paths:
-                partial, descriptor = _claim(partial_path(path), is_own_file)
-                held.callback(os.close, descriptor)
+                partial, release = _claim(partial_path(path), partial_path(path), is_own_file)
+                held.callback(release)
                 made.append(partial)
             yield list(made)
             for path, partial in zip(paths, list(made), strict=True):
@@ -116,25 +119,28 @@ def alone(path: Path, wait: bool = False) -> Iterator[None]:
         StoreError: another process does, and is not waited for.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        lock, descriptor = _claim(path.with_name(f".{path.name}.lock"), lambda head: head.startswith(LOCK_MARK), wait)
-    except StoreError as error:
-        raise StoreError(f"{path}: another zse is writing it", error.hint) from error
+    wanted = path.with_name(f".{path.name}.lock")
+    lock, release = _claim(wanted, path, lambda head: head.startswith(LOCK_MARK), wait)
     try:
         yield
     finally:
         lock.unlink(missing_ok=True)
-        os.close(descriptor)
+        release()
 
 
-def _claim(wanted: Path, made_by_zse: Callable[[bytes], bool], wait: bool = False) -> tuple[Path, int]:
-    """An empty file, locked as long as the descriptor that is returned is open, under the first name that is free.
+def _claim(
+    wanted: Path, target: Path, made_by_zse: Callable[[bytes], bool], wait: bool = False
+) -> tuple[Path, Callable[[], None]]:
+    """An empty file under the first name that is free, and what lets other processes have it again.
 
     What a killed run left there is emptied; a symbolic link, by which another file would be written, goes. A file that
     zse did not make (`is_foreign`) stays as it is, and the next of `side_paths(wanted)` is taken.
 
+    Args:
+        target: what is written meanwhile, for messages. wait: until the process that holds it is done.
+
     Raises:
-        StoreError: another process holds it.
+        StoreError: another process holds it. ZseError: an I/O error.
     """
     names = side_paths(wanted)
     path = next(names)
@@ -146,28 +152,31 @@ def _claim(wanted: Path, made_by_zse: Callable[[bytes], bool], wait: bool = Fals
                 path = next(names)
                 continue
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | NO_LINK | NO_WAIT, 0o666)
         except PermissionError:
             if not path.exists():  # it is the folder that may not be written
                 raise
             path = next(names)
             continue
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
+            holding = locks.hold(descriptor, path, target, wait)
+        except BaseException:
             os.close(descriptor)
-            raise StoreError(f"{path}: another zse is writing it", "wait for it") from error
-        except OSError:  # a file system without locks
-            pass
+            raise
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), path.lstat()):  # else who held it has renamed or removed it
                 if not is_foreign(path, made_by_zse):  # asked under the lock: what is being written has no mark yet
                     os.ftruncate(descriptor, 0)
-                    return path, descriptor
+                    if holding is None:
+                        return path, bind(os.close, descriptor)
+                    os.close(descriptor)  # Windows renames and removes no file that is open
+                    return path, bind(holding.unlink, missing_ok=True)
                 path = next(names)
         os.close(descriptor)
+        if holding is not None:
+            holding.unlink(missing_ok=True)
 
 
 def no_link(path: str, flags: int) -> int:
     """An `opener` of `open()` for a file that is added to: the system refuses a symbolic link."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+    return os.open(path, flags | NO_LINK, 0o666)

@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from zsecli.data.splits import splits_of
 from zsecli.errors import StoreError
 from zsecli.files import partial_path
 from zsecli.model.file_format import is_weights
+from zsecli.store import h5py
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import TYPES, open_features
 from zsecli.store.header import COPIED, UNSEALED, open_store, read_header, reading

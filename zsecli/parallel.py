@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import re
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -77,6 +78,19 @@ def in_order(function: Callable[[Thing], Made], things: Iterable[Thing], count: 
         finally:
             for future in waiting:
                 future.cancel()
+
+
+@contextlib.contextmanager
+def blocking_interrupts() -> Iterator[None]:
+    """Ctrl-C waits until the block is left; processes that begin in it never hear it. Windows cannot block it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_with_parent(_worker: int) -> None:

@@ -98,8 +98,8 @@ class Faults:
         assert code is not None, f"{self.stage}: it hangs"
         return Ended(code, *((folder / f"second.{name}").read_text("utf-8") for name in ("out", "err")))
 
-    def finish(self, folder: Path) -> Ended:
-        done = self.run(folder)
+    def finish(self, folder: Path, **limits: Any) -> Ended:
+        done = self.run(folder, **limits)
         assert done.code == 0, f"{self.stage}: {done}"
         return done
 
@@ -115,12 +115,17 @@ class Faults:
         assert found.items() <= self.whole.items(), f"{self.stage}: not whole, or not the same: {found}"
         assert not final or found == self.whole, f"{self.stage}: {found.keys()} of {self.whole.keys()}"
 
-    def stop(self, number: int) -> Outcome:
-        """Send the signal at random moments, up to three times in a row, and let the stage end then."""
+    def stop(self, number: int, locks: bool = True) -> Outcome:
+        """Send the signal at random moments, up to three times in a row, and let the stage end then.
+
+        Args:
+            locks: whether the file system has any.
+        """
         outcome = Outcome()
         with self.folder() as folder:
             for _ in range(AT_ONCE):
-                came = self.run(folder, send=number, after=self.chance.uniform(0, 1.1 * self.seconds))
+                after = self.chance.uniform(0, 1.1 * self.seconds)
+                came = self.run(folder, send=number, after=after, locks=locks)
                 self.check(folder)
                 if number == signal.SIGKILL:
                     assert came.code in (-number, 0), came
@@ -132,8 +137,9 @@ class Faults:
                 else:
                     outcome.seen["it was done already"] += 1
                 outcome.tried += 1
-            self.finish(folder)
+            self.finish(folder, locks=locks)
             self.check(folder, final=True)
+            assert not list((folder / "out").rglob("*.held")), f"{self.stage}: a killed process still blocks others"
         return outcome
 
     def fill(self) -> Outcome:
@@ -165,19 +171,23 @@ class Faults:
             self.check(folder, final=True)
         return Outcome(1, Counter({self.said(came): 1}))
 
-    def meet(self) -> Outcome:
-        """Two of the same command at once, the second a random moment later."""
+    def meet(self, locks: bool = True) -> Outcome:
+        """Two of the same command at once, the second a random moment later.
+
+        Args:
+            locks: whether the file system has any.
+        """
         outcome = Outcome()
         with self.folder() as folder:
-            first = self._start(folder, STAGES[self.stage])
+            first = self._start(folder, STAGES[self.stage], locks=locks)
             time.sleep(self.chance.uniform(0, self.seconds))
-            second = self.run(folder)
+            second = self.run(folder, locks=locks)
             codes = ended(first, 120), second.code
             assert {*codes} <= {0, 3} and 0 in codes, f"{codes}: {(folder / 'first.err').read_text()} {second.err}"
             for code in codes:
                 outcome.seen[f"`{BUSY}`" if code else "both done"] += 1
             self.check(folder)
-            self.finish(folder)
+            self.finish(folder, locks=locks)
             self.check(folder, final=True)
         outcome.tried = 1
         return outcome

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import multiprocessing
 import os
@@ -32,6 +34,7 @@ STAGES = {  # each writes into the folder `out`
     "explain": "explain sketch.png photo.webp --model tiny.safetensors -o out/match --overwrite",
     "synthesize": "synthesize sketch.png photo.webp --model tiny.safetensors -o out/match.png --overwrite",
 }
+BESIDE = (".partial", ".lock", ".held", ".hashes")  # files that are no results
 FIRST = "embed --part all --model tiny.safetensors --batch-size 2 --shard 1/2 -o out/features.h5"
 
 
@@ -63,12 +66,24 @@ def often() -> None:
     config.PRESETS["tiny"] = replace(STILL, preset="tiny")
 
 
-def child(folder: Path, line: str, ready: Event, said: str, bytes_a_file: int | None = None) -> None:
+def refuse_locks() -> None:
+    """Let this process find no locks, as on some network file systems."""
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    fcntl.flock = flock
+
+
+def child(
+    folder: Path, line: str, ready: Event, said: str, bytes_a_file: int | None = None, locks: bool = True
+) -> None:
     """Run a command in a process that is there for it; what it says goes to the files `said`.out and `said`.err.
 
     Args:
         ready: set when the command begins.
         bytes_a_file: the most that the system lets it write into one.
+        locks: whether the system has any.
     """
     from zsecli import cli
     from zsecli.cli import signals
@@ -84,6 +99,8 @@ def child(folder: Path, line: str, ready: Event, said: str, bytes_a_file: int | 
     torch.set_num_threads(1)
     if bytes_a_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_a_file, bytes_a_file))
+    if not locks:
+        refuse_locks()
     ready.set()
     cli.main()
 
@@ -94,7 +111,9 @@ def left(folder: Path) -> dict[str, str]:
     return {
         f.relative_to(folder / "out").as_posix(): _digest(f)
         for f in names
-        if f.suffix not in (".partial", ".lock", ".hashes") and ".run" not in f.parent.name and "cache" not in f.parts
+        if f.suffix not in (".partial", ".lock", ".held", ".hashes")
+        and ".run" not in f.parent.name
+        and "cache" not in f.parts
     }
 
 

@@ -49,8 +49,14 @@ def test_a_disk_that_is_full_or_not_to_be_written(faults: Faults, fault: str) ->
 
 
 @pytest.mark.parametrize("faults", ["embed"], indirect=True)
-def test_two_writers_meet(faults: Faults) -> None:
-    assert faults.meet().tried == 1
+@pytest.mark.parametrize("locks", [True, False])
+def test_two_writers_meet(faults: Faults, locks: bool) -> None:
+    assert faults.meet(locks).tried == 1
+
+
+@pytest.mark.parametrize("faults", ["embed"], indirect=True)
+def test_what_is_killed_where_locks_are_refused_blocks_nobody(faults: Faults) -> None:
+    assert faults.stop(signal.SIGKILL, locks=False).tried == 3
 
 
 def test_every_stage_has_its_faults() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
@@ -32,7 +33,7 @@ def hear() -> None:
 
     def dropped(error: sys.UnraisableHookArgs) -> None:
         if issubclass(error.exc_type, KeyboardInterrupt):
-            timer = threading.Timer(SOON, os.kill, (os.getpid(), signal.SIGINT))
+            timer = threading.Timer(SOON, _interrupt)
             timer.daemon = True
             timer.start()
         elif system_number(error.exc_value) is None and not stopped:
@@ -49,6 +50,13 @@ def _stop(number: int, frame: FrameType | None) -> None:
     stopped = True
     if not over:
         signal.default_int_handler(number, frame)
+
+
+def _interrupt() -> None:
+    if os.name == "nt":  # where os.kill() ends a process
+        _thread.interrupt_main()
+    else:
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def _hold() -> None:
@@ -69,7 +77,8 @@ def _as_usual() -> None:
     _release()
 
 
-os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_as_usual)
+if hasattr(os, "register_at_fork") and hasattr(signal, "pthread_sigmask"):  # Windows forks no process
+    os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_as_usual)
 
 
 def ignore() -> None:

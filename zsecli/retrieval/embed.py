@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -25,7 +24,7 @@ from zsecli.errors import ZseError
 from zsecli.images.memory import MEMORY, MemoryBudget
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec, is_there
-from zsecli.parallel import end_with_parent
+from zsecli.parallel import blocking_interrupts, end_with_parent
 from zsecli.retrieval.reader import LATE, Reader
 from zsecli.shards import WHOLE, Shard, join
 from zsecli.store.features import Embedded, FeatureWriter, like, open_features, skipped_in
@@ -280,12 +279,8 @@ def _batches(reader: Reader, size: int, workers: int, store: FeatureWriter) -> I
         collate_fn=list,
         worker_init_fn=partial(_begin, opened),
     )
-    # a terminal's Ctrl-C reaches the workers too: they inherit the mask, so that this process alone ends them
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    with blocking_interrupts():  # a terminal's Ctrl-C reaches the workers too, which this process alone ends
         batches = iter(loader)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     yield from zip(slices, batches, strict=True)
 
 

@@ -83,7 +83,7 @@ def open_store(path: Path, kind: str | None = None) -> Iterator[h5py.File]:
     sealed = seal.holds(path)
     with reading(path):
         try:
-            file = h5py.File(path, "r")
+            file = h5py.File(path, "r", locking=False)
         except OSError as error:
             raise _explain(error, path) from error
     with file:
@@ -158,7 +158,7 @@ def change_provenance(path: Path, kind: str, **changes: Any) -> None:
         try:
             partial.unlink(missing_ok=True)  # what is written is a file of one's own, no link
             shutil.copyfile(path, partial)
-            with h5py.File(partial, "r+", driver=DIRECT) as file:
+            with h5py.File(partial, "r+", driver=DIRECT, locking=False) as file:
                 del file["provenance"]
                 file.create_dataset("provenance", data=json.dumps(said | changes, sort_keys=True), dtype=TEXT)
                 ranges = seal.outside(file)
@@ -197,7 +197,7 @@ def _may_be(path: Path, kind: str) -> bool:
         return False
     try:
         seal.holds(path)  # first, as HDF5's library may crash on damage
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             return str(file.attrs.get("zse-schema", "")) == kind
     except (StoreError, *_DAMAGE):
         return True
@@ -210,7 +210,7 @@ def _is_foreign_store(path: Path) -> bool:
     if path.is_symlink() or not h5py.is_hdf5(path):
         return False
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             return str(file.attrs.get("zse-schema", "")) not in KINDS
     except OSError as error:
         if error.errno is not None:  # in use, or not allowed
@@ -241,7 +241,7 @@ class Writer:
         with contextlib.ExitStack() as failed:
             failed.push(self._end)
             failed.enter_context(self._alone)
-            self.file = self._resume(kind, key) or h5py.File(self.partial, "x", driver=DIRECT)
+            self.file = self._resume(kind, key) or h5py.File(self.partial, "x", driver=DIRECT, locking=False)
             if self.rows:
                 failed.pop_all()
                 return
@@ -271,7 +271,7 @@ class Writer:
         if self.partial.is_symlink():
             self.partial.unlink()
         try:
-            file = h5py.File(self.partial, "r+", driver=DIRECT)
+            file = h5py.File(self.partial, "r+", driver=DIRECT, locking=False)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -353,11 +353,8 @@ def _explain(error: BaseException, path: Path) -> ZseError:
     """An error of the system or of HDF5 in words."""
     number = system_number(error)
     # FileExistsError: it was not there a moment ago, or its folder is a file
-    if number in (errno.EAGAIN, errno.ENOLCK) or (number == errno.EEXIST and path.exists()):
-        return StoreError(
-            f"{path}: another zse is writing it",
-            "wait for it; on a file system without locks set HDF5_USE_FILE_LOCKING=FALSE",
-        )
+    if number == errno.EAGAIN or (number == errno.EEXIST and path.exists()):
+        return StoreError(f"{path}: another zse is writing it", "wait for it")
     if "signature not found" in str(error):
         return StoreError(f"{path}: not an HDF5 file", "give a file that a zse command printed")
     if number is None:  # HDF5's own
