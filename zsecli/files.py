@@ -146,9 +146,10 @@ def _claim(
     path = next(names)
     while True:
         with contextlib.suppress(FileNotFoundError):
-            if path.is_symlink():
+            kind = path.lstat().st_mode  # asked once: another process may make the file between two questions
+            if stat.S_ISLNK(kind):
                 path.unlink()
-            elif not path.is_file() and path.exists():  # a folder, a pipe or a device
+            elif not stat.S_ISREG(kind):  # a folder, a pipe or a device
                 path = next(names)
                 continue
         try:

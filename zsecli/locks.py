@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import importlib
 import json
 import os
 import platform
 import sys
-import threading
 import time
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -74,7 +74,7 @@ def hold(descriptor: int, path: Path, target: Path, wait: bool = False) -> Path 
             hint = (
                 f"wait for process {holder.pid} on {holder.host}, which began {since}; if it is gone, delete {holding}"
             )
-            raise StoreError(f"{path}: another zse is writing it", hint if holder.pid else "wait for it")
+            raise StoreError(f"{target}: another zse is writing it", hint if holder.pid else "wait for it")
         else:
             time.sleep(POLL)
     return holding
@@ -152,16 +152,29 @@ def _parse(text: str, holding: Path) -> Holder | None:
 
 
 def _remove(holding: Path, text: str) -> None:
-    """Remove the file that says `text`, and no other that another process has made in its place by now."""
-    aside = holding.with_name(f"{holding.name}.{os.getpid()}-{threading.get_ident()}")
-    try:
-        os.rename(holding, aside)
-    except FileNotFoundError:
+    """Remove the file that says `text`, of a process that has ended, and no other that was made in its place by now.
+
+    No system call removes a file only where it says something. So the right to remove this one is a file of its own,
+    named after what it says: one process has it, and nobody else can put another file in its place meanwhile.
+    """
+    right = holding.with_name(f"{holding.name}.{hashlib.sha256(text.encode()).hexdigest()[:12]}")
+    if not _make(right):
+        owner = _read(right)
+        if owner is not None and _has_ended(owner, right):  # killed before it was done
+            _remove(right, owner)
+        time.sleep(POLL / 10)
         return
-    if _read(aside) != text:
-        with contextlib.suppress(OSError):  # of a third process, which was yet quicker
-            os.link(aside, holding)
-    aside.unlink(missing_ok=True)
+    try:
+        if _read(holding) == text and _has_ended(text, holding):
+            holding.unlink(missing_ok=True)
+    finally:
+        right.unlink(missing_ok=True)
+
+
+def _has_ended(text: str, holding: Path) -> bool:
+    """Whether the process that a file names has certainly ended, or was killed before it had written its name."""
+    holder = _parse(text, holding)
+    return holder is None or _is_gone(holder)
 
 
 def _is_gone(holder: Holder) -> bool:
