@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 BUDGET = 2**30  # bytes of decoded pictures at once: with PyTorch, a command stays below 2 GiB
+LARGE = 2**28  # bytes of a picture whose memory is returned at once: that takes milliseconds
 _CHANNEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}  # all other modes: 4
 _POINTER = 8  # bytes, of a row
 # What a decoder holds beside the picture, in bytes a pixel: these go through it row by row, GIF has one more canvas.
@@ -45,9 +47,17 @@ class MemoryBudget:
         try:
             yield
         finally:
+            if size > LARGE:
+                _give_back()
             with self._changed:
                 self._used.value -= size
                 self._changed.notify_all()
+
+
+def _give_back() -> None:
+    """Have the C library return what is free to the system: it keeps some for each thread, up to hundreds of MiB."""
+    with contextlib.suppress(OSError, AttributeError):  # other libraries have no such function, or do so anyway
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class _Value:
