@@ -74,7 +74,7 @@ def hold(descriptor: int, path: Path, target: Path, wait: bool = False) -> Path 
             hint = (
                 f"wait for process {holder.pid} on {holder.host}, which began {since}; if it is gone, delete {holding}"
             )
-            raise StoreError(f"{path}: another zse is writing it", hint if holder.pid else "wait for it")
+            raise StoreError(f"{target}: another zse is writing it", hint if holder.pid else "wait for it")
         else:
             time.sleep(POLL)
     return holding
