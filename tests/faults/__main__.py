@@ -53,7 +53,8 @@ Each stage is disturbed at random moments, on a few pictures and a tiny network,
 each fault a file that bears a final name must be whole: the same as an undisturbed run's, in every dataset (a
 training's best checkpoint so far must load). Then the same command is run without a fault, after three stops in a row
 where it was stopped: it must end well, and what it leaves must be the same as an undisturbed run's; checkpoints,
-figures and reports byte by byte. "Lost" counts where anything of that failed.
+figures and reports byte by byte. "Lost" counts where anything of that failed. A row alone
+is made by `cd tests && PYTHONPATH=. python -m faults 6 "two writers where locks are refused"`.
 
 | fault | tried | lost | what the user saw |
 |---|---|---|---|"""
