@@ -858,6 +858,18 @@ def test_an_open_server_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert capsys.readouterr().err.startswith("warning: whoever has the address") is bool(names)
 
 
+def test_other_names_are_let_in_by_name(photo_folder: Path) -> None:
+    settings = {"host": "192.0.2.7", "allow_hosts": ("Me.example:80", "2001:DB8::1"), "shortlist": 6}
+    with stage.open_server(
+        request_of(photo_folder / "photos.h5", photo_folder / "tiny.safetensors", **settings), 1
+    ) as s:
+        browser = Browser(s)
+        for host in ("me.example", "me.example:9", "[2001:db8::1]:1", "192.0.2.7", "localhost"):
+            assert browser.get("/gallery", Host=host).status_code == 200
+        for host in ("example", "x.me.example", "[2001:db8::2]", "0.0.0.0"):
+            refused(browser.get("/gallery", Host=host), 400)
+
+
 def test_the_extra_is_named_where_it_is_missing(zse: Zse, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else find(name))

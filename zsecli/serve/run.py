@@ -110,8 +110,8 @@ def open_server(request: DrawRequest, port: int) -> Iterator[DrawServer]:
             by = request.by or ("cascade" if engine.has_relation else "ret")
             if by == "cascade" and not engine.has_relation:
                 raise UsageError(f"--by cascade: {request.model.text} has no relation network", "--by ret")
-            hosts = (*LOOPBACK, *(_as_host(name) for name in request.allow_hosts))
-            server = DrawServer(engine, Access(port, hosts=hosts), request.top, by)  # type: ignore[arg-type]
+            hosts = tuple(map(_as_host, (request.host, *request.allow_hosts)))
+            server = DrawServer(engine, Access(port, hosts=(*LOOPBACK, *hosts)), request.top, by)  # type: ignore[arg-type]
             try:
                 yield server
             finally:
@@ -161,7 +161,10 @@ def _bind(host: str, port: int) -> socket.socket:
 def _serve(server: DrawServer, request: DrawRequest, listening: socket.socket, announce: Callable[[str], None]) -> None:
     import uvicorn
 
-    host = f"[{request.host}]" if ":" in request.host else request.host
+    from zsecli.serve.security import is_loopback
+
+    # 0.0.0.0 is no name that leads anywhere
+    host = _as_host(request.host if is_loopback(request.host) else request.allow_hosts[0])
     address = f"http://{host}:{server.access.port}/?token={server.access.token}"
     # the log of requests would hold the token
     config = uvicorn.Config(
@@ -193,5 +196,7 @@ def _has_display() -> bool:
 
 
 def _as_host(name: str) -> str:
-    """A name as it stands in a Host header, without the port."""
-    return f"[{name}]" if ":" in name and not name.startswith("[") else name.lower()
+    """A name as it stands in a Host header, without the port: an address of IPv6 in brackets."""
+    from zsecli.serve.security import host_without_port
+
+    return f"[{name.lower()}]" if name.count(":") > 1 and not name.startswith("[") else host_without_port(name)

@@ -87,7 +87,7 @@ class Guard:
         """Why a request is not heard, whoever sends it; None where it is."""
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or _without_port(hosts[0]) not in self.access.hosts:
+        if len(hosts) != 1 or host_without_port(hosts[0]) not in self.access.hosts:
             return refuse(400, "this server is not known by that name", "--allow-host NAME lets zse draw have others")
         # where a browser says it, it is the page itself, or a person who typed the address
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
@@ -129,7 +129,7 @@ def _closed(scope: Scope) -> Response:
     return refuse(403, "no token", OPEN_THE_ADDRESS)
 
 
-def _without_port(host: str) -> str:
+def host_without_port(host: str) -> str:
     """The name in a Host header, an address of IPv6 with its brackets."""
     name, _, port = host.lower().rpartition(":")
     return name if name and port.isascii() and port.isdigit() else host.lower()
