@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from zsecli.data.pictures import PictureError, decode
+from zsecli.data.pictures import LARGE, PictureError, decode
 from zsecli.images.metadata import orientation
 from zsecli.serve.gallery import Gallery
 
@@ -80,8 +80,8 @@ class Photos:
         return status, data
 
     def image(self, row: int) -> Image.Image:
-        """The decoded photo in its own size. Raises PhotoGone."""
-        return decode(self.read(row))
+        """The decoded photo, of its own size up to LARGE pixels. Raises PhotoGone."""
+        return decode(self.read(row), LARGE)
 
     def thumbnail(self, row: int, side: int) -> bytes:
         """The photo as a JPEG whose long side is at most `side` pixels. Raises PhotoGone."""
