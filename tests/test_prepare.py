@@ -56,7 +56,7 @@ def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(file: Any) -> None:
         raise AssertionError("a file was read")
 
-    monkeypatch.setattr(hashing, "opened", fail)
+    monkeypatch.setattr(hashing, "read_opened", fail)
 
 
 # --- instances -------------------------------------------------------------------------------------------------------
