@@ -54,10 +54,10 @@ def instances(result: Prepared) -> dict[str, str | None]:
 
 
 def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(file: Any) -> None:
+    def fail(*_: Any) -> None:
         raise AssertionError("a file was read")
 
-    monkeypatch.setattr(hashing, "opened", fail)
+    monkeypatch.setattr(hashing, "read_opened", fail)
 
 
 # --- instances -------------------------------------------------------------------------------------------------------

@@ -210,16 +210,16 @@ def test_a_stopped_run_reads_no_picture_twice(tmp_path: Path, monkeypatch: pytes
     root = tmp_path / "t"
     found = listing(root)
     opened: list[Any] = []
-    given = hashing.opened
+    given = hashing.read_opened
 
-    def counted(file: Any) -> Any:
+    def counted(file: Any, use: Any) -> Any:
         opened.append(file)
-        return given(file)
+        return given(file, use)
 
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(hashing, "opened", counted)
+    monkeypatch.setattr(hashing, "read_opened", counted)
     with monkeypatch.context() as patch:
         patch.setattr("zsecli.data.prepare.write_dataset", stopped)
         with pytest.raises(KeyboardInterrupt):
