@@ -28,7 +28,7 @@ from zsecli.data.preprocess import Preprocess
 from zsecli.explain import document
 from zsecli.explain.pair import look
 from zsecli.images import tiles
-from zsecli.images.loader import ChangedPicture, full_size, load_input, load_picture
+from zsecli.images.loader import ContentChanged, full_size, load_input, load_picture
 from zsecli.images.memory import MemoryBudget
 from zsecli.model.embedder import NetworkEmbedder
 
@@ -409,5 +409,5 @@ def test_worker_processes_share_one_budget(zse: Zse, tmp_path: Path) -> None:
 
 def test_a_file_that_changes_while_it_is_read_is_no_picture_of_the_list(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(saved(HOUSE))
-    with pytest.raises(ChangedPicture):
+    with pytest.raises(ContentChanged):
         load_input(tmp_path / "a.png", "sketch", CROP, sha256=bytes(32))
