@@ -31,7 +31,7 @@ def main() -> None:
     signals.ignore()
     _drop_output()
     if code == INTERRUPTED:
-        print("interrupted: the same command goes on from what is done", file=sys.stderr)
+        print(signals.farewell, file=sys.stderr)
     sys.exit(code)
 
 

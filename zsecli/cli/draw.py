@@ -8,6 +8,7 @@ import typer
 
 from zsecli import console
 from zsecli.cli import options as opt
+from zsecli.cli import signals
 from zsecli.workspace import Workspace
 
 BY = ("ret", "cascade")
@@ -101,4 +102,5 @@ def draw(
         browser=browser,
         device=device,
     )
+    signals.farewell = "the page is closed"  # there is nothing to go on from
     stage.run(request, lambda address: print(console.shown(address), flush=True))

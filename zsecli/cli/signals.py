@@ -10,6 +10,7 @@ from types import FrameType
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 SOON = 0.05  # seconds
+farewell = "interrupted: the same command goes on from what is done"  # said when one has ended the work
 over = False  # whether the work has ended: what comes then has nothing left to stop
 stopped = False  # whether one came: libraries make other errors of the KeyboardInterrupt that it raises
 
