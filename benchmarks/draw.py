@@ -31,6 +31,7 @@ from PIL import Image, ImageChops
 from timing import machine
 
 from zsecli import pipeline
+from zsecli.data.listing import search
 from zsecli.data.pictures import PictureError
 from zsecli.data.prepare import demo_root
 from zsecli.model.spec import ModelSpec
@@ -227,7 +228,7 @@ def print_levels(folder: Path, name: str, photos: list[Row], kinds: dict[str, li
     listed = {str(root / row["path"]): row["class"] for row in photos}
     compute = pipeline.Compute("cpu")
     made = pipeline.embed_pictures(
-        Workspace(folder / "zse"), list(listed), ModelSpec.parse("small"), "photo", compute, folder / f"{name}.h5", True
+        Workspace(folder / "zse"), search(map(Path, listed)), ModelSpec.parse("small"), "photo", compute, folder / f"{name}.h5", True
     )
     request = stage.DrawRequest(store=made.path, name=name, model=ModelSpec.parse("small"), device="cpu")
     with stage.open_server(request, 1) as server:
