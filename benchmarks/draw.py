@@ -228,7 +228,13 @@ def print_levels(folder: Path, name: str, photos: list[Row], kinds: dict[str, li
     listed = {str(root / row["path"]): row["class"] for row in photos}
     compute = pipeline.Compute("cpu")
     made = pipeline.embed_pictures(
-        Workspace(folder / "zse"), search(map(Path, listed)), ModelSpec.parse("small"), "photo", compute, folder / f"{name}.h5", True
+        Workspace(folder / "zse"),
+        search(map(Path, listed)),
+        ModelSpec.parse("small"),
+        "photo",
+        compute,
+        folder / f"{name}.h5",
+        True,
     )
     request = stage.DrawRequest(store=made.path, name=name, model=ModelSpec.parse("small"), device="cpu")
     with stage.open_server(request, 1) as server:
