@@ -30,6 +30,7 @@ ONLY = {
     "workers": ("0", "-1", "x", "", "9" * 25),
     "dataset": ("nowhere", "", "a" * 300),  # of train, which takes minutes
 }
+ELSEWHERE = ["--host", "192.0.2.1", "--allow-host", "x"]  # no machine has this address: zse draw would serve for ever
 
 
 def texts(param: Any) -> st.SearchStrategy[str]:
@@ -55,7 +56,7 @@ def lines(draw: st.DrawFn, name: str) -> list[str]:
     for param in arguments:
         if param.required or name == "train" or draw(st.booleans()):
             words.append(draw(texts(param)))
-    return words
+    return words + ELSEWHERE if name == "draw" else words
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,7 @@ def open_store(path: Path, kind: str | None = None) -> Iterator[h5py.File]:
     sealed = seal.holds(path)
     with reading(path):
         try:
-            file = h5py.File(path, "r", locking=False)
+            file = _open_to_read(path)
         except OSError as error:
             raise _explain(error, path) from error
     with file:
@@ -97,6 +97,16 @@ def open_store(path: Path, kind: str | None = None) -> Iterator[h5py.File]:
         if not sealed and header.version not in UNSEALED:
             raise StoreError(f"{path}: damaged: it has lost its seal", "delete it and make it again")
         yield file
+
+
+def _open_to_read(path: Path) -> h5py.File:
+    """An HDF5 file without HDF5's own lock, or as this process has it open already: HDF5 opens it the same way only."""
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if "locking flag" not in str(error):
+            raise
+    return h5py.File(path, "r")
 
 
 def _check_made(file: h5py.File, path: Path) -> None:
@@ -197,7 +207,7 @@ def _may_be(path: Path, kind: str) -> bool:
         return False
     try:
         seal.holds(path)  # first, as HDF5's library may crash on damage
-        with h5py.File(path, "r", locking=False) as file:
+        with _open_to_read(path) as file:
             return str(file.attrs.get("zse-schema", "")) == kind
     except (StoreError, *_DAMAGE):
         return True
@@ -210,7 +220,7 @@ def _is_foreign_store(path: Path) -> bool:
     if path.is_symlink() or not h5py.is_hdf5(path):
         return False
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with _open_to_read(path) as file:
             return str(file.attrs.get("zse-schema", "")) not in KINDS
     except OSError as error:
         if error.errno is not None:  # in use, or not allowed
