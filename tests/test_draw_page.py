@@ -239,6 +239,7 @@ def touch(visitor: Visitor, strokes: list[Stroke]) -> None:
         send("touchStart", stroke[0])
         for point in stroke[1:]:
             send("touchMove", point)
+        visitor.page.wait_for_timeout(100)  # lifted in full flight it would be a fling, which swallows the next tap
         send("touchEnd")
 
 
