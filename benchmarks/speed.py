@@ -23,7 +23,7 @@ import plain
 import torch
 from timing import Times, in_turn, machine, settle, spread, times
 
-from zsecli.data.listing import find, items_of
+from zsecli.data.listing import items_of, search
 from zsecli.data.prepare import demo_root
 from zsecli.model.checkpoint import load
 from zsecli.model.config import Precision, preset
@@ -112,7 +112,7 @@ def roofline() -> dict[Precision, float]:
 
 def pictures() -> tuple[Items, Items]:
     """The demo's sketches and photos."""
-    return tuple(items_of(find([demo_root() / name]), name)[0] for name in ("sketch", "photo"))  # type: ignore[return-value]
+    return tuple(items_of(search([demo_root() / name]), name)[0] for name in ("sketch", "photo"))  # type: ignore[return-value]
 
 
 def decoded(items: Items, model: NetworkEmbedder) -> list[Any]:

@@ -18,7 +18,7 @@ from PIL import Image
 from zsecli.data import hashing
 from zsecli.data.folder import check_rule, instance_of, read, read_manifest
 from zsecli.data.hashing import Known, hash_files
-from zsecli.data.listing import find, items_of
+from zsecli.data.listing import items_of, search
 from zsecli.data.prepare import Prepared, demo_root, run
 from zsecli.data.walk import HIDDEN, LINKED, NO_PICTURE, SYSTEM
 from zsecli.errors import UsageError, ZseError
@@ -447,7 +447,7 @@ def test_find(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture(tree / ".thumbnails" / "1.png")
     (tree / "photo" / "._1.png").write_text("")
     (tree / "photo" / "loop").symlink_to(tree, target_is_directory=True)
-    found = find([Path("photo"), Path("sketch/cat/1-1.png"), Path("photo/cat/1.jpg"), Path("absent.png")])
+    found = search([Path("photo"), Path("sketch/cat/1-1.png"), Path("photo/cat/1.jpg"), Path("absent.png")]).pictures
     assert found == [
         "photo/cat/1.jpg",
         "photo/t-shirt/red.png",
@@ -456,7 +456,7 @@ def test_find(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "absent.png",
     ]
     (tree / "none").mkdir()
-    assert find([Path("photo/cat"), Path("none")]) == ["photo/cat/1.jpg", "none"]
+    assert search([Path("photo/cat"), Path("none")]).pictures == ["photo/cat/1.jpg", "none"]
     with pytest.raises(ZseError, match="none: no picture in this folder"):
         items_of(["none"], "photo")
 
@@ -466,7 +466,7 @@ def test_what_has_to_be_exported_is_not_passed_over(tree: Path, monkeypatch: pyt
     monkeypatch.chdir(tree)
     for name in ("sketch/cat/1-1.svg", "sketch/cat/2.svg", "photo/cat/2.HEIC"):
         Path(name).write_text("<svg/>")
-    found = find([Path("photo/cat"), Path("sketch/cat")])
+    found = search([Path("photo/cat"), Path("sketch/cat")]).pictures
     assert found == ["photo/cat/1.jpg", "photo/cat/2.HEIC", "sketch/cat/1-1.png", "sketch/cat/2.svg"]
     result = prepare(tree)
     assert [name for name, _ in result.skipped] == ["sketch/cat/2.svg", "photo/cat/2.HEIC"]

@@ -34,16 +34,10 @@ class Search:
     passed: Passed
 
 
-def find(inputs: Iterable[Path]) -> list[str]:
-    """The pictures among files and folders (searched to the bottom), each once, in order, as posix paths.
-
-    A folder without one stands for itself, so that it is listed among what cannot be used.
-    """
-    return search(inputs).pictures
-
-
 def search(inputs: Iterable[Path], listed: Collection[Path] = (), apart: Collection[Path] = ()) -> Search:
-    """As `find`, with what was passed over.
+    """The pictures among files and folders (searched to the bottom), and what was passed over.
+
+    A folder without a picture stands for itself, so that it is listed among what cannot be used.
 
     Args:
         listed: those of `inputs` that a list names, of which files of the system are passed over.
