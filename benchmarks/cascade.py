@@ -20,8 +20,8 @@ from results import zse
 from timing import in_turn, machine, spread
 
 from zsecli.model.spec import ModelSpec
-from zsecli.retrieval import match
-from zsecli.retrieval.rank import MatchOptions
+from zsecli.retrieval.rankers import MatchOptions
+from zsecli.stages import match
 from zsecli.store.features import FeatureWriter, open_features
 from zsecli.store.items import PHOTO, SKETCH, Items
 

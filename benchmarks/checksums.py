@@ -17,7 +17,7 @@ from unittest.mock import patch
 import numpy as np
 from timing import in_turn, machine, spread
 
-from zsecli.data.prepare import demo_root
+from zsecli.stages.prepare import demo_root
 from zsecli.store import rows, seal
 from zsecli.store.features import FeatureWriter, open_features
 from zsecli.store.items import PHOTO, Items

@@ -30,16 +30,16 @@ import numpy as np
 from PIL import Image, ImageChops
 from timing import machine
 
-from zsecli import pipeline
-from zsecli.data.listing import search
-from zsecli.data.pictures import PictureError
-from zsecli.data.prepare import demo_root
+from zsecli.data.picture_list import search
+from zsecli.images.decode import PictureError
 from zsecli.model.spec import ModelSpec
-from zsecli.serve import run as stage
 from zsecli.serve.app import DrawServer
 from zsecli.serve.drawings import DrawingRefused, encode_drawing, read_drawing
 from zsecli.serve.levels import SCRIBBLES
 from zsecli.serve.scribbles import draw_scribble
+from zsecli.stages import defaults
+from zsecli.stages import draw as stage
+from zsecli.stages.prepare import demo_root
 from zsecli.store.features import FeatureWriter
 from zsecli.store.items import PHOTO, Items
 from zsecli.workspace import Workspace
@@ -226,8 +226,8 @@ def judge(server: DrawServer, pictures: list[bytes]) -> list[tuple[bool, int]]:
 def print_levels(folder: Path, name: str, photos: list[Row], kinds: dict[str, list[Row]], root: Path) -> None:
     """Rows of the table for one gallery."""
     listed = {str(root / row["path"]): row["class"] for row in photos}
-    compute = pipeline.Compute("cpu")
-    made = pipeline.embed_pictures(
+    compute = defaults.Compute("cpu")
+    made = defaults.embed_pictures(
         Workspace(folder / "zse"),
         search(map(Path, listed)),
         ModelSpec.parse("small"),

@@ -104,10 +104,10 @@ def figures(folder: Path, workspace: str) -> None:
         sketch = next((DEMO / "sketch" / concept).parent.glob(f"{Path(concept).name}__fluent-hc.png"))
         photo = next((DEMO / "photo" / concept).parent.glob(f"{Path(concept).name}__fluent-3d.webp"))
         made.append((sketch, photo))
-    from zsecli.explain.stage import network
-    from zsecli.explain.synthesis_sheet import contact_sheet
-    from zsecli.explain.synthesize import SynthesisOptions, synthesize
+    from zsecli.explain.synthesis import SynthesisOptions, synthesize
     from zsecli.model.spec import ModelSpec
+    from zsecli.render.synthesis_sheet import contact_sheet
+    from zsecli.stages.explain import network
 
     model = network(ModelSpec.parse("small"), "cpu")
     contact_sheet([synthesize(model, s, [p], SynthesisOptions(blend=True)) for s, p in made], sheet)

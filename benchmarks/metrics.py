@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from zsecli.evaluate.evaluate import measure
 from zsecli.evaluate.protocols import INTER_METRICS, SPLITS
 from zsecli.retrieval.order import order
+from zsecli.stages.evaluate import measure
 from zsecli.store.items import PHOTO, SKETCH, UNSEEN, Column, Items
 from zsecli.store.ranking import RankingWriter, open_ranking
 

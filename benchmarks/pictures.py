@@ -2,7 +2,7 @@
 
     python benchmarks/pictures.py
 
-Each case is ranked twice: with the sketches as they are, and as `zsecli.data.ink` makes them.
+Each case is ranked twice: with the sketches as they are, and as `zsecli.images.normalize_sketch` makes them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from zsecli.data import folder, prepare
 from zsecli.data.hashing import hash_files
-from zsecli.data.pictures import decode
-from zsecli.evaluate import evaluate
+from zsecli.data.sources import folder
+from zsecli.images.decode import decode
 from zsecli.model.spec import ModelSpec
-from zsecli.retrieval import embed, match, reader
-from zsecli.retrieval.rank import MatchOptions
+from zsecli.retrieval import picture_reader
+from zsecli.retrieval.rankers import MatchOptions
+from zsecli.stages import embed, evaluate, match, prepare
 from zsecli.store.items import PHOTO, SKETCH, Items
 
 Floats = NDArray[np.float64]  # (H, W), 0 black, 1 white
@@ -75,7 +75,7 @@ def main() -> None:
         rows = []
         for name, change in CASES.items():
             some = _changed(sketches, place.parent, home / "changed", change)
-            with mock.patch.object(reader, "as_seen", lambda image, *_: (image, ())):
+            with mock.patch.object(picture_reader, "as_seen", lambda image, *_: (image, ())):
                 before = _measured(some, home, spec)
             rows.append([name, *before, *_measured(some, home, spec)])
     table = "\n".join(f"| {name} | " + " | ".join(f"{100 * v:.1f}" for v in values) + " |" for name, *values in rows)

@@ -23,17 +23,17 @@ import plain
 import torch
 from timing import Times, in_turn, machine, settle, spread, times
 
-from zsecli.data.listing import items_of, search
-from zsecli.data.prepare import demo_root
+from zsecli.data.picture_list import items_of, search
 from zsecli.model.checkpoint import load
 from zsecli.model.config import Precision, preset
-from zsecli.model.embedder import NetworkEmbedder, dtype_of, normalise, resolve_device
+from zsecli.model.embedders.base import NetworkEmbedder, dtype_of, normalise, resolve_device
 from zsecli.model.network import ZSENetwork
 from zsecli.model.spec import SHIPPED
-from zsecli.parallel import in_order, threads
-from zsecli.retrieval import embed
-from zsecli.retrieval.reader import Input, Reader
-from zsecli.retrieval.relation import RelationScorer
+from zsecli.retrieval.picture_reader import Input, Reader
+from zsecli.retrieval.relation_scores import RelationScorer
+from zsecli.runtime.parallel import in_order, threads
+from zsecli.stages import embed
+from zsecli.stages.prepare import demo_root
 from zsecli.store.features import Features, FeatureWriter, open_features
 from zsecli.store.items import PHOTO, SKETCH, Items
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from cascade import PHOTOS, gallery
 from timing import in_turn, machine, spread
 
-from zsecli.data.prepare import demo_root
+from zsecli.stages.prepare import demo_root
 
 ROUNDS = 3
 

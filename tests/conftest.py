@@ -20,8 +20,9 @@ import h5py
 import numpy as np
 import pytest
 
-from zsecli import cli, console
+from zsecli import cli
 from zsecli.cli import signals
+from zsecli.runtime import console
 from zsecli.store import seal
 from zsecli.store.rows import write_rows
 from zsecli.store.seal import SUM

@@ -12,8 +12,9 @@ import pytest
 from conftest import Zse
 
 from zsecli.errors import UsageError
-from zsecli.retrieval import ann, match
-from zsecli.retrieval.rank import MatchOptions
+from zsecli.retrieval import ann
+from zsecli.retrieval.rankers import MatchOptions
+from zsecli.stages import match
 from zsecli.store.features import FeatureWriter, open_features
 from zsecli.store.items import Column, Items
 from zsecli.store.ranking import open_ranking

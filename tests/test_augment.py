@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zsecli.data.pictures import Pixels
-from zsecli.data.preprocess import Role
+from zsecli.images.decode import Pixels
+from zsecli.images.preprocess_rules import Role
 from zsecli.train.augment import augment
 
 SIDE = 96

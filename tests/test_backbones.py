@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from tiny import TINY, build
 from torch import Tensor, nn
 
-from zsecli.data.preprocess import Preprocess
 from zsecli.errors import UsageError
+from zsecli.images.preprocess_rules import Preprocess
 from zsecli.model import checkpoint
 from zsecli.model.backbone import TrunkEmbed, create
 from zsecli.model.config import BackboneConfig, ModelConfig, SelectionConfig

@@ -26,7 +26,7 @@ from torch import nn
 
 from zsecli.errors import StoreError
 from zsecli.model.backbone import create
-from zsecli.model.inert import stand_ins
+from zsecli.model.inert_pickle import stand_ins
 from zsecli.model.weights import read_state
 
 VIT = "test_vit"

@@ -17,7 +17,7 @@ from zsecli.cli.embed import PARTS as PART_CHOICES
 from zsecli.cli.options import BY as BY_CHOICES
 from zsecli.cli.options import COLUMNS
 from zsecli.evaluate.protocols import SPLITS
-from zsecli.retrieval.rank import BY
+from zsecli.retrieval.rankers import BY
 from zsecli.store.items import MODALITIES, PARTS, Items
 
 

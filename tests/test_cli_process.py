@@ -26,7 +26,7 @@ from tiny import TINY, build
 from zsecli.cli import signals
 from zsecli.images.loader import load_input
 from zsecli.model import checkpoint
-from zsecli.retrieval import reader
+from zsecli.retrieval import picture_reader as reader
 
 # a blank in front, quotes, what a shell would expand, a tab, a newline, separators that str.splitlines() knows
 NAMES = [
@@ -283,7 +283,7 @@ def test_on_a_terminal_the_hits_and_the_report_are_tables(prepared: Path, light:
 STOP = """
 import os, signal, sys
 from zsecli.retrieval import embed
-from zsecli.store.header import Writer
+from zsecli.store.hdf5 import Writer
 embed.COMMIT = 4
 number, rows = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 commit = Writer.commit
@@ -333,7 +333,7 @@ def test_what_was_started_to_ignore_ctrl_c_goes_on(prepared: Path, unembedded: P
 KILLED = """
 import os, signal
 from zsecli.retrieval import embed
-from zsecli.store.header import Writer
+from zsecli.store.hdf5 import Writer
 embed.COMMIT = 6
 Writer.commit = lambda self, done: os.kill(os.getpid(), signal.SIGKILL)
 from zsecli.cli import main
@@ -373,7 +373,7 @@ def test_a_ctrl_c_that_python_drops_is_heard(zse: Zse, prepared: Path, monkeypat
         Interrupted()
         time.sleep(20)
 
-    monkeypatch.setattr("zsecli.inspect.describe", describe)
+    monkeypatch.setattr("zsecli.stages.inspect.describe", describe)
     done = zse("inspect", prepared / "zse" / "datasets" / "pictures.h5")
     assert (done.code, done.out) == (130, "")
     assert done.err == "interrupted: the same command goes on from what is done\n"
@@ -396,7 +396,7 @@ def test_a_ctrl_c_at_the_very_end_is_no_traceback(
     ignore = signals.ignore
     monkeypatch.setattr(signals, "ignore", late)
     if first:
-        monkeypatch.setattr("zsecli.inspect.describe", lambda *_: signal.raise_signal(signal.SIGINT))
+        monkeypatch.setattr("zsecli.stages.inspect.describe", lambda *_: signal.raise_signal(signal.SIGINT))
     done = zse("inspect", prepared / "zse" / "datasets" / "pictures.h5")
     assert done.code == code
     assert "Traceback" not in done.err

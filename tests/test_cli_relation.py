@@ -16,9 +16,9 @@ from conftest import Zse, call, contents, files
 from safetensors.torch import save_file
 from tiny import TINY, build
 
-from zsecli.data.preprocess import Role
+from zsecli.images.preprocess_rules import Role
 from zsecli.model import checkpoint
-from zsecli.model.embedder import NetworkEmbedder
+from zsecli.model.embedders.base import NetworkEmbedder
 from zsecli.store.features import Embedded
 
 

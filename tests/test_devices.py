@@ -25,21 +25,22 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
-from zsecli.explain import correspond, document, faithful
+from zsecli.explain import correspondences, faithfulness
 from zsecli.explain.pair import pair as pair_of
-from zsecli.explain.synthesize import SynthesisOptions, synthesize
+from zsecli.explain.synthesis import SynthesisOptions, synthesize
 from zsecli.model.config import PRESETS, ModelConfig, Precision, SelectionConfig
-from zsecli.model.embedder import NetworkEmbedder, dtype_of
-from zsecli.model.frozen import FrozenEmbedder
+from zsecli.model.embedders.base import NetworkEmbedder, dtype_of
+from zsecli.model.embedders.timm_frozen import FrozenEmbedder
 from zsecli.model.spec import ModelSpec
-from zsecli.retrieval import relation
-from zsecli.retrieval.relation import RelationScorer
+from zsecli.render import explanation_json
+from zsecli.retrieval import relation_scores
+from zsecli.retrieval.relation_scores import RelationScorer
 from zsecli.store.items import Column, Items
 from zsecli.train import loop
+from zsecli.train.batches import Batch
 from zsecli.train.config import TrainConfig
 from zsecli.train.config import preset as training
-from zsecli.train.data import Batch
-from zsecli.train.frozen import _Beginning
+from zsecli.train.frozen_cache import _Beginning
 from zsecli.train.validate import HeldOut, validate
 
 CUDA = torch.device("cuda", 0)
@@ -183,7 +184,7 @@ def test_a_tensor_on_another_device_is_noticed() -> None:
 def test_encode_and_score(name: str, precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**36, 2**36))
     monkeypatch.setattr(
-        relation, "in_order", lambda function, things, count: map(function, things)
+        relation_scores, "in_order", lambda function, things, count: map(function, things)
     )  # modes are a thread's
     with gpu():
         model = on_gpu(CONFIGS[name], precision)
@@ -269,11 +270,12 @@ def test_validation(precision: Any) -> None:
 def test_explain(config: ModelConfig) -> None:
     with gpu():
         pair = pair_of(on_gpu(config), SKETCH, PHOTO)
-        described = document.describe(pair, "cosine", {}, pair_of(on_gpu(config), SKETCH, OTHER))
-        matches = correspond.best(correspond.scores(pair, "contribution"), pair.sketch.asked, pair.photo.asked)
-        tested = faithful.measure(pair, matches or [correspond.Match(0, 0, 1.0)], orders=2)
-    assert set(described["matches"]) == set(correspond.SOURCES)
-    assert tested.random_deletion.shape == (2, faithful.STEPS + 1)
+        described = explanation_json.describe(pair, "cosine", {}, pair_of(on_gpu(config), SKETCH, OTHER))
+        scores = correspondences.scores(pair, "contribution")
+        matches = correspondences.best(scores, pair.sketch.asked, pair.photo.asked)
+        tested = faithfulness.measure(pair, matches or [correspondences.Match(0, 0, 1.0)], orders=2)
+    assert set(described["matches"]) == set(correspondences.SOURCES)
+    assert tested.random_deletion.shape == (2, faithfulness.STEPS + 1)
 
 
 @pytest.mark.parametrize("name", ["paper", "small, selecting"])

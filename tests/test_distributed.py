@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import Zse, call
 
-from zsecli import distributed, parallel
 from zsecli.cli.app import VARIABLES
-from zsecli.distributed import Launch, read_launch
 from zsecli.errors import UsageError
+from zsecli.runtime import distributed, parallel
+from zsecli.runtime.distributed import Launch, read_launch
 
 ALL = {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "host", "MASTER_PORT": "29500"}
 

@@ -21,7 +21,7 @@ from drawings import CHROMIUM, COCKTAIL, DRAWINGS, FLAGS, Stroke, draw, wait_unt
 from PIL import Image
 
 from zsecli.model.spec import ModelSpec
-from zsecli.serve import run as stage
+from zsecli.stages import draw as stage
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
 uvicorn = pytest.importorskip("uvicorn", reason="zse draw needs the extra draw")

@@ -34,13 +34,13 @@ from tiny import TINY, build
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.model import checkpoint
 from zsecli.model.spec import ModelSpec
-from zsecli.serve import run as stage
 from zsecli.serve.app import DrawServer
 from zsecli.serve.drawings import BYTES, KEPT
 from zsecli.serve.levels import SCRIBBLES, Levels, stand
 from zsecli.serve.rerank import Superseded
 from zsecli.serve.scribbles import draw_scribble
 from zsecli.serve.worker import QueueFull, Worker
+from zsecli.stages import draw as stage
 
 PORT = 8788
 ADDRESS = f"http://127.0.0.1:{PORT}"
@@ -944,11 +944,11 @@ def test_the_command_serves_until_it_is_stopped(
 
 
 def test_a_folder_is_embedded_and_the_next_run_finds_it(photo_folder: Path, tmp_path: Path) -> None:
-    from zsecli import pipeline
     from zsecli.serve.source import find_photos
+    from zsecli.stages import defaults
     from zsecli.workspace import Workspace
 
-    workspace, compute = Workspace(tmp_path / "zse"), pipeline.Compute()
+    workspace, compute = Workspace(tmp_path / "zse"), defaults.Compute()
     first = find_photos(workspace, str(photo_folder / "photos"), "pixels", compute)
     before = files(tmp_path)
     assert find_photos(workspace, str(photo_folder / "photos"), "pixels", compute) == first

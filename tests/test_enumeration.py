@@ -14,7 +14,7 @@ import trees
 from conftest import DEMO, Zse
 from PIL import Image
 
-from zsecli.data.walk import (
+from zsecli.data.folder_walk import (
     BESIDE,
     BROKEN,
     HIDDEN,

@@ -13,15 +13,17 @@ import pytrec_eval
 from markdown_it import MarkdownIt
 from test_metrics import ORACLE
 
-from zsecli.console import plain
 from zsecli.errors import UsageError, ZseError
-from zsecli.evaluate import evaluate, protocols, trec
-from zsecli.evaluate import report as reporting
+from zsecli.evaluate import protocols
 from zsecli.evaluate.compare import compare
 from zsecli.evaluate.metrics import needs_depth
 from zsecli.evaluate.protocols import SPLITS
-from zsecli.evaluate.report import Evaluation, markdown
+from zsecli.render import report as reporting
+from zsecli.render import trec
+from zsecli.render.report import Evaluation, markdown
 from zsecli.retrieval.order import order
+from zsecli.runtime.console import plain
+from zsecli.stages import evaluate
 from zsecli.store.items import SEEN, UNSEEN, Column, Items
 from zsecli.store.ranking import RankingWriter, open_ranking
 

@@ -16,15 +16,17 @@ from conftest import DEMO, Zse, call
 from PIL import Image, ImageDraw
 from tiny import SELECTING, TINY, build
 
-from zsecli.data.preprocess import Preprocess
 from zsecli.errors import StoreError
-from zsecli.explain import check, correspond, document, faithful, places, stage
-from zsecli.explain.correspond import Match, best, choose, scores
+from zsecli.explain import assess, correspondences, faithfulness, localization
+from zsecli.explain.correspondences import Match, best, choose, scores
 from zsecli.explain.pair import Pair, relate, see
-from zsecli.files import replacing
+from zsecli.images.preprocess_rules import Preprocess
 from zsecli.model import checkpoint
 from zsecli.model.config import ModelConfig, RelationConfig
-from zsecli.model.embedder import NetworkEmbedder
+from zsecli.model.embedders.base import NetworkEmbedder
+from zsecli.render import explanation_json
+from zsecli.runtime.files import replacing
+from zsecli.stages import explain
 
 SKETCH = DEMO / "sketch/animal-bird/1F413__fluent-hc.png"
 PHOTO = DEMO / "photo/animal-bird/1F413__noto.webp"
@@ -114,14 +116,14 @@ def test_contributions_add_up_to_what_the_kernel_says() -> None:
     relation, kernel = pair.network.relation, pair.score.kernel
     with torch.no_grad():
         said = relation.logit(kernel, kernel.new_zeros(1)) - relation.logit(0 * kernel, kernel.new_zeros(1))
-    assert correspond.contribution(pair).sum() == pytest.approx(float(said), rel=0.02, abs=1e-3)
+    assert correspondences.contribution(pair).sum() == pytest.approx(float(said), rel=0.02, abs=1e-3)
     assert abs(float(said)) > 0.01
 
 
 @pytest.mark.parametrize("settings", [GRID, LEARNED, MEMORY, SELECTING], ids=["grid", "learned", "memory", "selecting"])
 def test_the_parts_of_the_logit_add_up_though_each_is_computed_by_itself(settings: ModelConfig) -> None:
     pair = pair_of(made(settings))
-    score = document.describe(pair, "cosine", {})["score"]
+    score = explanation_json.describe(pair, "cosine", {})["score"]
     assert score["local"] + score["ret"] + score["constant"] == pytest.approx(score["logit"], abs=0.005)
     assert abs(score["local"]) > 0.01
     if settings.relation.project == 0:  # no pooling with a bias: what is left of an empty kernel
@@ -142,8 +144,8 @@ def test_attention_is_the_networks_own() -> None:
     np.testing.assert_allclose(scores(pair, "attention"), expected.numpy(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("source", correspond.SOURCES)
-def test_dropped_tokens_have_no_score(source: correspond.Source) -> None:
+@pytest.mark.parametrize("source", correspondences.SOURCES)
+def test_dropped_tokens_have_no_score(source: correspondences.Source) -> None:
     pair = pair_of(made(SELECTING))
     found, gone = scores(pair, source), ~pair.sketch.kept
     assert gone.any() and not found[gone].any() and not found[:, ~pair.photo.kept].any() and found.any()
@@ -184,9 +186,9 @@ def test_dropping_tokens_is_what_token_selection_does() -> None:
         ]
         expected = float(network.score_prepared(*prepared).relation)
     masks = [np.isin(np.arange(network.backbone.places), k)[None] for k in keep]
-    assert faithful.rescore(pair, *masks)[0] == pytest.approx(expected, abs=1e-6)
+    assert faithfulness.rescore(pair, *masks)[0] == pytest.approx(expected, abs=1e-6)
     everything = np.ones((1, network.backbone.places), bool)
-    assert faithful.rescore(pair, everything, everything)[0] == pytest.approx(pair.relation, abs=1e-6)
+    assert faithfulness.rescore(pair, everything, everything)[0] == pytest.approx(pair.relation, abs=1e-6)
 
 
 def test_an_order_by_what_counts_beats_random_ones(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,14 +196,15 @@ def test_an_order_by_what_counts_beats_random_ones(monkeypatch: pytest.MonkeyPat
     pair = pair_of(made(TINY))
     worth = np.array([8.0, 4.0, 2.0, 1.0])
     matches = [Match(i, i, 0.0) for i in range(4)]
-    monkeypatch.setattr(faithful, "rescore", lambda pair, ours, theirs: ours[:, :4] @ worth / 15)
-    good, bad = faithful.measure(pair, matches), faithful.measure(pair, matches[::-1])
+    monkeypatch.setattr(faithfulness, "rescore", lambda pair, ours, theirs: ours[:, :4] @ worth / 15)
+    good, bad = faithfulness.measure(pair, matches), faithfulness.measure(pair, matches[::-1])
     assert min(good.areas()) > 0.1 and max(bad.areas()) < -0.1
     assert good.deletion[0] == good.insertion[-1] == 1 and good.deletion[-1] == good.insertion[0] == 0
     np.testing.assert_allclose(good.areas().deletion, good.random_deletion.mean() - good.deletion.mean())
-    assert good.areas() == faithful.measure(pair, matches).areas() != faithful.measure(pair, matches, seed=1).areas()
+    other = faithfulness.measure(pair, matches, seed=1)
+    assert good.areas() == faithfulness.measure(pair, matches).areas() != other.areas()
     with pytest.raises(ValueError, match="no match"):
-        faithful.measure(pair, [])
+        faithfulness.measure(pair, [])
 
 
 def test_points_and_pck() -> None:
@@ -209,11 +212,11 @@ def test_points_and_pck() -> None:
     peaks = np.zeros((2, 9), np.float32)
     peaks[0, [4, 5]] = 1
     peaks[1, 0] = 0.3
-    np.testing.assert_allclose(places.point(peaks, (3, 3)), [[2, 1.5], [0.5, 0.5]], atol=1e-6)
+    np.testing.assert_allclose(localization.point(peaks, (3, 3)), [[2, 1.5], [0.5, 0.5]], atol=1e-6)
     found, truth = np.array([[10.0, 10], [50, 20]]), np.array([[14.0, 10], [50, 23]])
-    assert places.pck(found, truth, (100, 50), 0.05) == 0.5
-    assert places.pck(found, truth, (100, 50), 0.1) == 1
-    assert math.isnan(places.pck(found[:0], truth[:0], (100, 50), 0.1))
+    assert localization.pck(found, truth, (100, 50), 0.05) == 0.5
+    assert localization.pck(found, truth, (100, 50), 0.1) == 1
+    assert math.isnan(localization.pck(found[:0], truth[:0], (100, 50), 0.1))
 
 
 def test_a_perfect_correspondence_finds_every_move(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +228,7 @@ def test_a_perfect_correspondence_finds_every_move(monkeypatch: pytest.MonkeyPat
     model = made(finer)
     sketch, photo = drawing((128, 96)), Image.new("RGB", (256, 192), "white")
     current: list[Any] = []
-    warp = places.warp
+    warp = localization.warp
 
     def moved(image: Image.Image, matrix: Any, fill: Any) -> Image.Image:
         current[:] = [matrix]
@@ -233,25 +236,25 @@ def test_a_perfect_correspondence_finds_every_move(monkeypatch: pytest.MonkeyPat
 
     def known(pair: Pair, source: str) -> Any:
         middles = pair.sketch.frame.to_picture(pair.sketch.middles()) * np.divide(photo.size, sketch.size)
-        truth = pair.photo.frame.to_input(places.move(current[0], middles))
+        truth = pair.photo.frame.to_input(localization.move(current[0], middles))
         off = abs(truth[:, None] - pair.photo.middles()[None]) / pair.photo.patch
         return np.clip(1 - off, 1e-6, None).prod(2).astype(np.float32)
 
-    monkeypatch.setattr(places, "warp", moved)
-    monkeypatch.setattr(places, "scores", known)
-    found = places.measure(model, places.Controls(model, None, 0), sketch, photo)
-    for name in places.MOVES:
+    monkeypatch.setattr(localization, "warp", moved)
+    monkeypatch.setattr(localization, "scores", known)
+    found = localization.measure(model, localization.Controls(model, None, 0), sketch, photo)
+    for name in localization.MOVES:
         assert found["cosine", name].pck10 == 1
-        assert found[places.SAME, name].pck10 < (1 if name != "as it is" else 2)
-    assert found[places.SAME, "as it is"].pck5 == 1
+        assert found[localization.SAME, name].pck10 < (1 if name != "as it is" else 2)
+    assert found[localization.SAME, "as it is"].pck5 == 1
 
 
 def test_cycles() -> None:
     here = np.eye(9, dtype=np.float32)
-    assert places.cycle(here, np.ones(9, bool), (3, 3)) == 1
+    assert localization.cycle(here, np.ones(9, bool), (3, 3)) == 1
     far = np.zeros((9, 9), np.float32)
     far[:, 8] = 1 + np.arange(9)  # every place goes to the last one, whose best is the last: four are near it
-    assert places.cycle(far, np.ones(9, bool), (3, 3)) == pytest.approx(4 / 9)
+    assert localization.cycle(far, np.ones(9, bool), (3, 3)) == pytest.approx(4 / 9)
 
 
 # ---- the command ----
@@ -263,7 +266,7 @@ def explained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
     folder = tmp_path_factory.mktemp("explained")
     words = ("explain", SKETCH, PHOTO, "--contrast", OTHER, "--check", "--json", "-o", "out/e")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage, "ORDERS", 4)  # forty take most of the time
+        patch.setattr(explain, "ORDERS", 4)  # forty take most of the time
         done = call(folder, *words, ZSE_MODEL="small")
     assert done.code == 0, done.err
     assert "deletion area" in done.err
@@ -297,7 +300,7 @@ def test_the_data_say_what_the_network_says(explained: tuple[Path, dict[str, Any
     boxes = np.array(data["photo"]["boxes"])
     assert 0 < strokes.sum() < strokes.size
     assert boxes.min() == 0 and boxes[:, [0, 2]].max() == data["photo"]["width"]
-    for source in correspond.SOURCES:
+    for source in correspondences.SOURCES:
         matches = data["matches"][source]
         assert matches and all(strokes[i] for i, _, _ in matches)
         assert [m[2] for m in matches] == sorted((m[2] for m in matches), reverse=True)
@@ -383,9 +386,11 @@ def test_a_second_writer_finds_every_file_taken(
         for name in ("html", "png", "svg", "json"):
             with pytest.raises(StoreError, match="another zse is writing it"), replacing(tmp_path / f"m.{name}"):
                 tried.append(name)
-        document.write(described, path)
+        explanation_json.write(described, path)
 
-    monkeypatch.setattr("zsecli.explain.stage.document", SimpleNamespace(**{**vars(document), "write": write}))
+    monkeypatch.setattr(
+        "zsecli.stages.explain.explanation_json", SimpleNamespace(**{**vars(explanation_json), "write": write})
+    )
     checkpoint.save(build(TINY), tmp_path / "tiny.safetensors")
     zse("explain", sketch, sketch, "--model", "tiny.safetensors", "-o", "m")
     assert tried == []
@@ -397,9 +402,9 @@ def test_verdicts_count_classes_and_not_pairs(classes: int, better: bool) -> Non
     """Sixty pairs that all agree are four classes that do, which is one toss of four coins."""
     values = np.random.default_rng(0).uniform(0.01, 0.02, 60)
     groups = [f"class {i % classes}" for i in range(60)]
-    mean = check._difference(values, groups, 0)
+    mean = assess._difference(values, groups, 0)
     assert mean.p == 2 / 2**classes
-    report = check.Checked(
+    report = assess.Checked(
         60, "", {"areas": ("class", classes)}, {"cosine": {"deletion": mean, "insertion": mean, "matches": 9.0}}
     )
     (said,) = [line for line in report.verdicts() if line.startswith("cosine")]

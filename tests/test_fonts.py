@@ -14,9 +14,9 @@ from conftest import Zse, call
 from PIL import Image, ImageDraw
 from tiny import TINY, build
 
-from zsecli import fonts
-from zsecli.fonts import draw_text, shortened, width_of
 from zsecli.model import checkpoint
+from zsecli.render import fonts
+from zsecli.render.fonts import draw_text, shortened, width_of
 
 NOBODYS = "\U000f1234"  # for private use: no font of a system has it
 SCRIPTS = ("собака", "猫犬", "قطة", "חתול", "Ωμέγα", "हिन्दी", "🐱🐶", "ꙮꙮ", NOBODYS)

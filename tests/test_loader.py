@@ -22,15 +22,15 @@ from PIL import Image, ImageOps
 from tiny import LEAST, build
 from wrong_pictures import HOUSE, saved
 
-from zsecli.data.modality import guess
-from zsecli.data.pictures import PictureError, blank, decode, prepare
-from zsecli.data.preprocess import Preprocess
-from zsecli.explain import document
 from zsecli.explain.pair import look
 from zsecli.images import tiles
+from zsecli.images.decode import PictureError, blank, decode, prepare
+from zsecli.images.guess_modality import guess
 from zsecli.images.loader import ContentChanged, full_size, load_input, load_picture
 from zsecli.images.memory import MemoryBudget
-from zsecli.model.embedder import NetworkEmbedder
+from zsecli.images.preprocess_rules import Preprocess
+from zsecli.model.embedders.base import NetworkEmbedder
+from zsecli.render import explanation_json
 
 COLOURS = Image.fromarray(np.random.default_rng(0).integers(256, size=(30, 40, 3), dtype=np.uint8)).resize((80, 60))
 CROP = Preprocess(size=64, sketch="crop")
@@ -219,8 +219,8 @@ def large_png(path: Path, width: int, height: int) -> None:
 LOAD = """
 import resource, sys
 from pathlib import Path
-from zsecli.data.pictures import PictureError
-from zsecli.data.preprocess import Preprocess
+from zsecli.images.decode import PictureError
+from zsecli.images.preprocess_rules import Preprocess
 from zsecli.images.loader import load_input
 
 def load(room):
@@ -300,7 +300,7 @@ def test_a_large_picture_is_reduced_and_its_frame_leads_back(tmp_path: Path) -> 
 def test_an_explanation_of_a_large_picture_is_in_its_own_pixels(tmp_path: Path) -> None:
     Image.new("L", (9000, 4500), 200).save(tmp_path / "large.png", compress_level=1)
     side, _ = look(NetworkEmbedder(build(LEAST), torch.device("cpu"), []), tmp_path / "large.png", "photo")
-    described = document._side(side)
+    described = explanation_json._side(side)
     assert side.image.size == (4500, 2250)
     assert (described["width"], described["height"]) == (9000, 4500)
     assert np.array(described["boxes"]).max(0).tolist()[2:] == [9000, 4500]

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 from conftest import DEMO, Zse, call
 
-from zsecli import locks
 from zsecli.errors import StoreError, ZseError
-from zsecli.files import alone, replacing
+from zsecli.runtime import locks
+from zsecli.runtime.files import alone, replacing
 
 REFUSED = [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, 524]
 TESTS = Path(__file__).parent
@@ -86,7 +86,7 @@ def test_a_killed_process_blocks_nobody(tmp_path: Path, no_locks: None) -> None:
 import fcntl, os, signal, sys
 def flock(*_): raise OSError(95, "Operation not supported")
 fcntl.flock = flock
-from pathlib import Path; from zsecli.files import alone
+from pathlib import Path; from zsecli.runtime.files import alone
 with alone(Path({str(tmp_path / "a")!r})): os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -signal.SIGKILL
@@ -242,7 +242,7 @@ def test_hdf5_asks_for_no_locks(tmp_path: Path, preload: Path, locking: str | No
     code = f"""
 import sys; sys.path.insert(0, {str(TESTS)!r})
 import zsecli.store
-import os; from pathlib import Path; from test_store_writing import write; from zsecli.store.header import open_store
+import os; from pathlib import Path; from test_store_writing import write; from zsecli.store.hdf5 import open_store
 with open_store(write("features", Path("a.h5"))) as file:
     print(len(file["ret"]), os.environ.get("HDF5_USE_FILE_LOCKING"))
 """

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from zsecli.model.backbone import Encoding
 from zsecli.model.scoring import Score
+from zsecli.train.batches import Batch
 from zsecli.train.config import TrainConfig
-from zsecli.train.data import Batch
 from zsecli.train.losses import contrastive, hardest, matching, triplet
 from zsecli.train.step import encode, losses
 

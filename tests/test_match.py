@@ -17,8 +17,9 @@ from zsecli.model import checkpoint
 from zsecli.model.network import ZSENetwork
 from zsecli.model.scoring import Scoring
 from zsecli.model.spec import ModelSpec
-from zsecli.retrieval import match, relation
-from zsecli.retrieval.rank import MatchOptions, Ranker
+from zsecli.retrieval import relation_scores as relation
+from zsecli.retrieval.rankers import MatchOptions, Ranker
+from zsecli.stages import match
 from zsecli.store.features import FeatureWriter
 from zsecli.store.items import Column, Items
 from zsecli.store.ranking import open_ranking

@@ -11,13 +11,15 @@ import pytest
 import trees
 from conftest import Zse
 
-from zsecli.data.folder import read
 from zsecli.data.names import name_key, tidy_name
-from zsecli.data.sources import SOURCES, Options, lists
+from zsecli.data.sources import split_files
+from zsecli.data.sources.folder import read
+from zsecli.data.sources.options import Options
+from zsecli.data.sources.registry import SOURCES
 from zsecli.data.synonyms import class_key, shared
 from zsecli.errors import ZseError
+from zsecli.runtime.textfiles import decode_text
 from zsecli.store.dataset import read_dataset
-from zsecli.textfiles import decode_text
 
 ZERO = "\u200b"
 
@@ -222,7 +224,7 @@ def test_lists_know_the_folders_by_every_name(tmp_path: Path) -> None:
     folder = trees.lists(tmp_path / "l", train, zero)
     for file in folder.iterdir():
         file.write_bytes(file.read_text().encode("utf-16"))
-    listing = lists.apply(SOURCES["quickdraw"].read(root, Options()), folder)
+    listing = split_files.apply(SOURCES["quickdraw"].read(root, Options()), folder)
     assert listing.skipped == []
     assert sorted((e.modality, e.part) for e in listing.entries if e.part) == [
         ("photo", "seen"), ("photo", "unseen"), ("sketch", "seen"), ("sketch", "unseen"),

@@ -11,14 +11,14 @@ from conftest import DEMO
 from PIL import Image, ImageDraw
 from tiny import SELECTING, TINY, build
 
-from zsecli.data.geometry import Frame, move, similarity, warp
-from zsecli.data.pictures import framed
-from zsecli.data.preprocess import Preprocess
-from zsecli.data.strokes import strokes
 from zsecli.explain.pair import read
+from zsecli.images.decode import framed
+from zsecli.images.geometry import Frame, move, similarity, warp
+from zsecli.images.preprocess_rules import Preprocess
+from zsecli.images.strokes import strokes
 from zsecli.model.config import ModelConfig
+from zsecli.train.batches import Batch
 from zsecli.train.config import TrainConfig
-from zsecli.train.data import Batch
 from zsecli.train.losses import correspondence
 from zsecli.train.outlines import outline, outlined
 from zsecli.train.step import losses, spread

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zsecli.explain import page
+from zsecli.render import explanation_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -80,7 +80,7 @@ def written(folder: Path, document: dict[str, Any]) -> Path:
     """The page of a document, with pictures of noise."""
     noise = np.random.default_rng(0).integers(0, 255, (GRID * PATCH, GRID * PATCH, 3), np.uint8)
     names = ["sketch", "photo"] + ["contrast"] * ("contrast" in document)
-    page.write(document, dict.fromkeys(names, Image.fromarray(noise)), folder / "page.html")
+    explanation_page.write(document, dict.fromkeys(names, Image.fromarray(noise)), folder / "page.html")
     return folder / "page.html"
 
 
@@ -397,7 +397,8 @@ def test_large_pictures_are_made_smaller(tmp_path: Path) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (2000, 3000, 3), np.uint8))
     document = explanation()
     del document["contrast"]
-    page.write(document, {"sketch": Image.new("RGB", (3000, 2000), "white"), "photo": noise}, tmp_path / "page.html")
+    pictures = {"sketch": Image.new("RGB", (3000, 2000), "white"), "photo": noise}
+    explanation_page.write(document, pictures, tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text("utf-8")
     assert "data:image/png" in text and "data:image/jpeg" in text
     assert len(text) < 1_000_000

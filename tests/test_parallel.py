@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from zsecli.parallel import AHEAD, cores, in_order, threads
+from zsecli.runtime.parallel import AHEAD, cores, in_order, threads
 
 
 @pytest.mark.parametrize("count", [1, 4])

@@ -14,10 +14,10 @@ from PIL import Image, ImageDraw, ImageOps
 from wrong_pictures import COLOURED, HOUSE, OTHER, bomb, photographed, saved
 
 from zsecli.data.hashing import hash_files
-from zsecli.data.ink import as_seen
-from zsecli.data.modality import guess
-from zsecli.data.pictures import PictureError, Pixels, decode, prepare
-from zsecli.data.preprocess import Preprocess, Role
+from zsecli.images.decode import PictureError, Pixels, decode, prepare
+from zsecli.images.guess_modality import guess
+from zsecli.images.normalize_sketch import as_seen
+from zsecli.images.preprocess_rules import Preprocess, Role
 
 GOLDEN = Path(os.environ.get("ZSE_GOLDEN", Path(__file__).parents[2] / "shared/reference/official_golden.npz"))
 RELEASED = Preprocess(sketch="released", photo="released")

@@ -16,13 +16,13 @@ import pytest
 from PIL import Image
 
 from zsecli.data import hashing
-from zsecli.data.folder import check_rule, instance_of, read, read_manifest
+from zsecli.data.folder_walk import HIDDEN, LINKED, NO_PICTURE, SYSTEM
 from zsecli.data.hashing import Known, hash_files
-from zsecli.data.listing import items_of, search
-from zsecli.data.prepare import Prepared, demo_root, run
-from zsecli.data.walk import HIDDEN, LINKED, NO_PICTURE, SYSTEM
+from zsecli.data.picture_list import items_of, search
+from zsecli.data.sources.folder import check_rule, instance_of, read, read_manifest
 from zsecli.errors import UsageError, ZseError
-from zsecli.files import partial_path
+from zsecli.runtime.files import partial_path
+from zsecli.stages.prepare import Prepared, demo_root, run
 from zsecli.store.dataset import read_dataset
 
 NAMES = ["sketch/cat/1-1.png", "sketch/t-shirt/red-2.png", "photo/cat/1.jpg", "photo/t-shirt/red.png"]

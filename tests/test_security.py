@@ -21,10 +21,10 @@ import pytest
 from conftest import Zse, changing
 from tiny import LEAST, build
 
-from zsecli import console
 from zsecli.errors import StoreError
-from zsecli.files import replacing
 from zsecli.model import checkpoint
+from zsecli.runtime import console
+from zsecli.runtime.files import replacing
 
 # an order to clear the screen, one that names the window, a line that poses as another, text turned around
 ORDERS = "\x1b[2J\x1b]0;owned\x07\r\nerror: \u202egnp"
@@ -297,7 +297,7 @@ def test_stdout_is_as_it_is_in_a_pipe_and_plain_on_a_terminal(
     piped = zse("match", "--by", "ret", "--format", "tsv", "--top", "12").out
     assert "\x1b[2J" in piped
     quiet_of_orders(zse("inspect", "zse/datasets/evil.h5").out)
-    for module in ("cli.inspect", "retrieval.hits"):
+    for module in ("cli.inspect", "render.hits"):
         monkeypatch.setattr(sys.modules[f"zsecli.{module}"], "shown", console.plain)
     quiet_of_orders(zse("match", "--by", "ret", "--format", "tsv", "--top", "12").out)
     quiet_of_orders(zse("match", "--by", "ret", "--format", "json", "--top", "12").out)
@@ -311,7 +311,8 @@ def test_a_terminal_is_what_decides(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tables_on_a_terminal(zse: Zse, evil: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from zsecli.evaluate import evaluate, report
+    from zsecli.render import report
+    from zsecli.stages import evaluate
 
     zse("prepare", "folder", evil, "--name", "=evil")
     ranking = zse("match", "--by", "ret").ok()

@@ -13,10 +13,10 @@ from conftest import DEMO, Zse, call, contents, same
 from tiny import SELECTING, build
 from warm import commands, together
 
-from zsecli.files import partial_path
 from zsecli.model import checkpoint
-from zsecli.retrieval import embed, match
-from zsecli.shards import Shard, join
+from zsecli.runtime.files import partial_path
+from zsecli.runtime.shards import Shard, join
+from zsecli.stages import embed, match
 from zsecli.store.features import FeatureWriter, open_features
 
 

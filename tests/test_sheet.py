@@ -10,9 +10,9 @@ import pytest
 from conftest import Zse
 from PIL import Image, ImageColor
 
-from zsecli.evaluate import evaluate
-from zsecli.evaluate import sheet as sheets
-from zsecli.evaluate.sheet import CELL, GAP, HEAD, HIT, MISS, PAGE, ROW, SheetOptions
+from zsecli.render import contact_sheet as sheets
+from zsecli.render.contact_sheet import CELL, GAP, HEAD, HIT, MISS, PAGE, ROW, SheetOptions
+from zsecli.stages import evaluate
 
 
 def marks(picture: Path, queries: int, photos: int) -> list[list[bool | None]]:

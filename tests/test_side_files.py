@@ -10,8 +10,8 @@ import pytest
 from conftest import Zse, files
 from PIL import Image
 
-from zsecli.files import replacing
-from zsecli.marks import png_text
+from zsecli.runtime.files import replacing
+from zsecli.runtime.marks import png_text
 from zsecli.store.dataset import read_dataset
 
 NOTES = b"notes of mine\n"

@@ -14,12 +14,12 @@ from conftest import Done, Zse, call
 from PIL import Image
 
 from zsecli.data import hashing, splits
-from zsecli.data.folder import read
-from zsecli.data.prepare import Prepared, run
-from zsecli.data.source import Entry, Listing
+from zsecli.data.sources.base import Entry, Listing
+from zsecli.data.sources.folder import read
 from zsecli.data.splits import Split, hold_out, select, splits_of
 from zsecli.data.synonyms import groups, shared
 from zsecli.errors import UsageError, ZseError
+from zsecli.stages.prepare import Prepared, run
 from zsecli.store.dataset import read_dataset
 from zsecli.store.items import NEITHER, PHOTO, SEEN, SKETCH, UNSEEN, Column, Items
 
@@ -221,7 +221,7 @@ def test_a_stopped_run_reads_no_picture_twice(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(hashing, "read_opened", counted)
     with monkeypatch.context() as patch:
-        patch.setattr("zsecli.data.prepare.write_dataset", stopped)
+        patch.setattr("zsecli.stages.prepare.write_dataset", stopped)
         with pytest.raises(KeyboardInterrupt):
             prepare(found)
     journal = tmp_path / "out.h5.hashes"

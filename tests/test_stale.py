@@ -23,18 +23,18 @@ from PIL import Image
 from safetensors.torch import save_file
 from tiny import LEAST, STILL, build
 
-from zsecli.console import Progress
-from zsecli.data.folder import read
 from zsecli.data.hashing import ChangedPicture
-from zsecli.data.prepare import run as prepare
+from zsecli.data.sources.folder import read
 from zsecli.model import checkpoint
 from zsecli.model.config import PRESETS
+from zsecli.runtime.console import Progress
+from zsecli.stages.prepare import run as prepare
+from zsecli.stages.train import Job, Trained, run
 from zsecli.store.dataset import Dataset, read_dataset
-from zsecli.store.header import open_store
+from zsecli.store.hdf5 import open_store
 from zsecli.store.items import SEEN, UNSEEN
+from zsecli.train.batches import Pictures
 from zsecli.train.config import TrainConfig
-from zsecli.train.data import Pictures
-from zsecli.train.stage import Job, Trained, run
 from zsecli.train.validate import rows_of
 
 Change = Callable[[Path], object]

@@ -17,7 +17,7 @@ from conftest import reseal
 from zsecli.errors import UNUSABLE, StoreError
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import open_features, skipped_in
-from zsecli.store.header import check_target, open_store
+from zsecli.store.hdf5 import check_target, open_store
 from zsecli.store.ranking import open_ranking
 from zsecli.store.seal import rows_of
 

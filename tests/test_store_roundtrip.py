@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from zsecli.errors import ZseError
-from zsecli.files import partial_path
 from zsecli.model.spec import ModelSpec
-from zsecli.retrieval.embed import key_of
+from zsecli.runtime.files import partial_path
+from zsecli.stages.embed import key_of
 from zsecli.store.dataset import Dataset, read_dataset, write_dataset
 from zsecli.store.features import FeatureWriter, open_features, skipped_in
-from zsecli.store.header import run_key
+from zsecli.store.hdf5 import run_key
 from zsecli.store.items import Column, Items
 from zsecli.store.ranking import RankingWriter, open_ranking
 

@@ -16,10 +16,10 @@ import pytest
 from test_store_fixtures import content
 
 from zsecli.errors import StoreError, UsageError, ZseError
-from zsecli.files import partial_path
+from zsecli.runtime.files import partial_path
 from zsecli.store.dataset import Dataset, read_dataset, write_dataset
 from zsecli.store.features import FeatureWriter, open_features
-from zsecli.store.header import check_target, finished, open_store
+from zsecli.store.hdf5 import check_target, finished, open_store
 from zsecli.store.items import Items
 from zsecli.store.ranking import RankingWriter, open_ranking
 from zsecli.store.rows import write_rows
@@ -189,7 +189,7 @@ def test_nobody_takes_up_a_store_that_is_getting_its_name(tmp_path: Path, monkey
         said.append(write_elsewhere("ranking", path, "a").stderr)
         os.replace(partial, path)
 
-    monkeypatch.setattr("zsecli.store.header.settle", settle)
+    monkeypatch.setattr("zsecli.store.hdf5.settle", settle)
     path = write("ranking", tmp_path / "a.h5")
     assert "another zse is writing it" in said[0]
     with open_ranking(path) as ranking:

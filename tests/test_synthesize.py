@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from tiny import SELECTING, TINY, build
 
-from zsecli.data.geometry import Frame
-from zsecli.data.preprocess import Preprocess
 from zsecli.errors import UsageError, ZseError
 from zsecli.explain.pair import read, see
-from zsecli.explain.synthesis_sheet import colours, contact_sheet, source_map, write
-from zsecli.explain.synthesize import SynthesisOptions, synthesize, view
-from zsecli.model.embedder import NetworkEmbedder
+from zsecli.explain.synthesis import SynthesisOptions, synthesize, view
+from zsecli.images.geometry import Frame
+from zsecli.images.preprocess_rules import Preprocess
+from zsecli.model.embedders.base import NetworkEmbedder
+from zsecli.render.synthesis_sheet import colours, contact_sheet, source_map, write
 
 GRID, PLACES, SIZE = (4, 4), 16, 64
 Bytes = NDArray[np.uint8]

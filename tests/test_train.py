@@ -20,18 +20,18 @@ from safetensors.torch import load_file
 from tiny import LEAST, STILL, STILL_HYBRID, build
 from warm import commands, end, processes, together
 
-from zsecli.console import Progress
-from zsecli.data.folder import read
-from zsecli.data.prepare import run as prepare
+from zsecli.data.sources.folder import read
 from zsecli.errors import StoreError, UsageError, ZseError
-from zsecli.files import alone
 from zsecli.model import checkpoint
 from zsecli.model.config import PRESETS, ModelConfig, TokenizerConfig
+from zsecli.runtime.console import Progress
+from zsecli.runtime.files import alone
+from zsecli.stages.prepare import run as prepare
+from zsecli.stages.train import Job, Trained, plan, run
 from zsecli.store.dataset import Dataset, read_dataset
 from zsecli.store.items import SEEN, UNSEEN
 from zsecli.train.config import TrainConfig
 from zsecli.train.loop import factor
-from zsecli.train.stage import Job, Trained, plan, run
 from zsecli.train.validate import rows_of
 
 UNSEEN_CLASSES = ("animal-bird", "lock")

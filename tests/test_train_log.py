@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from zsecli.train.curve import curve
+from zsecli.render.training_curve import curve
 from zsecli.train.log import Log
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from zsecli.data.preprocess import Preprocess
+from zsecli.images.preprocess_rules import Preprocess
 from zsecli.model.config import BackboneConfig, CrossAttentionConfig, ModelConfig, RelationConfig, SelectionConfig
 from zsecli.model.network import ZSENetwork
 

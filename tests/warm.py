@@ -23,8 +23,8 @@ HEAVY = (
     "timm",
     "h5py",
     "zsecli.model.network",
-    "zsecli.retrieval.match",
-    "zsecli.train.stage",
+    "zsecli.stages.match",
+    "zsecli.stages.train",
 )
 
 processes = multiprocessing.get_context("forkserver")

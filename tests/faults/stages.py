@@ -58,11 +58,12 @@ def template(folder: Path, pictures: Path) -> Path:
 def often() -> None:
     """Let the stages commit often, so that there is much to interrupt in a short time."""
     from zsecli.model import config
-    from zsecli.retrieval import embed, rank
-    from zsecli.train import stage  # noqa: F401 (the presets are complete once it is there)
+    from zsecli.retrieval import rankers
+    from zsecli.stages import embed
+    from zsecli.stages import train as train  # the presets are complete once it is there
 
     embed.COMMIT = 4
-    rank.PAIRS_AT_ONCE = rank.ENTRIES_AT_ONCE = 48
+    rankers.PAIRS_AT_ONCE = rankers.ENTRIES_AT_ONCE = 48
     config.PRESETS["tiny"] = replace(STILL, preset="tiny")
 
 
@@ -120,7 +121,7 @@ def left(folder: Path) -> dict[str, str]:
 def _digest(file: Path) -> str:
     said: Sequence[bytes]
     if file.suffix == ".h5":
-        from zsecli.inspect import describe
+        from zsecli.stages.inspect import describe
 
         describe(file, verify=True)
         said = [

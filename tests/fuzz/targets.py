@@ -21,18 +21,18 @@ from test_store_damage import read
 
 from fuzz.programs import KINDS, STORES, build
 from fuzz.scratch import PICTURES, answer, new, run, scratch, tree
-from zsecli.data import folder
 from zsecli.data.names import name_key, tidy_name
-from zsecli.data.prepare import _items
+from zsecli.data.sources import folder
 from zsecli.explain import keypoints as marked
 from zsecli.model.config import from_json
-from zsecli.retrieval import hits
-from zsecli.shards import Shard
+from zsecli.render import hits
+from zsecli.runtime.shards import Shard
+from zsecli.runtime.textfiles import decode_text
+from zsecli.stages.prepare import _items
 from zsecli.store.dataset import read_dataset, write_dataset
 from zsecli.store.features import open_features, skipped_in
 from zsecli.store.items import Items
 from zsecli.store.ranking import open_ranking
-from zsecli.textfiles import decode_text
 from zsecli.workspace import Workspace
 
 Target = Callable[[bytes], None]
@@ -84,7 +84,7 @@ def _ranking(path: Path) -> None:
 
 def _explained(path: Path) -> None:
     """What `zse explain --ranking` takes from a ranking."""
-    from zsecli.explain.stage import model_of, of_ranking
+    from zsecli.stages.explain import model_of, of_ranking
 
     with open_ranking(path) as ranking:
         answer(model_of, ranking)
@@ -265,7 +265,7 @@ def names(data: bytes) -> None:
 
 def ranks(data: bytes) -> None:
     """The text of `--rank`: each of the ranks that are there, in the order that is asked."""
-    from zsecli.explain.stage import of_ranking
+    from zsecli.stages.explain import of_ranking
 
     path, query, best = _a_ranking()
     for place, photo in (answer(of_ranking, path, query, _text(data)) or (None, []))[1]:

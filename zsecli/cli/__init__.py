@@ -46,7 +46,7 @@ def _streams() -> None:
     for stream in (sys.stdin, sys.stdout):
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(encoding="utf-8", errors="surrogateescape")
-    from zsecli.console import Words
+    from zsecli.runtime.console import Words
 
     sys.stderr = Words(sys.stderr)
 
@@ -68,8 +68,8 @@ def _drop_output() -> None:
 
 
 def _report(error: Exception) -> int:
-    from zsecli import console
     from zsecli.cli.failures import in_words
+    from zsecli.runtime import console
 
     if console.debug:
         import traceback

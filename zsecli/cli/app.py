@@ -11,18 +11,19 @@ from typing import Annotated, Any
 
 import typer
 
-from zsecli import __version__, console, distributed
+from zsecli import __version__
 from zsecli.cli.draw import draw
 from zsecli.cli.embed import embed
 from zsecli.cli.evaluate import evaluate
 from zsecli.cli.explain import explain
-from zsecli.cli.help import Command
+from zsecli.cli.help_format import Command
 from zsecli.cli.inspect import inspect
 from zsecli.cli.match import match
 from zsecli.cli.prepare import prepare
 from zsecli.cli.synthesize import synthesize
 from zsecli.cli.train import train
 from zsecli.errors import DONE, USAGE
+from zsecli.runtime import console, distributed
 
 VARIABLES = {"ZSE_DEBUG", "ZSE_DEVICE", "ZSE_MODEL", "ZSE_WORKSPACE"}  # of the environment, that options read
 SPELLED_WRONG = 0.85  # from this similarity on; other programs may have variables that begin so

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from zsecli import console
 from zsecli.cli import options as opt
 from zsecli.cli import signals
+from zsecli.runtime import console
 from zsecli.workspace import Workspace
 
 BY = ("ret", "cascade")
@@ -79,15 +79,15 @@ def draw(
     reach it. Photos in a folder are embedded first; besides that nothing is written. Ctrl-C ends it. Needs the extra
     draw: pip install 'zse[draw]'.
     """
-    from zsecli import pipeline
-    from zsecli.serve import run as stage
     from zsecli.serve.source import find_photos
+    from zsecli.stages import defaults
+    from zsecli.stages import draw as stage
 
     allowed = tuple(allow_host or ())
     stage.check_installed()
     stage.check_host(host, allowed)
     found = find_photos(
-        Workspace(workspace), photos, model, pipeline.Compute(device), model_typed=opt.typed(context, "model")
+        Workspace(workspace), photos, model, defaults.Compute(device), model_typed=opt.typed(context, "model")
     )
     request = stage.DrawRequest(
         store=found.store,

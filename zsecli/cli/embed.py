@@ -13,7 +13,7 @@ from zsecli.cli import options as opt
 from zsecli.cli import outputs
 from zsecli.cli.results import finish
 from zsecli.errors import UsageError
-from zsecli.textfiles import decode_text
+from zsecli.runtime.textfiles import decode_text
 from zsecli.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -77,14 +77,14 @@ def embed(
     and blank sketches are listed and left out, and the exit code is 4. Sketches drawn bright on dark
     are inverted.
     """
-    from zsecli import pipeline
-    from zsecli.data.listing import search
+    from zsecli.data.folder_walk import workspace_folders
+    from zsecli.data.picture_list import search
     from zsecli.data.splits import Split
-    from zsecli.data.walk import workspace_folders
-    from zsecli.shards import share
+    from zsecli.runtime.shards import share
+    from zsecli.stages import defaults
 
     part_of = context.with_resource(share(shard))
-    ws, compute = Workspace(workspace), pipeline.Compute(device, batch_size, workers, precision, part_of, dry_run)
+    ws, compute = Workspace(workspace), defaults.Compute(device, batch_size, workers, precision, part_of, dry_run)
     outputs.apart(context, output)
     store = _only_store(inputs or [])
     if store or not inputs:
@@ -94,9 +94,9 @@ def embed(
         if split is not None:
             opt.refuse(context, ("part",), "has no say where --split is given", "leave out one of the two")
         spec = _model(context, ws, model)
-        store = store or pipeline.dataset_of(ws, data, dry_run)
+        store = store or defaults.dataset_of(ws, data, dry_run)
         chosen = Split.parse(split) if split is not None else part
-        result = pipeline.embed_dataset(ws, store, spec, chosen, compute, output, overwrite)
+        result = defaults.embed_dataset(ws, store, spec, chosen, compute, output, overwrite)
         others = ""
     else:
         opt.refuse(
@@ -106,7 +106,7 @@ def embed(
         listed = [Path(path) for path in _list()] if "-" in inputs else []
         paths = [path for text in inputs for path in (listed if text == "-" else [Path(text)])]
         pictures = search(paths, listed, workspace_folders(ws.root))
-        result = pipeline.embed_pictures(ws, pictures, spec, modality, compute, output, overwrite)
+        result = defaults.embed_pictures(ws, pictures, spec, modality, compute, output, overwrite)
         others = " PHOTOS.h5 --top 5"
     if not dry_run and part_of.speaks and result.path.is_file():  # a shard may have no rows
         hint = f"zse match {shlex.quote(str(result.path))}{others}"
@@ -114,9 +114,9 @@ def embed(
 
 
 def _model(context: typer.Context, workspace: Workspace, text: str | None) -> ModelSpec:
-    from zsecli import pipeline
+    from zsecli.stages import defaults
 
-    spec = pipeline.model_of(workspace, text)
+    spec = defaults.model_of(workspace, text)
     if not spec.is_network:
         opt.refuse(context, ("precision",), f"has no say in {spec.text}", "leave it out")
     return spec

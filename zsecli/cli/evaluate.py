@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from zsecli import console
 from zsecli.cli import options as opt
 from zsecli.cli import outputs
 from zsecli.cli.results import end
 from zsecli.errors import UsageError
 from zsecli.model.spec import ModelSpec
+from zsecli.runtime import console
 from zsecli.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -161,13 +161,13 @@ def evaluate(
     asked). Only pictures of unseen classes count.
     The options from --data to --center choose the default ranking; a given one was made with its own.
     """
-    from zsecli import pipeline
-    from zsecli.evaluate import evaluate as stage
-    from zsecli.evaluate import sheet as sheets
-    from zsecli.evaluate import trec as trec_files
     from zsecli.evaluate.compare import compare as compare_reports
     from zsecli.evaluate.published import published
-    from zsecli.evaluate.report import Evaluation, check_suffix, csv_text, json_text, markdown, show, write
+    from zsecli.render import contact_sheet as sheets
+    from zsecli.render import trec as trec_files
+    from zsecli.render.report import Evaluation, check_suffix, csv_text, json_text, markdown, show, write
+    from zsecli.stages import defaults
+    from zsecli.stages import evaluate as stage
 
     asked = _split(split, train_data, data, ranking)
     if as_json and as_csv:
@@ -189,7 +189,7 @@ def evaluate(
 
         read(keypoints)  # a fault in it is told before anything is computed
     ws = Workspace(workspace)
-    compute = pipeline.Compute(device, batch_size, workers, precision, dry_run=dry_run)
+    compute = defaults.Compute(device, batch_size, workers, precision, dry_run=dry_run)
     chosen: list[Path | ModelSpec] = [
         _known(Path(t)) if t.endswith(".h5") else ModelSpec.parse(t) for t in against or []
     ]
@@ -204,22 +204,22 @@ def evaluate(
             raise UsageError(f"--against {models[0]}: the ranking is given, so this must be one too", "FILE.h5")
         chosen.insert(0, _known(opt.store_path(ranking)))
     else:
-        chosen.insert(0, pipeline.model_of(ws, model))
+        chosen.insert(0, defaults.model_of(ws, model))
         if explanations and isinstance(chosen[0], ModelSpec) and not chosen[0].has_relation:
             raise UsageError(f"--explanations: {chosen[0].text} has no relation network", "--model small")
     trained = None
     if train_data:
-        trained = pipeline.trained_classes(ws, train_data, dry_run)
+        trained = defaults.trained_classes(ws, train_data, dry_run)
     elif asked.family.startswith("zs-cross"):
-        trained = pipeline.seen_by([one for one in chosen if isinstance(one, ModelSpec)])
+        trained = defaults.seen_by([one for one in chosen if isinstance(one, ModelSpec)])
         if not trained:
             hint = f"zse evaluate --split {split} --train-data sketchy --data tuberlin"
             raise UsageError(f"--split {split} needs --train-data: the model does not say what it saw", hint)
     stores, skipped = list[Path](), list[tuple[str, str]]()
     for one in chosen:
         if isinstance(one, ModelSpec):
-            options = pipeline.match_options(by, one.has_relation, shortlist, ignore_same, center, 0, precision, False)
-            result, more = pipeline.rank_dataset(ws, data, one, options, compute, split=split)
+            options = defaults.match_options(by, one.has_relation, shortlist, ignore_same, center, 0, precision, False)
+            result, more = defaults.rank_dataset(ws, data, one, options, compute, split=split)
             one, skipped = result.path, [*dict.fromkeys(skipped + more)]
         if one in stores:
             raise UsageError(f"--against {one}: is a ranking that is there already", "name another model or ranking")
@@ -243,10 +243,10 @@ def evaluate(
         console.warn("no published figures are known for this data set and split")
     tested = None
     if explanations:
-        from zsecli.explain import check
+        from zsecli.explain import assess
 
         with console.progress("explanations") as progress:
-            tested = check.run(
+            tested = assess.run(
                 stores[0],
                 pairs=explanation_pairs,
                 aligned=aligned,

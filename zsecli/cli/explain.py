@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from zsecli import console
 from zsecli.cli import options as opt
 from zsecli.cli import outputs
+from zsecli.runtime import console
 from zsecli.workspace import Workspace
 
 if TYPE_CHECKING:
-    from zsecli.explain.correspond import Source
+    from zsecli.explain.correspondences import Source
 
 SOURCES = ("cosine", "attention", "contribution")
 
@@ -75,7 +75,7 @@ def explain(
     Any two pictures will do; nothing needs to be prepared. The path of the page is printed. Open it in a browser: it
     holds its pictures and asks nothing of a network.
     """
-    from zsecli.explain import stage
+    from zsecli.stages import explain as stage
 
     pairs = opt.pairs(context, sketch, [photo] if photo else [], ranking, query, rank)
     if contrast:

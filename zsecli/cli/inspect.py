@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from zsecli.cli import options as opt
-from zsecli.console import json_line, plain, shown
+from zsecli.runtime.console import json_line, plain, shown
 
 
 def inspect(
@@ -29,7 +29,7 @@ def inspect(
       zse inspect features.h5 --verify
       zse match | zse inspect -
     """
-    from zsecli.inspect import describe
+    from zsecli.stages.inspect import describe
 
     about = describe(opt.store_path(file), verify)
     if as_json:

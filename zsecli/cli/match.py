@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from zsecli import console
 from zsecli.cli import options as opt
 from zsecli.cli import outputs
 from zsecli.cli.results import end, finish
 from zsecli.errors import StoreError
+from zsecli.runtime import console
 from zsecli.workspace import Workspace
 
 FORMATS = ("tsv", "json")
@@ -92,31 +92,31 @@ def match(
     Without stores, the data set prepared last is ranked, and embedded first where that is still to do.
     In TSV, tabs, backslashes and all that ends a line are written with a backslash.
     """
-    from zsecli import pipeline
     from zsecli.model.spec import ModelSpec
-    from zsecli.retrieval.hits import print_hits, show_hits
-    from zsecli.shards import share
+    from zsecli.render.hits import print_hits, show_hits
+    from zsecli.runtime.shards import share
+    from zsecli.stages import defaults
 
     if output_format:
         opt.refuse(context, ("shard",), "has no hits to print before all are put together", "leave out --format")
     part_of = context.with_resource(share(shard))
-    ws, compute = Workspace(workspace), pipeline.Compute(device, batch_size, workers, precision, part_of, dry_run)
+    ws, compute = Workspace(workspace), defaults.Compute(device, batch_size, workers, precision, part_of, dry_run)
     outputs.apart(context, output)
     if sketches is None:
-        spec = pipeline.model_of(ws, model)
-        options = pipeline.match_options(by, spec.has_relation, shortlist, ignore_same, center, depth, precision, ann)
-        result, skipped = pipeline.rank_dataset(ws, data, spec, options, compute, output, overwrite, split)
+        spec = defaults.model_of(ws, model)
+        options = defaults.match_options(by, spec.has_relation, shortlist, ignore_same, center, depth, precision, ann)
+        result, skipped = defaults.rank_dataset(ws, data, spec, options, compute, output, overwrite, split)
     else:
         opt.refuse(context, ("data", "split"), "has no say in stores that are given", "leave out the stores")
         first = _store(sketches)
         second = _store(photos) if photos else first
-        relation = pipeline.can_relate(first)
-        options = pipeline.match_options(by, relation, shortlist, ignore_same, center, depth, precision, ann)
+        relation = defaults.can_relate(first)
+        options = defaults.match_options(by, relation, shortlist, ignore_same, center, depth, precision, ann)
         if options.by == "ret":
             opt.refuse(context, ("precision",), "has no say in [Ret] that is there", "leave it out, or --by cascade")
         # the stores name their model: only one that is typed, not a default from elsewhere, takes its place
         chosen = ModelSpec.parse(model) if model and opt.typed(context, "model") else None
-        result, skipped = pipeline.match_stores(ws, first, second, options, compute, chosen, output, overwrite), []
+        result, skipped = defaults.match_stores(ws, first, second, options, compute, chosen, output, overwrite), []
     if dry_run or not part_of.speaks or not result.path.is_file():  # a shard may have no rows
         return
     if output_format:
@@ -131,7 +131,7 @@ def match(
 
 def _store(text: str) -> Path:
     """The path of a feature store; a picture or a folder is told its way."""
-    from zsecli.data.pictures import SUFFIXES
+    from zsecli.images.decode import SUFFIXES
 
     path = opt.store_path(text)
     if path.is_dir() or path.suffix.lower() in SUFFIXES:

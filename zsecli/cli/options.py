@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from zsecli import console
-from zsecli.cli.config import defaults
+from zsecli.cli.config_file import defaults
 from zsecli.errors import UsageError, nearest
 from zsecli.model.spec import HELP, ModelSpec
-from zsecli.textfiles import decode_text
+from zsecli.runtime import console
+from zsecli.runtime.textfiles import decode_text
 from zsecli.workspace import Workspace as _Workspace
 
 BY = ("ret", "rn", "cascade")
@@ -239,7 +239,7 @@ def pairs(
         UsageError: neither is given whole, both are, or a file is missing.
     """
     if ranking is not None:
-        from zsecli.explain.stage import of_ranking
+        from zsecli.stages.explain import of_ranking
 
         if sketch is not None:
             raise UsageError(f"{sketch}: --ranking names the pictures", "leave out the pictures, or --ranking")
@@ -257,7 +257,7 @@ def pairs(
 
 def check_contrast(ranking: Path, contrast: Path) -> None:
     """Check that a photo given beside a ranking, if it is one of its own, is still what was ranked."""
-    from zsecli.retrieval.ranked import check_named
+    from zsecli.retrieval.ranked_pictures import check_named
     from zsecli.store.ranking import open_ranking
 
     with open_ranking(ranking) as opened:
@@ -273,8 +273,8 @@ def there(picture: Path) -> Path:
 
 def explainer(workspace: _Workspace, context: typer.Context, model: str | None, ranking: Path | None) -> ModelSpec:
     """The model that explains: that of the ranking, unless another is typed or asked for elsewhere."""
-    from zsecli.explain.stage import model_of
-    from zsecli.pipeline import model_of as chosen
+    from zsecli.stages.defaults import model_of as chosen
+    from zsecli.stages.explain import model_of
     from zsecli.store.ranking import open_ranking
 
     if ranking is None or (model and typed(context, "model")):

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from zsecli.errors import StoreError, UsageError
-from zsecli.files import check_file
+from zsecli.runtime.files import check_file
 
 INPUTS = (  # parameters whose texts are files to read
     *("path", "root", "lists", "unseen", "config", "inputs", "sketch", "sketches", "photo", "photos", "contrast"),

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from zsecli import console
 from zsecli.cli import options as opt
 from zsecli.cli import outputs
 from zsecli.cli.results import finish, show_report
 from zsecli.errors import StoreError, UsageError
-from zsecli.textfiles import read_lines
+from zsecli.runtime import console
+from zsecli.runtime.textfiles import read_lines
 from zsecli.workspace import Workspace
 
 SOURCES = ("sketchy", "tuberlin", "quickdraw", "shoe", "chair", "folder", "demo")
@@ -133,7 +133,7 @@ def prepare(
     A manifest has the columns path, modality (sketch, photo) and class, and may have instance,
     family and split (seen, unseen); paths are relative to its folder.
     """
-    from zsecli import pipeline
+    from zsecli.stages import defaults
 
     if path is not None and root is not None:
         raise UsageError(f"prepare got the folder twice, {path} and --root {root}", "one of them is enough")
@@ -158,7 +158,7 @@ def prepare(
             raise UsageError(f"{text}: is a name in bytes that are not UTF-8", "rename the folder, or pass --name")
     ws = Workspace(workspace)
     target = output or ws.dataset(name)
-    how = pipeline.SourceOptions(
+    how = defaults.SourceOptions(
         source, place, lists, tuple(drop or ()), variant, originals, instance_rule, chosen, columns, _classes(unseen)
     )
     moved = output is None and not overwrite and _other_place(target, name, place)
@@ -168,7 +168,7 @@ def prepare(
         return
     # what moved may be listed where it is now, but not replaced by another content
     may_replace = overwrite or (output is None and not moved)
-    result = pipeline.prepare(how, name, target, may_replace, ws.root, anew=overwrite)
+    result = defaults.prepare(how, name, target, may_replace, ws.root, anew=overwrite)
     if not result.fresh:
         console.note(f"up to date: {target}")
         ws.make_newest(target)
@@ -191,8 +191,8 @@ def _is_text(name: str) -> bool:
 
 def _place(source: str, given: Path | None) -> Path:
     """The folder, or the manifest, that a source lies in."""
-    from zsecli.data import prepare as stage
-    from zsecli.data.sources import find_root
+    from zsecli.data.sources.registry import find_root
+    from zsecli.stages import prepare as stage
 
     if source == "folder" and given is None:
         raise UsageError("prepare folder needs the folder, or the manifest", "zse prepare folder pictures/")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from zsecli import console
-from zsecli.distributed import started_by_torchrun
 from zsecli.errors import SKIPPED
+from zsecli.runtime import console
+from zsecli.runtime.distributed import started_by_torchrun
 
 if TYPE_CHECKING:
     from zsecli.store.dataset import Dataset

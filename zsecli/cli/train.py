@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from zsecli import console
 from zsecli.cli import options as opt
 from zsecli.cli import outputs
 from zsecli.cli.results import finish
 from zsecli.errors import UsageError
+from zsecli.runtime import console
 from zsecli.workspace import Workspace
 
 
@@ -233,13 +233,13 @@ def train(
     goes on from its last state and ends with the same weights. Beside the checkpoint lies a folder `.run` with the
     last one, the log and its curve.
     """
-    from zsecli import pipeline
-    from zsecli.distributed import launch
     from zsecli.model import config as model_config
+    from zsecli.runtime.distributed import launch
+    from zsecli.stages import defaults
+    from zsecli.stages.train import Job, plan, run
     from zsecli.store.dataset import read_dataset
     from zsecli.train import config as train_config
     from zsecli.train.loop import Files
-    from zsecli.train.stage import Job, plan, run
 
     given = {k: v for k, v in locals().items() if k in train_config.TrainConfig.__dataclass_fields__ and v is not None}
     way = dataclasses.replace(train_config.preset(preset), **given)
@@ -256,7 +256,7 @@ def train(
     first = launch().rank == 0  # of torchrun's processes the one that talks
     console.quiet |= not first
     ws = Workspace(workspace)
-    data = read_dataset(pipeline.dataset_of(ws, dataset, dry_run))
+    data = read_dataset(defaults.dataset_of(ws, dataset, dry_run))
     job = Job(data, partition, network, way, backbone_weights, not scratch, backbone_from)
     label = name or "-".join(filter(None, (data.name, partition, preset)))
     target = output or ws.checkpoint(label)
@@ -268,7 +268,7 @@ def train(
         found = plan(job) | {"checkpoint": str(target)}
         print(json.dumps(found)) if as_json else _show(found)
         return
-    with pipeline.listed_pictures(data), console.progress("training") as progress:
+    with defaults.listed_pictures(data), console.progress("training") as progress:
         result = run(
             job, target, ws.root / "cache", device=device, workers=workers, overwrite=overwrite, progress=progress
         )

@@ -16,12 +16,12 @@ from stat import S_ISDIR, S_ISREG
 import numpy as np
 from numpy.typing import NDArray
 
-from zsecli.console import SILENT, Progress
-from zsecli.data.pictures import Opened, PictureError, blank, damaged, read_opened
-from zsecli.data.walk import OWN
+from zsecli.data.folder_walk import OWN
 from zsecli.errors import ZseError
+from zsecli.images.decode import Opened, PictureError, blank, damaged, read_opened
 from zsecli.images.loader import SMALL, room_for
-from zsecli.marks import is_own_picture
+from zsecli.runtime.console import SILENT, Progress
+from zsecli.runtime.marks import is_own_picture
 from zsecli.store.items import Ints
 
 Read = tuple[int, int, bytes, bool]  # size, mtime, sha256, blank

@@ -10,7 +10,7 @@ from typing import Self
 
 from zsecli.data.hashing import Known
 from zsecli.errors import ZseError
-from zsecli.files import is_foreign, no_link, side_paths
+from zsecli.runtime.files import is_foreign, no_link, side_paths
 
 SCHEMA, VERSION = "zse-hashes", 1  # the first line begins with them: a file without is not zse's, and stays
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from zsecli.data.source import Entry, some
+from zsecli.data.sources.base import Entry, some
 from zsecli.errors import ZseError, nearest
 
 # marks of direction, joiners at the border of a name, a byte order mark: nobody sees them

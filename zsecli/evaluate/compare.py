@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from zsecli.errors import ZseError
-from zsecli.evaluate.evaluate import Report
 from zsecli.evaluate.intervals import Paired, holm, paired
 from zsecli.evaluate.metrics import mean_name
+from zsecli.stages.evaluate import Report
 
 
 @dataclass(frozen=True)

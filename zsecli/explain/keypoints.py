@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zsecli.data.geometry import Points
 from zsecli.errors import ZseError
-from zsecli.textfiles import read_lines
+from zsecli.images.geometry import Points
+from zsecli.runtime.textfiles import read_lines
 
 COLUMNS = ("photo", "sketch", "XA", "YA", "XB", "YB")
 

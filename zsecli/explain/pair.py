@@ -10,20 +10,20 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from zsecli.console import tell
-from zsecli.data.geometry import Frame, Points, middles
-from zsecli.data.ink import Change, said_of
-from zsecli.data.pictures import PictureError, Pixels
-from zsecli.data.preprocess import Role
-from zsecli.data.strokes import strokes
 from zsecli.errors import ZseError
+from zsecli.images.decode import PictureError, Pixels
+from zsecli.images.geometry import Frame, Points, middles
 from zsecli.images.loader import frame_picture, full_size, load_picture
+from zsecli.images.normalize_sketch import Change, said_of
+from zsecli.images.preprocess_rules import Role
+from zsecli.images.strokes import strokes
 from zsecli.model import selection
 from zsecli.model.backbone import Encoding
 from zsecli.model.cross_attention import Prepared
-from zsecli.model.embedder import NetworkEmbedder, normalise
+from zsecli.model.embedders.base import NetworkEmbedder, normalise
 from zsecli.model.network import ZSENetwork
 from zsecli.model.scoring import Score
+from zsecli.runtime.console import tell
 
 Mask = NDArray[np.bool_]
 RUINED = "the model's weights are damaged, or it diverged in training"

@@ -12,11 +12,11 @@ from typing import BinaryIO, NamedTuple, TypeVar
 
 from PIL import Image
 
-from zsecli.data.geometry import Frame
-from zsecli.data.ink import Change, as_seen
-from zsecli.data.pictures import LARGE, Opened, PictureError, Pixels, blank, decoded, draft, framed, read_opened
-from zsecli.data.preprocess import Preprocess, Role
+from zsecli.images.decode import LARGE, Opened, PictureError, Pixels, blank, decoded, draft, framed, read_opened
+from zsecli.images.geometry import Frame
 from zsecli.images.memory import MEMORY, MemoryBudget, decoding_bytes
+from zsecli.images.normalize_sketch import Change, as_seen
+from zsecli.images.preprocess_rules import Preprocess, Role
 
 SMALL = 2**20  # bytes of a file that are read at once; a larger one is read bit by bit, as its decoder wants it
 # Bytes for a pixel of the decoded picture that it takes to make the network's input of it.
@@ -81,7 +81,7 @@ def load_input(
 def load_picture(
     file: Path, most: int = LARGE, *, sha256: bytes | None = None, memory: MemoryBudget = MEMORY
 ) -> Image.Image:
-    """A picture from its file as `zsecli.data.pictures.decode` describes it, of at most `most` pixels.
+    """A picture from its file as `zsecli.images.decode.decode` describes it, of at most `most` pixels.
 
     Args:
         sha256: what the content must have; None: any will do.

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from zsecli.data.preprocess import Preprocess
 from zsecli.errors import StoreError, UsageError, nearest
+from zsecli.images.preprocess_rules import Preprocess
 
 Precision = Literal["fp32", "bf16", "fp16"]  # of what is computed; stores and scores have their own
 LONGEST = 2**16  # characters of a configuration; each of the presets takes about a thousand

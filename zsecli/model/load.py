@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from zsecli.model.config import Precision
-from zsecli.model.embedder import Embedder, NetworkEmbedder, dtype_of, resolve_device
+from zsecli.model.embedders.base import Embedder, NetworkEmbedder, dtype_of, resolve_device
 from zsecli.model.spec import ModelSpec
 
 
 def load(spec: ModelSpec, device: str, precision: Precision = "fp32") -> Embedder:
     """The model that `spec` names, on `device`; UsageError for a precision that the device has not."""
-    from zsecli.model.baselines import HogEmbedder, PixelEmbedder
+    from zsecli.model.embedders.hog_pixels import HogEmbedder, PixelEmbedder
 
     if spec.kind == "pixels":
         return PixelEmbedder()
@@ -17,7 +17,7 @@ def load(spec: ModelSpec, device: str, precision: Precision = "fp32") -> Embedde
         return HogEmbedder()
     on = resolve_device(device)
     if spec.kind == "frozen":
-        from zsecli.model.frozen import FrozenEmbedder
+        from zsecli.model.embedders.timm_frozen import FrozenEmbedder
 
         return FrozenEmbedder(spec, on, precision)
     from zsecli.model import checkpoint

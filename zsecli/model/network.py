@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from zsecli.data.preprocess import Role
+from zsecli.images.preprocess_rules import Role
 from zsecli.model.backbone import Backbone, Encoding
 from zsecli.model.config import ModelConfig
 from zsecli.model.scoring import Score, Scoring

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zsecli.data.preprocess import Role
+from zsecli.images.preprocess_rules import Role
 from zsecli.model.config import ModelConfig
 from zsecli.model.cross_attention import CrossAttention, Prepared
 from zsecli.model.relation import RelationNetwork

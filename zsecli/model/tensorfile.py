@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from zsecli.errors import StoreError
-from zsecli.files import replacing
+from zsecli.runtime.files import replacing
 
 SCHEMA, CHECKSUM = "zse-schema", "checksum"
 

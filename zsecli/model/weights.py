@@ -15,7 +15,7 @@ from torch import Tensor
 from zsecli.errors import StoreError
 from zsecli.model import tensorfile
 from zsecli.model.file_format import read_format
-from zsecli.model.inert import stand_ins
+from zsecli.model.inert_pickle import stand_ins
 from zsecli.model.tensorfile import refusing
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # that a parameter may be stored in
@@ -34,7 +34,7 @@ def read_pickle(path: Path) -> Any:
     """What torch.save wrote to `path`: plain data and tensors; what else scripts keep there is passed over.
 
     Raises:
-        StoreError: it is damaged, or holds what zsecli.model.inert does not know.
+        StoreError: it is damaged, or holds what zsecli.model.inert_pickle does not know.
     """
     with refusing(path, "not a file of torch.save, or damaged", ALONE):
         if zipfile.is_zipfile(path):

@@ -1,1 +1,1 @@
-"""The stages embed and match."""
+"""How photos are ranked for sketches, and how their pictures are read."""

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsecli.console import note
 from zsecli.errors import UsageError
-from zsecli.retrieval.rank import Ranker, Scores, digests, first_copies, sort, unit
+from zsecli.retrieval.rankers import Ranker, Scores, digests, first_copies, sort, unit
+from zsecli.runtime.console import note
 from zsecli.store.features import Features
 from zsecli.store.items import Ints
 

@@ -32,7 +32,7 @@ from zsecli.serve.security import EXPLANATION_POLICY, Access, Guard
 from zsecli.serve.worker import Worker
 
 STATIC = Path(__file__).with_name("static")
-SHARED = (Path(__file__).parents[1] / "explain" / "overlay.js",)  # with the page of zse explain
+SHARED = (Path(__file__).parents[1] / "render" / "overlay.js",)  # with the page of zse explain
 PHOTOS_AT_ONCE = 2  # that are made small: the other core computes
 MOST_HITS = 500  # of one answer
 Answer = TypeVar("Answer")

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from zsecli.data.ink import as_seen, said_of
-from zsecli.data.pictures import PictureError, blank, decode, framed, opened
-from zsecli.data.preprocess import Preprocess
 from zsecli.explain.pair import Side, see
+from zsecli.images.decode import PictureError, blank, decode, framed, opened
+from zsecli.images.normalize_sketch import as_seen, said_of
+from zsecli.images.preprocess_rules import Preprocess
 from zsecli.model.backbone import Encoding
 from zsecli.model.cross_attention import Prepared
-from zsecli.model.embedder import Embedder, NetworkEmbedder
+from zsecli.model.embedders.base import Embedder, NetworkEmbedder
 from zsecli.serve.gallery import Vector
 
 BYTES = 16 * 2**20  # of a picture that is sent

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from zsecli.data.geometry import Frame, middles
-from zsecli.explain import document, page
-from zsecli.explain.correspond import best, choose
+from zsecli.explain.correspondences import best, choose
 from zsecli.explain.pair import Pair, Side, relate, see
-from zsecli.explain.synthesize import synthesize_seen
+from zsecli.explain.synthesis import synthesize_seen
+from zsecli.images.geometry import Frame, middles
 from zsecli.model.backbone import Encoding
-from zsecli.model.embedder import Embedder, NetworkEmbedder
+from zsecli.model.embedders.base import Embedder, NetworkEmbedder
 from zsecli.model.scoring import centred_cosine
 from zsecli.model.spec import ModelSpec
+from zsecli.render import explanation_json, explanation_page
 from zsecli.serve.drawings import Drawing, DrawingRefused
 from zsecli.serve.examples import Example, find_examples
 from zsecli.serve.gallery import Gallery, Ranked, Rows
@@ -129,7 +129,7 @@ class Engine:
     def explain(self, drawing: Drawing, row: int, contrast: int | None = None) -> dict[str, Any]:
         """The whole explanation, as `zse explain` writes it. Raises as `match` does."""
         pair, other = self._pairs(drawing, row, contrast)
-        return document.describe(pair, "cosine", self._about(), other)
+        return explanation_json.describe(pair, "cosine", self._about(), other)
 
     def explain_page(self, drawing: Drawing, row: int, contrast: int | None = None) -> str:
         """The same as the self-contained page. Raises as `match` does."""
@@ -137,7 +137,7 @@ class Engine:
         pictures = {"sketch": pair.sketch.image, "photo": pair.photo.image}
         if other is not None:
             pictures["contrast"] = other.photo.image
-        return page.render(document.describe(pair, "cosine", self._about(), other), pictures)
+        return explanation_page.render(explanation_json.describe(pair, "cosine", self._about(), other), pictures)
 
     def synthesize(self, drawing: Drawing, row: int) -> bytes:
         """The photo in the drawing's shape, as a PNG. Raises as `match` does."""
@@ -182,7 +182,7 @@ class Engine:
         assert isinstance(self.model, NetworkEmbedder)
         width, height = self.photos.size(row)
         rows, columns = grid = self.model.network.backbone.grid
-        # every rule for photos shows the whole of them: see zsecli.data.pictures
+        # every rule for photos shows the whole of them: see zsecli.images.decode
         frame, half = Frame(0, 0, width / columns, height / rows), np.array([[-0.5, -0.5], [0.5, 0.5]])
         boxes = [frame.to_picture(middle + half).round(1).ravel().tolist() for middle in middles(grid, (1, 1))]
         return {"name": self.gallery.names[row], "width": width, "height": height, "grid": list(grid), "boxes": boxes}

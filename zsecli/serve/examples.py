@@ -6,8 +6,8 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from zsecli.data.prepare import demo_root
 from zsecli.errors import ZseError
+from zsecli.stages.prepare import demo_root
 
 SOURCE = "noto-font-light"  # the most like a drawing by a pen
 CONCEPTS = ("rooster", "butterfly", "hot beverage", "key", "sailboat", "tulip", "Christmas tree", "open book")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsecli.errors import StoreError
-from zsecli.retrieval.rank import unit
+from zsecli.retrieval.rankers import unit
 from zsecli.store.features import Features
 from zsecli.store.items import PHOTO
 

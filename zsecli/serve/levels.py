@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from zsecli.data.pictures import decode, prepare
-from zsecli.model.embedder import Embedder
-from zsecli.parallel import cores, in_order
+from zsecli.images.decode import decode, prepare
+from zsecli.model.embedders.base import Embedder
+from zsecli.runtime.parallel import cores, in_order
 from zsecli.serve.gallery import Gallery, Rows, Vector
 from zsecli.serve.scribbles import draw_scribble
 

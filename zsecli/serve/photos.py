@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from zsecli.data.pictures import LARGE, PictureError, decode
+from zsecli.images.decode import LARGE, PictureError, decode
 from zsecli.images.metadata import orientation
 from zsecli.serve.gallery import Gallery
 

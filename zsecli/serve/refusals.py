@@ -8,9 +8,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from zsecli import console
-from zsecli.data.pictures import PictureError
 from zsecli.errors import ZseError
+from zsecli.images.decode import PictureError
+from zsecli.runtime import console
 from zsecli.serve.drawings import DrawingRefused
 from zsecli.serve.photos import PhotoGone
 from zsecli.serve.rerank import Superseded

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from zsecli import console, pipeline
-from zsecli.data import folder
+from zsecli.data.folder_walk import workspace_folders
 from zsecli.data.hashing import hash_files
-from zsecli.data.listing import search
-from zsecli.data.prepare import demo_root
-from zsecli.data.walk import workspace_folders
+from zsecli.data.picture_list import search
+from zsecli.data.sources import folder
 from zsecli.errors import StoreError, UsageError
 from zsecli.model.spec import ModelSpec
-from zsecli.retrieval import embed
+from zsecli.runtime import console
+from zsecli.stages import defaults, embed
+from zsecli.stages.prepare import demo_root
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import open_features
-from zsecli.store.header import open_store, read_header
+from zsecli.store.hdf5 import open_store, read_header
 from zsecli.store.items import NEITHER, PHOTO, Column, Items
 from zsecli.workspace import Workspace
 
@@ -33,7 +33,7 @@ class PhotoSource:
 
 
 def find_photos(
-    workspace: Workspace, photos: str | None, model: str | None, compute: pipeline.Compute, model_typed: bool = False
+    workspace: Workspace, photos: str | None, model: str | None, compute: defaults.Compute, model_typed: bool = False
 ) -> PhotoSource:
     """The features of `photos`: a feature store, a folder, a data set by its name or its store; None: the demo's.
 
@@ -53,15 +53,15 @@ def find_photos(
             return PhotoSource(path, path.stem, _model_of(path, model if model_typed else None))
         if kind != "dataset":
             raise StoreError(f"{path}: is a {kind} store", "give a feature store: zse embed makes one")
-    spec = pipeline.model_of(workspace, model)
+    spec = defaults.model_of(workspace, model)
     if path is None:
         return _embed_demo(workspace, spec, compute)
     if path.is_dir():
         return _embed_folder(workspace, path, spec, compute)
     if not path.is_file() and (path.suffix or len(path.parts) != 1):
         raise UsageError(f"{path}: no such file or folder", "give a feature store, a folder, or a data set's name")
-    store = path if path.is_file() else pipeline.dataset_of(workspace, photos)
-    result = pipeline.embed_dataset(workspace, store, spec, "photos", compute)
+    store = path if path.is_file() else defaults.dataset_of(workspace, photos)
+    result = defaults.embed_dataset(workspace, store, spec, "photos", compute)
     return _as_source(result, read_dataset(store).name, spec)
 
 
@@ -86,7 +86,7 @@ def _model_of(store: Path, model: str | None) -> ModelSpec:
     return spec
 
 
-def _embed_demo(workspace: Workspace, spec: ModelSpec, compute: pipeline.Compute) -> PhotoSource:
+def _embed_demo(workspace: Workspace, spec: ModelSpec, compute: defaults.Compute) -> PhotoSource:
     """The shipped photos. They are not prepared as a data set: it would be the workspace's newest from then on."""
     manifest = demo_root() / "manifest.csv"
     listing = folder.read(manifest)
@@ -101,16 +101,16 @@ def _embed_demo(workspace: Workspace, spec: ModelSpec, compute: pipeline.Compute
         hashed.sha256,
         Column.of([entry.label for entry in entries]),
     )
-    result = pipeline.embed_items(workspace, "demo", items, listing.root, spec, compute)
+    result = defaults.embed_items(workspace, "demo", items, listing.root, spec, compute)
     return _as_source(result, "demo", spec)
 
 
-def _embed_folder(workspace: Workspace, path: Path, spec: ModelSpec, compute: pipeline.Compute) -> PhotoSource:
+def _embed_folder(workspace: Workspace, path: Path, spec: ModelSpec, compute: defaults.Compute) -> PhotoSource:
     if (path / "photo").is_dir() and (path / "sketch").is_dir():  # as zse prepare folder wants it
         path = path / "photo"
         console.tell(f"the photos are those in {path}")
     found = search([path], apart=workspace_folders(workspace.root))
-    result = pipeline.embed_pictures(workspace, found, spec, "photo", compute, None, True)
+    result = defaults.embed_pictures(workspace, found, spec, "photo", compute, None, True)
     return _as_source(result, path.resolve().name or str(path), spec)
 
 

@@ -1,7 +1,7 @@
 """HDF5 stores: what every one has, and one module a kind.
 
-HDF5's own locks are off, as some file systems have none: `zsecli.locks` keeps writers apart, and a finished store is
-never written to. HDF5 looks at the environment when it is first imported, so that this module comes before.
+HDF5's own locks are off, as some file systems have none: `zsecli.runtime.locks` keeps writers apart, and a finished
+store is never written to. HDF5 looks at the environment when it is first imported, so that this module comes before.
 """
 
 import os

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsecli.errors import StoreError, UsageError, nearest
-from zsecli.store.header import Header, Writer, open_store, read_header, reading, run_key
+from zsecli.store.hdf5 import Header, Writer, open_store, read_header, reading, run_key
 from zsecli.store.items import Ints, Items
 
 

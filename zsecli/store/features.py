@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsecli.errors import StoreError, ZseError
-from zsecli.store.header import Header, Writer, open_store, read_header, reading
+from zsecli.store.hdf5 import Header, Writer, open_store, read_header, reading
 from zsecli.store.items import Ints, Items
 from zsecli.store.rows import Rows, create_rows, write_rows
 

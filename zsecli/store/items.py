@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsecli.errors import StoreError
-from zsecli.store.header import TEXT, reading
+from zsecli.store.hdf5 import TEXT, reading
 
 SKETCH, PHOTO = 0, 1
 MODALITIES: tuple[Literal["sketch"], Literal["photo"]] = ("sketch", "photo")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsecli.errors import StoreError
-from zsecli.store.header import Header, Writer, open_store, read_header, reading
+from zsecli.store.hdf5 import Header, Writer, open_store, read_header, reading
 from zsecli.store.items import Ints, Items
 from zsecli.store.rows import Rows, create_rows, write_rows
 

@@ -12,7 +12,7 @@ from h5py import h5d, h5p
 from numpy.typing import NDArray
 
 from zsecli.errors import StoreError
-from zsecli.store.header import reading
+from zsecli.store.hdf5 import reading
 from zsecli.store.seal import SUM
 
 

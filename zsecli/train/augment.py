@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps
 
-from zsecli.data.geometry import similarity, warp
-from zsecli.data.ink import paper as border
-from zsecli.data.pictures import Pixels
-from zsecli.data.preprocess import Role
+from zsecli.images.decode import Pixels
+from zsecli.images.geometry import similarity, warp
+from zsecli.images.normalize_sketch import paper as border
+from zsecli.images.preprocess_rules import Role
 
 TURN, SCALE, SHIFT = 10.0, 0.15, 0.06  # degrees, share of the size, share of the side
 STROKE, GREY = 0.25, 0.2  # probabilities: of thicker and of thinner strokes; of a photo without colour

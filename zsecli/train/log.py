@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zsecli.files import replacing
+from zsecli.runtime.files import replacing
 
 Record = dict[str, Any]
 

@@ -15,21 +15,21 @@ from torch import distributed as dist
 from torch import nn
 from torch.optim import AdamW
 
-from zsecli.console import SILENT, note
-from zsecli.console import Progress as Bar
 from zsecli.errors import UsageError
-from zsecli.files import is_foreign
-from zsecli.marks import is_own_file
 from zsecli.model import checkpoint
 from zsecli.model.backbone import TrunkEmbed
 from zsecli.model.config import ModelConfig, SelectionConfig
 from zsecli.model.network import ZSENetwork
 from zsecli.model.weights import check_fit
+from zsecli.render.training_curve import curve
+from zsecli.runtime.console import SILENT, note
+from zsecli.runtime.console import Progress as Bar
+from zsecli.runtime.files import is_foreign
+from zsecli.runtime.marks import is_own_file
 from zsecli.train import state
+from zsecli.train.batches import Batches, loader
 from zsecli.train.config import TrainConfig
-from zsecli.train.curve import curve
-from zsecli.train.data import Batches, loader
-from zsecli.train.frozen import frozen_parts
+from zsecli.train.frozen_cache import frozen_parts
 from zsecli.train.log import Log
 from zsecli.train.step import LOSSES, autocast, losses
 from zsecli.train.validate import HeldOut, diverged, validate

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter
 
-from zsecli.data.geometry import middles, move, similarity, warp
-from zsecli.data.pictures import Pixels, framed
-from zsecli.data.preprocess import Preprocess
-from zsecli.data.strokes import strokes
+from zsecli.images.decode import Pixels, framed
+from zsecli.images.geometry import middles, move, similarity, warp
+from zsecli.images.preprocess_rules import Preprocess
+from zsecli.images.strokes import strokes
 from zsecli.train.augment import colours, ink, paper_of
 
 FAINT, CLEAR = 20, 80  # grey levels of a colour step that leaves no line, and of one that leaves a black line

@@ -10,14 +10,14 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.nn import functional as F
 
-from zsecli.data.preprocess import Role
+from zsecli.images.preprocess_rules import Role
 from zsecli.model.backbone import Encoding
-from zsecli.model.embedder import normalise
+from zsecli.model.embedders.base import normalise
 from zsecli.model.network import ZSENetwork
 from zsecli.model.scoring import Score, centred_cosine
 from zsecli.model.selection import kept
+from zsecli.train.batches import Batch
 from zsecli.train.config import TrainConfig
-from zsecli.train.data import Batch
 from zsecli.train.losses import contrastive, correspondence, hardest, matching, triplet
 
 LOSSES = ("loss", "ret", "match", "outline")  # as the log calls them; the first is the weighted sum

@@ -17,8 +17,8 @@ from zsecli.model.backbone import Encoding
 from zsecli.model.network import ZSENetwork
 from zsecli.store.dataset import Dataset
 from zsecli.store.items import PHOTO, SEEN, SKETCH, UNSEEN, Ints, Items
+from zsecli.train.batches import Pictures
 from zsecli.train.config import TrainConfig
-from zsecli.train.data import Pictures
 from zsecli.train.step import autocast, encode, score_pairs
 
 AT_MOST = 1000  # sketches, and photos, of a held-out set: the more, the longer every epoch

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from zsecli.data.pictures import SUFFIXES
-from zsecli.data.source import Entry, Listing, some
+from zsecli.data.folder_walk import NO_PICTURE
+from zsecli.data.sources.base import Entry, Listing, some
+from zsecli.data.sources.class_folders import alone, folders_below, list_pictures, needed, subfolder
 from zsecli.data.sources.options import Options
-from zsecli.data.sources.tree import alone, folders_below, list_pictures, needed, subfolder
-from zsecli.data.walk import NO_PICTURE
 from zsecli.errors import ZseError
-from zsecli.textfiles import read_lines
+from zsecli.images.decode import SUFFIXES
+from zsecli.runtime.textfiles import read_lines
 
 
 def reader(name: str, label: str) -> Callable[..., Listing]:

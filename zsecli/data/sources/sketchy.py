@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zsecli.data.source import Listing, some
+from zsecli.data.sources.base import Listing, some
+from zsecli.data.sources.class_folders import add_classes, finish, folders_below, needed, subfolder, unwrapped
 from zsecli.data.sources.classes import Classes
 from zsecli.data.sources.options import Options
-from zsecli.data.sources.tree import add_classes, finish, folders_below, needed, subfolder, unwrapped
 from zsecli.errors import ZseError
-from zsecli.textfiles import read_lines
+from zsecli.runtime.textfiles import read_lines
 
 SHAPE = (
     "256x256/sketch/tx_000000000000/CLASS/*.png, 256x256/photo/tx_000000000000/CLASS/*.jpg, "

@@ -1,0 +1,91 @@
+"""Pictures given one by one: files, folders, a list."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from zsecli.data.folder_walk import Passed, pictures_in, system_reason
+from zsecli.data.hashing import hash_files
+from zsecli.data.names import on_disk
+from zsecli.errors import ZseError
+from zsecli.images.decode import SUFFIXES
+from zsecli.images.guess_modality import guess
+from zsecli.runtime.console import SILENT, Progress
+from zsecli.store.items import MODALITIES, NEITHER, Items
+
+NONE_INSIDE = f"no picture in this folder (looked for {', '.join(sorted(SUFFIXES))}, and at the content of all others)"
+
+
+@dataclass
+class Search:
+    """The pictures among files, folders and lists, as posix paths, each once, in order, and what was passed over.
+
+    named: those that were named themselves, not found in a folder or a list.
+    """
+
+    pictures: list[str]
+    named: frozenset[str]
+    passed: Passed
+
+
+def search(inputs: Iterable[Path], listed: Collection[Path] = (), apart: Collection[Path] = ()) -> Search:
+    """The pictures among files and folders (searched to the bottom), and what was passed over.
+
+    A folder without a picture stands for itself, so that it is listed among what cannot be used.
+
+    Args:
+        listed: those of `inputs` that a list names, of which files of the system are passed over.
+        apart: folders that are passed over, as zse wrote what they hold.
+    """
+    found, named, passed, listed = dict[str, None](), set[str](), Passed(), frozenset(listed)
+    for path in inputs:  # os.path: what Path.is_dir raises for a name that is too long would end the run
+        if os.path.isdir(path):
+            known = len(passed.skipped)
+            pictures = pictures_in(path, passed, apart)
+            if pictures or len(passed.skipped) == known:
+                found.update(dict.fromkeys(file.as_posix() for file in pictures or [path]))
+        elif path in listed and (reason := system_reason(path.as_posix())):
+            passed.add(reason, path.as_posix())
+        else:
+            name = on_disk(Path(), path.as_posix())
+            found[name] = None
+            if path not in listed:
+                named.add(name)
+    return Search(list(found), frozenset(named), passed)
+
+
+def items_of(
+    paths: list[str] | Search, modality: str, progress: Progress = SILENT
+) -> tuple[Items, list[tuple[str, str]]]:
+    """The table of these pictures, and (path, reason) of those that cannot be read.
+
+    Args:
+        modality: "sketch" or "photo" for all, or "auto" to look at each.
+    """
+    wanted = paths if isinstance(paths, Search) else Search(paths, frozenset(paths), Passed())
+    paths, passed = wanted.pictures, wanted.passed
+    hashed = hash_files(Path(), paths, {}, progress, named=wanted.named)
+    bad = [(p, NONE_INSIDE if os.path.isdir(p) else why) for p, why in passed.take_own(hashed.bad)] + passed.skipped
+    ids = [paths[i] for i in hashed.good]
+    if not ids:
+        names = "; ".join(f"{p}: {why}" for p, why in bad[:3])
+        over = ", ".join(f"{count} {reason}" for reason, count in passed.counts.items())
+        raise ZseError(
+            f"no picture to embed ({names or (f'passed over: {over}' if over else 'the list is empty')})",
+            "give pictures, a folder, a dataset store, or a list on stdin with -",
+        )
+    with ThreadPoolExecutor() as pool:
+        kinds = list(pool.map(guess, map(Path, ids))) if modality == "auto" else [modality] * len(ids)
+    items = Items(
+        ids,
+        np.array([MODALITIES.index(k) for k in kinds], np.uint8),
+        np.full(len(ids), NEITHER, np.int8),
+        hashed.sha256,
+    )
+    return items, bad

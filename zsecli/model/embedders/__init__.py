@@ -1,0 +1,1 @@
+"""Models that turn pictures into features: one face, the network and the baselines."""

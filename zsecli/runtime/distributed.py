@@ -1,0 +1,119 @@
+"""The job of several processes that this one belongs to, as torchrun's variables of the environment say.
+
+They are read here alone. A process takes part in a job only where all of `VARIABLES` are set: job scripts export some
+of them for other programs too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from zsecli.errors import UsageError, ZseError
+from zsecli.runtime import console
+
+VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+ALONE = f"torchrun starts all processes of a job; to run this one alone: unset {' '.join(VARIABLES)}"
+MEET = timedelta(minutes=10)  # that processes may start later than the first
+WORK = timedelta(days=1)  # that a process may wait for the others: while one validates, or fills a cache
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How this process was started: as number `rank`, counted from 0, of `world` processes.
+
+    local_rank: its number on this machine. address: where the processes meet, HOST:PORT. ignored: what to tell of
+    variables that are set, but not all that belong together.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+    address: str = ""
+    ignored: str = ""
+
+
+def read_launch(environment: Mapping[str, str]) -> Launch:
+    """What the variables of an environment say; an empty one is one that is not set.
+
+    Raises:
+        UsageError: all are set, and contradict each other or are no numbers; or torchrun set some alone.
+    """
+    values = {name: environment.get(name, "").strip() for name in (*VARIABLES, "LOCAL_RANK")}
+    missing = [name for name in VARIABLES if not values[name]]
+    if missing:
+        present = [name for name in VARIABLES if values[name]]
+        if present and environment.get("TORCHELASTIC_RUN_ID"):
+            raise UsageError(f"torchrun set {' and '.join(present)}, but not {' and '.join(missing)}", ALONE)
+        if values["WORLD_SIZE"] in ("", "1") and values["RANK"] in ("", "0"):
+            return Launch()
+        found = " and ".join(f"{name}={values[name]}" for name in ("RANK", "WORLD_SIZE") if values[name])
+        return Launch(ignored=f"{found} ignored: {' and '.join(missing)} not set, so this process works alone")
+    rank, world, port = (_read_number(name, values[name]) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
+    local_rank = _read_number("LOCAL_RANK", values["LOCAL_RANK"]) if values["LOCAL_RANK"] else rank
+    if not rank < world:
+        raise UsageError(f"RANK={rank} and WORLD_SIZE={world}: ranks are 0 to WORLD_SIZE - 1", ALONE)
+    if not 0 < port < 2**16:
+        raise UsageError(f"MASTER_PORT={port} is no port", ALONE)
+    if world == 1:
+        return Launch()
+    return Launch(rank, world, local_rank, f"{values['MASTER_ADDR']}:{port}")
+
+
+def _read_number(name: str, value: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", value):
+        raise UsageError(f"{name}={value} is no number", ALONE)
+    return int(value)
+
+
+_launch: Launch | None = None  # read once, when a command first asks
+
+
+def launch() -> Launch:
+    """How this process was started, read once; what is ignored is told on stderr then."""
+    global _launch
+    if _launch is None:
+        _launch = read_launch(os.environ)
+        if _launch.ignored:
+            console.tell(_launch.ignored)
+    return _launch
+
+
+def forget() -> None:
+    """Read the environment again for the next command."""
+    global _launch
+    _launch = None
+
+
+def started_by_torchrun() -> bool:
+    """Whether torchrun waits for this process, which takes every exit code but 0 for a failure."""
+    return bool(os.environ.get("TORCHELASTIC_RUN_ID"))
+
+
+@contextlib.contextmanager
+def process_group(backend: str) -> Iterator[None]:
+    """PyTorch's default group of all processes of the job, while the block lasts.
+
+    Raises:
+        ZseError: they do not meet.
+    """
+    from torch import distributed
+    from torch.distributed.rendezvous import rendezvous
+
+    job = launch()
+    console.note(f"process {job.rank + 1} of {job.world}; they meet at {job.address}")
+    try:
+        store, rank, world = next(rendezvous("env://", job.rank, job.world, timeout=MEET))
+        store.set_timeout(WORK)
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=WORK)
+    except RuntimeError as error:
+        why = str(error).splitlines()[0]
+        raise ZseError(f"the {job.world} processes of the job did not meet at {job.address}: {why}", ALONE) from error
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,183 @@
+"""Files that are whole or not there: written beside their name, which they take when they are finished.
+
+What is written is always a file of one's own. A symbolic link that lies where it will be is replaced, never followed.
+A side file (`.partial`, `.lock`, `.hashes`) is reused or removed only where its content says that zse made it; where a
+user's file has its name, the side file takes the next one: `NAME.2.partial`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from functools import partial as bind
+from itertools import count
+from pathlib import Path
+
+from zsecli.errors import UsageError, refusal, system_number
+from zsecli.runtime import locks
+from zsecli.runtime.marks import HEAD, is_own_file
+
+LOCK_MARK = b"zse"  # a lock file is empty, or begins so
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # which Windows has not
+NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+
+
+def partial_path(path: Path) -> Path:
+    """Where `path` is written until it is finished."""
+    return path.parent / f"{path.name}.partial"  # not with_name(), which refuses "."
+
+
+def side_paths(path: Path) -> Iterator[Path]:
+    """The names that the side file `path` may have, in the order in which they are tried.
+
+    >>> from itertools import islice
+    >>> [str(name) for name in islice(side_paths(Path("a.h5.partial")), 3)]
+    ['a.h5.partial', 'a.h5.2.partial', 'a.h5.3.partial']
+    """
+    yield path
+    for number in count(2):
+        yield path.with_name(f"{path.stem}.{number}{path.suffix}")
+
+
+def is_foreign(path: Path, made_by_zse: Callable[[bytes], bool] = is_own_file, *, in_place: bool = True) -> bool:
+    """Whether zse did not make what is at `path`: a file with content but no mark, or with a second name, or no file.
+
+    A symbolic link is not foreign: it is replaced, and what it leads to is not touched.
+
+    Args:
+        made_by_zse: whether a file that begins with these bytes is one of zse.
+        in_place: it would be written where it is, so that a second name (a hard link) would lose its content too.
+    """
+    try:
+        status = path.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            return False
+        if not stat.S_ISREG(status.st_mode) or (in_place and status.st_nlink > 1):
+            return True
+        with path.open("rb") as file:
+            return status.st_size > 0 and not made_by_zse(file.read(HEAD))
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return True
+
+
+def settle(path: Path, partial: Path) -> None:
+    """Give the finished file `partial` the name `path`, replacing an older file at once."""
+    with partial.open("r+b") as file:  # Windows flushes no file that is open to be read
+        os.fsync(file.fileno())  # else a power cut could leave the name without the content
+    os.replace(partial, path)
+
+
+def check_file(path: Path) -> None:
+    """UsageError where `path`, or what it links to, is a folder, a pipe or a device: files alone are replaced."""
+    if path.exists() and not path.is_file():
+        what = "is a folder" if path.is_dir() else "is a pipe, a socket or a device"
+        raise UsageError(f"{path}: {what}", "give the name of a file")
+
+
+@contextlib.contextmanager
+def replacing(*paths: Path) -> Iterator[list[Path]]:
+    """Files to write in the places of `paths`; they take these names when the block ends, or go if it fails.
+
+    Raises:
+        StoreError: another process is writing one of them. UsageError: one of them is no file.
+    """
+    for path in paths:
+        check_file(path)
+    made: list[Path] = []
+    with contextlib.ExitStack() as held:
+        try:
+            for path in paths:
+                partial, release = _claim(partial_path(path), partial_path(path), is_own_file)
+                held.callback(release)
+                made.append(partial)
+            yield list(made)
+            for path, partial in zip(paths, list(made), strict=True):
+                settle(path, partial)
+                made.remove(partial)
+        except Exception as error:
+            number = system_number(error)
+            if number is None or getattr(error, "filename", None):
+                raise
+            raise refusal(number, paths[0]) from error  # of a write that fails it does not say where
+        finally:
+            for file in made:
+                file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(path: Path, wait: bool = False) -> Iterator[None]:
+    """This process alone works on `path` while the block lasts; a killed one blocks nobody.
+
+    Args:
+        wait: until another is done.
+
+    Raises:
+        StoreError: another process does, and is not waited for.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wanted = path.with_name(f".{path.name}.lock")
+    lock, release = _claim(wanted, path, lambda head: head.startswith(LOCK_MARK), wait)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        release()
+
+
+def _claim(
+    wanted: Path, target: Path, made_by_zse: Callable[[bytes], bool], wait: bool = False
+) -> tuple[Path, Callable[[], None]]:
+    """An empty file under the first name that is free, and what lets other processes have it again.
+
+    What a killed run left there is emptied; a symbolic link, by which another file would be written, goes. A file that
+    zse did not make (`is_foreign`) stays as it is, and the next of `side_paths(wanted)` is taken.
+
+    Args:
+        target: what is written meanwhile, for messages. wait: until the process that holds it is done.
+
+    Raises:
+        StoreError: another process holds it. ZseError: an I/O error.
+    """
+    names = side_paths(wanted)
+    path = next(names)
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            kind = path.lstat().st_mode  # asked once: another process may make the file between two questions
+            if stat.S_ISLNK(kind):
+                path.unlink()
+            elif not stat.S_ISREG(kind):  # a folder, a pipe or a device
+                path = next(names)
+                continue
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | NO_LINK | NO_WAIT, 0o666)
+        except PermissionError:
+            if not path.exists():  # it is the folder that may not be written
+                raise
+            path = next(names)
+            continue
+        try:
+            holding = locks.hold(descriptor, path, target, wait)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.lstat()):  # else who held it has renamed or removed it
+                if not is_foreign(path, made_by_zse):  # asked under the lock: what is being written has no mark yet
+                    os.ftruncate(descriptor, 0)
+                    if holding is None:
+                        return path, bind(os.close, descriptor)
+                    os.close(descriptor)  # Windows renames and removes no file that is open
+                    return path, bind(holding.unlink, missing_ok=True)
+                path = next(names)
+        os.close(descriptor)
+        if holding is not None:
+            holding.unlink(missing_ok=True)
+
+
+def no_link(path: str, flags: int) -> int:
+    """An `opener` of `open()` for a file that is added to: the system refuses a symbolic link."""
+    return os.open(path, flags | NO_LINK, 0o666)
