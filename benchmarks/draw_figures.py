@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from drawings import CHROMIUM, COCKTAIL, FLAGS, draw, open_page, wait_for_hits, wait_until
+from helpers.drawings import CHROMIUM, COCKTAIL, FLAGS, draw, open_page, wait_for_hits, wait_until
 
 SIZES = {1280: 860, 768: 1024, 360: 740}
 QUALITY = 90

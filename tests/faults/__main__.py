@@ -24,11 +24,10 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
 
 import fuzz
-from conftest import some_pictures
-
 from faults import damage, pictures, soak
 from faults.harness import CannotMount, Faults, Outcome
 from faults.stages import STAGES, template
+from helpers.demo import some_pictures
 
 KINDS: dict[str, Callable[[Faults], Outcome]] = {
     "killed (SIGKILL)": lambda faults: faults.stop(signal.SIGKILL),

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import h5py
-from test_store_damage import CASES, NEWEST, V1, read, unread
-from test_store_hostile import TRICKS, harm
-from tiny import TINY, build
 
+from helpers.damaged_stores import CASES, NEWEST, V1, read, unread
+from helpers.hostile_stores import TRICKS, harm
+from helpers.tiny import TINY, build
 from zsecli.errors import ZseError
 from zsecli.model import checkpoint
 
@@ -38,10 +38,10 @@ What has a test of its own, and what came of these when this page was made:
 | input | test | cases | failed |
 |---|---|---|---|"""
 TESTS = {
-    "test_hostile_checkpoints.py": "pickles with code; checkpoints with other keys, shapes, types and values; absurd "
-    "configurations; states of training; configuration files",
-    "test_security.py": "names with slashes, control characters and markup; symbolic links; no network",
-    "test_numbers.py": "values that are no numbers; batch sizes, orders, threads, workers, seeds",
+    "model/test_hostile_checkpoints.py": "pickles with code; checkpoints with other keys, shapes, types and values; "
+    "absurd configurations; states of training; configuration files",
+    "cli/test_security.py": "names with slashes, control characters and markup; symbolic links; no network",
+    "stages/test_finite_numbers.py": "values that are no numbers; batch sizes, orders, threads, workers, seeds",
 }
 
 

@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from warm import ended, processes, start
-
 from faults.stages import FIRST, STAGES, child, left
+from helpers.warm import ended, processes, start
 
 STOPPED = "interrupted: the same command goes on from what is done"
 FULL, REFUSED, BUSY = "no space left", "not allowed", "another zse is writing it"

@@ -6,14 +6,15 @@ import os
 from pathlib import Path
 
 import h5py
-from conftest import call
-from wrong_pictures import KINDS, lay
+
+from helpers.commands import call
+from helpers.wrong_pictures import KINDS, lay
 
 HEAD = """
 ## Wrong pictures
 
 All in one list for one `zse embed - --modality sketch`, which ends with exit code 4 and the list of those it skipped
-(tests/test_wrong_pictures.py compares the features of each with those of the picture that a person sees).
+(tests/images/test_wrong_pictures.py compares the features of each with those of the picture that a person sees).
 
 | picture | what the user saw |
 |---|---|"""

@@ -9,7 +9,8 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from conftest import call
+
+from helpers.commands import call
 
 HEAD = """
 ## Long work

@@ -17,9 +17,11 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import torch
-from conftest import call, contents
-from tiny import STILL, TINY, build
-from warm import speak
+
+from helpers.commands import call
+from helpers.stores import contents
+from helpers.tiny import STILL, TINY, build
+from helpers.warm import speak
 
 TRAIN = "train pictures --preset tiny --scratch --epochs 3 --epoch-draws 16 --batch-size 8"
 STAGES = {  # each writes into the folder `out`

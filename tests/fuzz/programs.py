@@ -15,8 +15,8 @@ from typing import Any
 
 import h5py
 import numpy as np
-from conftest import changing
 
+from helpers.stores import changing
 from zsecli.store import seal
 
 STORES = Path(__file__).parents[2] / "fixtures" / "stores" / "v1.3"

@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from conftest import Done, call
 from PIL import Image
 
+from helpers.commands import Done, call
 from zsecli.cli.failures import in_words
 from zsecli.errors import DONE, FAILED, INTERRUPTED, SKIPPED, UNUSABLE, USAGE
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from test_store_damage import read
 
 from fuzz.programs import KINDS, STORES, build
 from fuzz.scratch import PICTURES, answer, new, run, scratch, tree
+from helpers.damaged_stores import read
 from zsecli.data.names import name_key, tidy_name
 from zsecli.data.sources import folder
 from zsecli.explain import keypoints as marked

@@ -1,0 +1,1 @@
+"""What tests share: commands in this process, stores, trees of pictures, networks, and what is hostile or damaged."""

@@ -1,0 +1,141 @@
+"""The preset `released` against numbers computed with the authors' published code."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.nn import functional as F
+
+from helpers.checkpoints import rename
+from helpers.released import GOLDEN, MAKER, encode, near, released_losses
+from zsecli.model import checkpoint
+from zsecli.model.network import ZSENetwork
+from zsecli.model.released import NAMES, UNUSED
+from zsecli.model.weights import read_pickle
+
+pytestmark = [
+    pytest.mark.skipif(
+        not (GOLDEN.is_file() and MAKER.is_file()), reason="the authors' golden numbers are not at hand"
+    ),
+    pytest.mark.xdist_group("released"),  # the network is built once, by one worker
+]
+
+
+@pytest.fixture(scope="module")
+def golden() -> Any:
+    return np.load(GOLDEN, allow_pickle=False)
+
+
+@pytest.fixture(scope="module")
+def made(golden: Any) -> Any:
+    """The module that makes weights and pictures from a name and a seed."""
+    spec = importlib.util.spec_from_file_location("make_weights", MAKER)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def published(golden: Any, made: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint as the authors' script writes it: a dict with `model`, and two means that numpy made."""
+    seed = int(golden["seed"])
+    state = {
+        str(key): torch.from_numpy(made.make_parameter(str(key), ast.literal_eval(str(shape)), seed))
+        for key, shape in zip(golden["keys"], golden["shapes"], strict=True)
+    }
+    path = tmp_path_factory.mktemp("released") / "best_checkpoint.pth"
+    means = {"map_all": np.float64(0.5), "precision_100": np.nanmean([0.6, np.nan])}
+    torch.save({"model": state, "epoch": 3, **means}, path)
+    return path
+
+
+@pytest.fixture
+def network(published: Path) -> ZSENetwork:
+    return checkpoint.load(published)[0]
+
+
+def test_names_cover_the_published_state(golden: Any, published: Path) -> None:
+    assert {str(key) for key in golden["keys"]} == NAMES.keys() | UNUSED
+    without_gradient = {
+        str(k) for k, norm in zip(golden["grad_keys"], golden["grad_norm"], strict=True) if np.isnan(norm)
+    }
+    assert without_gradient == UNUSED
+    assert checkpoint.load(published)[1] == sorted(UNUSED)
+
+
+@torch.inference_mode()
+def test_forward(network: ZSENetwork, made: Any, golden: Any) -> None:
+    sketch, photo = encode(network, made, golden)
+    for encoding, name in ((sketch, "sk"), (photo, "im")):
+        near(encoding.tokens[:, [0, 1, 50, 196], :32], golden[f"{name}_sa_slice"], 1e-4)
+        near(encoding.tokens.norm(dim=-1), golden[f"{name}_sa_norm"], 1e-4)
+    near(torch.cdist(F.normalize(sketch.ret), F.normalize(photo.ret)), golden["ret_distance"], 1e-5)
+    s, p = network.prepare(sketch.tokens, sketch.index, "sketch"), network.prepare(photo.tokens, photo.index, "photo")
+    for row in range(4):
+        score = network.score_prepared(s.rows(torch.full((4,), row)), p)
+        near(score.relation, golden["rn_scores"][row], 1e-5)
+        near(score.ret_sketch[:, :32], golden["pair_ret_sketch"][row], 1e-4)
+        near(score.ret_photo[:, :32], golden["pair_ret_photo"][row], 1e-4)
+        if row == 0:
+            near(score.kernel[0], golden["kernel_pair_0_0"], 1e-4)
+
+
+def test_training_steps(network: ZSENetwork, made: Any, golden: Any) -> None:
+    """The losses of the first step, its gradients, and the losses behind it (dropout off)."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5, weight_decay=1e-2)
+    norms = dict(zip(map(str, golden["grad_keys"]), golden["grad_norm"], strict=True))
+    parameters = dict(network.named_parameters())
+    for expected, tolerance in zip(golden["train_losses"], (1e-4, 1e-2), strict=False):
+        triplet, relation = released_losses(network, made, golden)
+        ours = [x.item() for x in (triplet, relation, triplet + relation)]
+        np.testing.assert_allclose(ours, expected, rtol=tolerance)
+        if tolerance == 1e-4:
+            (triplet + relation).backward()
+            ours = [parameters[NAMES[key]].grad.norm().item() for key in NAMES]  # type: ignore[union-attr]
+            # a bias of the keys moves no softmax: its gradient is rounding alone, hence the absolute part
+            np.testing.assert_allclose(ours, [norms[key] for key in NAMES], rtol=1e-3, atol=1e-6)
+            optimizer.step()
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "parallel", "no model", "shape", "safetensors"])
+def test_other_states(published: Path, tmp_path: Path, change: str) -> None:
+    """A state that is not the release's is refused by the name of its key; however it is wrapped, it loads."""
+    state = read_pickle(published)["model"]
+    if change == "missing":
+        del state["rn.rn.6.bias"]
+    elif change == "extra":
+        state["rn.rn.9.bias"] = torch.zeros(1)
+    elif change == "parallel":
+        state = {f"module.{key}": value for key, value in state.items()}
+    elif change == "shape":
+        state["conv2d.bias"] = torch.zeros(3)
+    path = tmp_path / "other.pth"
+    if change == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state if change == "no model" else {"model": state}, path)
+    if change in ("parallel", "no model", "safetensors"):
+        assert checkpoint.load(path)[1] == sorted(UNUSED)
+        return
+    named = {"missing": "missing rn.rn.6.bias", "extra": "too many rn.rn.9.bias"}
+    with pytest.raises(checkpoint.StoreError, match=named.get(change, "relation.pool.bias has shape")):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize("core", ["numpy.core", "numpy._core"])
+def test_the_means_of_either_numpy(published: Path, tmp_path: Path, core: str) -> None:
+    path = Path(shutil.copy(published, tmp_path / "best_checkpoint.pth"))
+    rename(path, core)
+    network = checkpoint.load(path)[0]
+    for name, tensor in checkpoint.load(published)[0].state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor)
+    assert "those that were written (CRC-32)" in checkpoint.verify(path)
