@@ -26,7 +26,7 @@ from timing import Times, in_turn, machine, settle, spread, times
 from zsecli.data.picture_list import items_of, search
 from zsecli.model.checkpoint import load
 from zsecli.model.config import Precision, preset
-from zsecli.model.embedders.base import NetworkEmbedder, dtype_of, normalise, resolve_device
+from zsecli.model.embedders.base import NetworkEmbedder, compute_in_full_float32, dtype_of, normalise, resolve_device
 from zsecli.model.network import ZSENetwork
 from zsecli.model.spec import SHIPPED
 from zsecli.retrieval.picture_reader import Input, Reader
@@ -38,6 +38,7 @@ from zsecli.store.features import Features, FeatureWriter, open_features
 from zsecli.store.items import PHOTO, SKETCH, Items
 
 DEVICE = resolve_device("auto")
+compute_in_full_float32()
 ON_GPU = DEVICE.type == "cuda"
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,11 +20,12 @@ from zsecli.model.load import load
 from zsecli.model.spec import ModelSpec
 from zsecli.render import explanation_figure, explanation_json, explanation_page
 from zsecli.retrieval.ranked_pictures import check_ranked
-from zsecli.runtime.console import warn
 from zsecli.runtime.files import replacing
 from zsecli.stages.match import no_relation
 from zsecli.store.ranking import Ranking, open_ranking
 from zsecli.store.remake_commands import remake_ranking
+
+logger = logging.getLogger(__name__)
 
 ORDERS = 40  # random ones, of a single pair: their range is told
 SUFFIXES = (".html", ".png", ".svg", ".json")
@@ -85,7 +87,7 @@ def run(
     pair = relate(model, drawn, look(model, photo, "photo"))
     other = None if contrast is None else relate(model, drawn, look(model, contrast, "photo"))
     if pair.sketch.strokes.all():
-        warn(f"{sketch}: no strokes stand out from blank paper, so every patch is asked")
+        logger.warning(f"{sketch}: no strokes stand out from blank paper, so every patch is asked")
     tested: dict[str, faithfulness.Faithfulness | None] = (
         {name: _test(pair, name, seed) for name in SOURCES} if check else {}
     )
