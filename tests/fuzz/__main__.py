@@ -26,6 +26,7 @@ from fuzz.corpus import pack_corpus, read_corpus, unpack_corpus, write_corpus
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
 def main(words: list[str]) -> int:
     keep = "--corpus" in words
     match [word for word in words if not word.startswith("--")]:

@@ -82,7 +82,8 @@ def test_a_short_hunt(tmp_path: Path, name: str) -> None:
     paths = os.pathsep.join([str(FOLDER.parents[1]), str(FOLDER.parents[2])])
     env = {**os.environ, "PYTHONPATH": paths, "TMPDIR": str(tmp_path)}
     (tmp_path / "new").mkdir()  # inputs that reach new code go into the first folder
-    command = [sys.executable, "-m", "fuzz.engine", name, *options, tmp_path / "new", unpack_corpus(name, tmp_path / "seeds")]
+    seeds = unpack_corpus(name, tmp_path / "seeds")
+    command = [sys.executable, "-m", "fuzz.engine", name, *options, tmp_path / "new", seeds]
     # libFuzzer reads the peak of its memory from the system, which begins with that of the process that forked it
     shell = ["sh", "-c", '"$@"; exit $?', "sh"]
     done = subprocess.run([*shell, *command], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120)
