@@ -17,6 +17,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from helpers.checkpoints import save_shipped_trunk
 from helpers.commands import Zse, call
 from helpers.demo import part_of_demo
 from helpers.tiny import LEAST, STILL, STILL_HYBRID, build
@@ -36,7 +37,6 @@ from zsecli.train.loop import factor
 from zsecli.train.validate import rows_of
 
 UNSEEN_CLASSES = ("animal-bird", "lock")
-TRUNK = Path(__file__).resolve().parents[3] / "shared" / "weights" / "tf_efficientnet_lite0.safetensors"
 SHORT = TrainConfig(
     seed=1, epochs=2, epoch_draws=16, batch_size=8, ret_loss="contrastive", ret_weight=1.0, match_weight=1.0,
     instance_share=0.5, hard_negatives=True, ignore_same="family", lr=1e-3, head_lr=1e-3,
@@ -126,15 +126,15 @@ def test_what_a_run_leaves(data: Dataset, tmp_path: Path) -> None:
         trained(data, tmp_path, dataclasses.replace(SHORT, seed=2))
 
 
-@pytest.mark.skipif(not TRUNK.is_file(), reason="the ImageNet-trained trunk is not at hand")
 def test_a_few_steps_learn(data: Dataset, tmp_path: Path) -> None:
     """The loss falls, and classes held out of the seen ones are found better than before."""
     config = dataclasses.replace(
         SHORT, epochs=3, epoch_draws=320, batch_size=16, temperature=0.1, head_lr=2e-3, freeze_blocks=0
     )
+    trunk = save_shipped_trunk(tmp_path / "trunk.safetensors")
     scores = []
     for name, way in (("before", dataclasses.replace(config, epochs=1, head_lr=0.0)), ("after", config)):
-        learning = dataclasses.replace(job(data, way, STILL_HYBRID), weights=TRUNK)
+        learning = dataclasses.replace(job(data, way, STILL_HYBRID), weights=trunk)
         folder = tmp_path / name
         result = run(learning, folder / "net.safetensors", tmp_path / "cache", device="cpu")
         scores.append(result.validation["score"])

@@ -19,12 +19,12 @@ from PIL import Image, ImageDraw, ImageOps
 
 from zsecli.errors import UsageError
 from zsecli.evaluate.protocols import ask
+from zsecli.evaluate.report_model import ProtocolReport
 from zsecli.images.decode import PictureError
 from zsecli.images.loader import ContentChanged, load_picture
 from zsecli.render.fonts import draw_text
 from zsecli.runtime.files import replacing
 from zsecli.runtime.marks import png_text
-from zsecli.stages.evaluate import ProtocolReport
 from zsecli.store.items import Ints, Items
 from zsecli.store.ranking import Ranking, open_ranking
 from zsecli.store.remake_commands import remake_ranking
