@@ -8,8 +8,8 @@ import numpy as np
 
 from zsecli.errors import ZseError
 from zsecli.evaluate.intervals import Paired, holm, paired
+from zsecli.evaluate.measure import Report
 from zsecli.evaluate.metrics import mean_name
-from zsecli.stages.evaluate import Report
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
 from zsecli.errors import UsageError
+from zsecli.evaluate.measure import ProtocolReport
 from zsecli.evaluate.protocols import ask
 from zsecli.images.decode import PictureError
 from zsecli.images.loader import ContentChanged, load_picture
@@ -24,7 +25,6 @@ from zsecli.render.fonts import draw_text
 from zsecli.runtime.console import warn
 from zsecli.runtime.files import replacing
 from zsecli.runtime.marks import png_text
-from zsecli.stages.evaluate import ProtocolReport
 from zsecli.store.items import Ints, Items
 from zsecli.store.ranking import Ranking, open_ranking
 from zsecli.store.remake_commands import remake_ranking

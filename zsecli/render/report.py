@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from zsecli.errors import UsageError
 from zsecli.evaluate.compare import Comparison
 from zsecli.evaluate.intervals import FEWEST, KIND, TEST, Interval
+from zsecli.evaluate.measure import ProtocolReport, Report
 from zsecli.evaluate.published import Published
 from zsecli.runtime.console import json_line, one_line, plain
 from zsecli.runtime.files import replacing
-from zsecli.stages.evaluate import ProtocolReport, Report
 
 if TYPE_CHECKING:
     from zsecli.explain.assess import Checked

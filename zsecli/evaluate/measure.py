@@ -1,4 +1,4 @@
-"""The stage `evaluate`: a ranking store -> every metric. It reads no model and no picture."""
+"""A ranking store -> every metric of a split. It reads no model and no picture."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Report:
         }
 
 
-def run(ranking: Path, split: str, *, trained: Collection[str] | None = None) -> Report:
+def evaluate_ranking(ranking: Path, split: str, *, trained: Collection[str] | None = None) -> Report:
     """Evaluate a finished ranking under a split.
 
     Args:
@@ -149,7 +149,7 @@ def run(ranking: Path, split: str, *, trained: Collection[str] | None = None) ->
             if protocol.novel and not any(side.any() for side in members(opened, protocol, known)):
                 notes.append(f"{protocol.name}: every class was seen in training")
                 continue
-            reports.append(_protocol(opened, protocol, known))
+            reports.append(_report_protocol(opened, protocol, known))
         notes += _note_unanswered(ranking, reports)
         ties, entries = _ties(opened)
         about = {k: opened.header.provenance.get(k) for k in ABOUT}
@@ -195,7 +195,7 @@ def _check(ranking: Ranking, split: Split, origins: list[dict[str, str]]) -> Non
 
 
 @dataclass
-class Measured:
+class QueryValues:
     """The Q' queries of a protocol that have a relevant photo.
 
     rows: (Q',) int64, of the queries. relevant, photos, listed: (Q',) int64, how many photos are right, how many count,
@@ -211,7 +211,7 @@ class Measured:
     without: int
 
 
-def measure(ranking: Ranking, protocol: Protocol, trained: Collection[str] = ()) -> Measured:
+def measure_protocol(ranking: Ranking, protocol: Protocol, trained: Collection[str] = ()) -> QueryValues:
     """Every metric of a protocol for every query, block by block of the ranking.
 
     Args:
@@ -232,12 +232,12 @@ def measure(ranking: Ranking, protocol: Protocol, trained: Collection[str] = ())
     table = np.hstack(about)
     rows, relevant, photos, listed = table[:, table[1] > 0]
     by_name = {name: np.concatenate(parts) for name, parts in values.items()}
-    return Measured(rows, relevant, photos, listed, by_name, table.shape[1] - len(rows))
+    return QueryValues(rows, relevant, photos, listed, by_name, table.shape[1] - len(rows))
 
 
-def _protocol(ranking: Ranking, protocol: Protocol, trained: Collection[str]) -> ProtocolReport:
+def _report_protocol(ranking: Ranking, protocol: Protocol, trained: Collection[str]) -> ProtocolReport:
     """The report of one protocol, without a metric where no query has a relevant photo."""
-    found = measure(ranking, protocol, trained)
+    found = measure_protocol(ranking, protocol, trained)
     # a cut ranking does not say where the photos behind it stand
     needed = {name: np.minimum(needs_depth(name) or found.photos, found.photos) for name in protocol.metrics}
     short = [name for name, depth in needed.items() if (found.listed < depth).any()]
