@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from zsecli.evaluate.measure import measure_protocol
+from zsecli.evaluate.measure import measure_queries
 from zsecli.evaluate.protocols import INTER_METRICS, SPLITS
 from zsecli.retrieval.order import order
 from zsecli.store.items import PHOTO, SKETCH, UNSEEN, Column, Items
@@ -141,10 +141,10 @@ def main() -> None:
                 ranked = timed("argsort", PLAIN, lambda: np.argsort(-scores[:PLAIN], axis=1, kind="stable"))
                 timed("order", QUERIES, rank)
                 theirs = loop("every", at_every_rank, ranked, labels, label)
-                ours = timed("ours", QUERIES, lambda: measure_protocol(memory, protocol))
+                ours = timed("ours", QUERIES, lambda: measure_queries(memory, protocol))
                 theirs += loop("relevant", at_the_relevant, ranked, labels, label)
                 theirs += loop("lists", at_the_relevant, ranked.tolist(), labels.tolist(), label.tolist())
-                timed("store", QUERIES, lambda: measure_protocol(store, protocol))
+                timed("store", QUERIES, lambda: measure_queries(store, protocol))
     made = np.array([ours.values[name][:PLAIN] for name in INTER_METRICS]).T
     print(TEXT.format(cores=os.cpu_count(), queries=QUERIES, photos=PHOTOS, classes=CLASSES, rounds=ROUNDS, few=PLAIN))
     for text, slow, fast in ROWS:

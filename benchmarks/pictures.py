@@ -20,7 +20,7 @@ from PIL import Image
 from zsecli.data.hashing import hash_files
 from zsecli.data.sources import folder
 from zsecli.data.sources.demo import demo_folder
-from zsecli.evaluate.measure import evaluate_ranking
+from zsecli.evaluate.evaluate_ranking import evaluate_ranking
 from zsecli.images.decode import decode
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval import picture_reader

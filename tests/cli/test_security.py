@@ -312,7 +312,8 @@ def test_a_terminal_is_what_decides(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tables_on_a_terminal(zse: Zse, evil: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from zsecli.evaluate.measure import evaluate_ranking
+    from zsecli.evaluate.evaluate_ranking import evaluate_ranking
+    from zsecli.evaluate.report_model import Evaluation
     from zsecli.render import report
 
     zse("prepare", "folder", evil, "--name", "=evil")
@@ -321,7 +322,7 @@ def test_tables_on_a_terminal(zse: Zse, evil: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.setenv("COLUMNS", "500")
     found = evaluate_ranking(tmp_path / ranking, "zs-inter")
-    report.show(report.Evaluation([found]), per_class=True)
+    report.show(Evaluation(reports=[found]), per_class=True)
     assert "lock\\x1b[2J" in screen.getvalue()
     quiet_of_orders(screen.getvalue())
 

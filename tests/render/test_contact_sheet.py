@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from helpers.commands import Zse
-from zsecli.evaluate.measure import evaluate_ranking
+from zsecli.evaluate.evaluate_ranking import evaluate_ranking
 from zsecli.render import contact_sheet as sheets
 from zsecli.render.contact_sheet import CELL, GAP, HEAD, HIT, MISS, PAGE, ROW, SheetOptions
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
 from zsecli.errors import UsageError
-from zsecli.evaluate.measure import ProtocolReport
 from zsecli.evaluate.protocols import ask
+from zsecli.evaluate.report_model import ProtocolReport
 from zsecli.images.decode import PictureError
 from zsecli.images.loader import ContentChanged, load_picture
 from zsecli.render.fonts import draw_text
