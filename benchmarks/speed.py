@@ -27,7 +27,7 @@ from zsecli.data.picture_list import items_of, search
 from zsecli.data.sources.demo import demo_folder
 from zsecli.model.checkpoint import load
 from zsecli.model.config import Precision, preset
-from zsecli.model.embedders.base import NetworkEmbedder, dtype_of, normalise, resolve_device
+from zsecli.model.embedders.base import NetworkEmbedder, compute_in_full_float32, dtype_of, normalise, resolve_device
 from zsecli.model.network import ZSENetwork
 from zsecli.model.spec import SHIPPED
 from zsecli.retrieval.extract import ON_CPU as CPU_BATCH
@@ -41,6 +41,7 @@ from zsecli.store.features import Features, FeatureWriter, open_features
 from zsecli.store.items import PHOTO, SKETCH, Items
 
 DEVICE = resolve_device("auto")
+compute_in_full_float32()
 ON_GPU = DEVICE.type == "cuda"
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 

@@ -420,7 +420,7 @@ def test_a_worker_does_not_hold_the_store(unembedded: Path, monkeypatch: pytest.
 FORKED = """
 import multiprocessing, time
 from zsecli.cli import signals
-signals.hear()
+signals.hear(signals.Work())
 process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
 process.start()
 process.terminate()
@@ -441,7 +441,7 @@ from zsecli.cli import signals
 class Half:
     def __del__(self):
         self.workers
-signals.hear()
+signals.hear(signals.Work())
 half = Half()
 try:
     if sys.argv[1:]:

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -36,6 +37,7 @@ from helpers.tiny import TINY, build
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.model import checkpoint
 from zsecli.model.spec import ModelSpec
+from zsecli.runtime.log_levels import NOTICE
 from zsecli.serve import server as serving
 from zsecli.serve.app import DrawServer
 from zsecli.serve.drawings import BYTES, KEPT
@@ -852,12 +854,14 @@ def test_a_host_that_others_reach_needs_a_name(zse: Zse) -> None:
     zse("draw", "--host", "0.0.0.0").refused(2, "--allow-host")
 
 
-def test_an_open_server_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_open_server_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     request = request_of(tmp_path / "nowhere.h5", "pixels", port=0)
     for names in ((), ("me.example",)):
         with pytest.raises(StoreError, match="nowhere"):
             serving.serve(replace(request, allow_hosts=names))
-        assert capsys.readouterr().err.startswith("warning: whoever has the address") is bool(names)
+        warned = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+        assert "".join(warned).startswith("whoever has the address") is bool(names)
+        caplog.clear()
 
 
 def test_other_names_are_let_in_by_name(photo_folder: Path) -> None:
@@ -885,12 +889,13 @@ def test_photos_that_are_none(zse: Zse, tmp_path: Path) -> None:
     zse("draw", "text.txt").refused(3, "text.txt")
 
 
-def test_a_port_that_is_taken_gives_way(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_that_is_taken_gives_way(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(NOTICE)
     with serving.listen("127.0.0.1", 0) as first:
         taken = first.getsockname()[1]
         with serving.listen("127.0.0.1", taken) as second:
             assert taken < second.getsockname()[1] < taken + serving.PORTS
-    assert f"port {taken} is taken" in capsys.readouterr().err
+    assert f"port {taken} is taken" in caplog.text
 
 
 def test_an_address_that_is_not_here() -> None:
@@ -956,9 +961,8 @@ def test_a_folder_is_embedded_and_the_next_run_finds_it(photo_folder: Path, tmp_
     assert find_photos(workspace, str(photo_folder / "photos"), "pixels", compute) == first
     assert files(tmp_path) == before
     assert first.name == "photos"
-    with serving.open_server(
-        serving.ServeOptions(store=first.store, name=first.name, model=first.model), PORT
-    ) as server:
+    options = serving.ServeOptions(store=first.store, name=first.name, model=first.model)
+    with serving.open_server(options, PORT) as server:
         assert len(server.engine.gallery) == len([f for f in (photo_folder / "photos").rglob("*") if f.is_file()])
 
 

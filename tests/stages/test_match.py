@@ -376,7 +376,7 @@ def test_what_cannot_be_matched(stores: tuple[Path, Path], tmp_path: Path, netwo
 
 
 def test_pictures_left_out_are_said(
-    stores: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stores: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A store given for its photos that holds sketches too: perhaps photos that were taken for sketches."""
     both = items(1, PHOTOS, 2)
@@ -384,7 +384,7 @@ def test_pictures_left_out_are_said(
     mixed = write(tmp_path / "mixed.h5", both, None, np.ones((PHOTOS, WIDTH), np.float32))
     sketches = write(tmp_path / "plain.h5", items(0, 2, 1), None, np.ones((2, WIDTH), np.float32))
     rank((sketches, mixed), by="ret")
-    assert "4 of its 23 pictures are no photos" in capsys.readouterr().err
+    assert "4 of its 23 pictures are no photos" in caplog.text
 
 
 def test_another_model_than_the_stores(stores: tuple[Path, Path], tmp_path: Path) -> None:

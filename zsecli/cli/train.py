@@ -254,7 +254,6 @@ def train(
     if backbone_weights and not backbone_weights.is_file():
         raise UsageError(f"--backbone-weights {backbone_weights}: no such file", "a file of weights in timm's names")
     first = launch().rank == 0  # of torchrun's processes the one that talks
-    console.quiet |= not first
     ws = Workspace(workspace)
     data = read_dataset(defaults.dataset_of(ws, dataset, dry_run))
     job = Job(data, partition, network, way, backbone_weights, not scratch, backbone_from)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections import Counter
@@ -24,7 +25,8 @@ from zsecli.images.preprocess_rules import Role
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec, is_there
 from zsecli.retrieval.picture_reader import LATE, Reader
-from zsecli.runtime.console import SILENT, Progress, note, tell
+from zsecli.runtime.console import SILENT, Progress
+from zsecli.runtime.log_levels import NOTICE
 from zsecli.runtime.parallel import blocking_interrupts, end_with_parent
 from zsecli.runtime.shards import WHOLE, Shard, join
 from zsecli.store.features import Embedded, FeatureWriter, like, open_features, skipped_in
@@ -33,6 +35,8 @@ from zsecli.store.items import MODALITIES, PHOTO, SKETCH, Ints, Items
 
 if TYPE_CHECKING:
     from zsecli.model.embedders.base import Embedder
+
+logger = logging.getLogger(__name__)
 
 
 ON_CPU, ON_GPU = 4, 128  # pictures at once: a core's cache is soon full, a GPU with few has little to do
@@ -122,7 +126,9 @@ def extract_features(
     if due:
         model = load(spec, device, precision)
         if unused := model.about.get("unused"):
-            note(f"{spec.file}: {len(unused)} parameters in the file are never used by the network ({unused[0]}, ...)")
+            logger.info(
+                f"{spec.file}: {len(unused)} parameters in the file are never used by the network ({unused[0]}, ...)"
+            )
         provenance = {
             "argv": sys.argv[1:],
             "versions": versions(),
@@ -136,7 +142,7 @@ def extract_features(
             "precision": precision,
             **model.about,
         }
-        note(f"embedding {rows.stop - rows.start} pictures with {spec.text}")
+        logger.info(f"embedding {rows.stop - rows.start} pictures with {spec.text}")
         some = items if shard.of == 1 else items.take(np.arange(rows.start, rows.stop))
         size = batch_size or (ON_CPU if on_cpu else ON_GPU)
         write_features(some, root, model, path, own, provenance, progress, size, workers, shard.of > 1)
@@ -156,7 +162,7 @@ def _keep_places(store: Path, items: Items, root: Path, spec: ModelSpec, dataset
         now["model"] = spec.text
     if now:
         change_provenance(store, "features", **now)
-        note(f"{store}: {', '.join(f'its {name} is now {place}' for name, place in now.items())}")
+        logger.info(f"{store}: {', '.join(f'its {name} is now {place}' for name, place in now.items())}")
 
 
 def write_features(
@@ -197,7 +203,7 @@ def write_features(
             store.file.attrs["run-key"] = run_key(of=key, without=late)
         store.finish(part)
     if changes:
-        tell(said(changes))
+        logger.log(NOTICE, said(changes))
 
 
 def _embedded(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec, is_there
 from zsecli.retrieval.ann import AnnRanker
 from zsecli.retrieval.rankers import MatchOptions, Ranker, at_once
-from zsecli.runtime.console import SILENT, Progress, note, tell, warn
+from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.files import partial_path
+from zsecli.runtime.log_levels import NOTICE
 from zsecli.runtime.parallel import cores, in_order
 from zsecli.runtime.shards import WHOLE, Shard, join
 from zsecli.store.features import Features, open_features
@@ -35,6 +37,8 @@ from zsecli.store.items import PHOTO, SKETCH
 from zsecli.store.provenance import ORIGIN
 from zsecli.store.ranking import RankingWriter
 from zsecli.store.remake_commands import remake_features
+
+logger = logging.getLogger(__name__)
 
 COMPLETE = "complete"  # shortlists found approximately; before that they could list fewer photos than there are
 THREADS = 8  # that rank by [Ret], at most: each holds a block
@@ -92,7 +96,7 @@ def rank_features(
             joined = count if shard.of > 1 else 0  # written once more, when the shards are put together
             _check_room(path, (rows.stop - rows.start + joined) * job.depth * 8)
             scorer = None if options.by == "ret" else _scorer(queries, gallery, model, device, options.precision)
-            note(f"ranking {len(gallery.items)} photos for {rows.stop - rows.start} sketches by {options.by}")
+            logger.info(f"ranking {len(gallery.items)} photos for {rows.stop - rows.start} sketches by {options.by}")
             _rank(job, scorer, rows, step, path, own, progress)
 
         def begin(one: Path) -> RankingWriter:
@@ -160,9 +164,10 @@ def _rank(job: _Job, scorer: Any, rows: slice, step: int, path: Path, key: str, 
             store.write(block.start - rows.start, indices[:, : job.depth], scores[:, : job.depth])
         store.finish()
     if isinstance(ranker, AnnRanker) and ranker.searched_exactly:
-        tell(
+        logger.log(
+            NOTICE,
             f"--ann: the index found fewer photos than the shortlist has for {ranker.searched_exactly} sketches, "
-            "so these were searched exactly"
+            "so these were searched exactly",
         )
 
 
@@ -200,7 +205,7 @@ def _keep_roots(ranking: Path, *stores: Header) -> None:
     elif not moved:
         return
     change_provenance(ranking, "ranking", **now)
-    note(f"{ranking}: its pictures are below {', '.join(dict.fromkeys(now['roots']))}, its model is {model}")
+    logger.info(f"{ranking}: its pictures are below {', '.join(dict.fromkeys(now['roots']))}, its model is {model}")
 
 
 def _check_room(path: Path, size: int) -> None:
@@ -240,7 +245,9 @@ def _warn_of_others(features: Features, chosen: Features, name: str) -> None:
     """Single pictures of the other modality in a store that was given for one: perhaps they were mistaken for it."""
     others = len(features.items) - len(chosen.items)
     if others and features.header.provenance.get("source") == "pictures":
-        warn(f"{features.path}: {others} of its {len(features.items)} pictures are no {name} and take no part")
+        logger.warning(
+            f"{features.path}: {others} of its {len(features.items)} pictures are no {name} and take no part"
+        )
 
 
 def _check(queries: Features, gallery: Features, options: MatchOptions, model: ModelSpec | None) -> None:
@@ -269,7 +276,7 @@ def _check(queries: Features, gallery: Features, options: MatchOptions, model: M
 def _scorer(queries: Features, gallery: Features, model: ModelSpec | None, device: str, precision: Precision) -> Any:
     """The relation network that made the features."""
     from zsecli.model.checkpoint import load_scoring
-    from zsecli.model.embedders.base import dtype_of, resolve_device
+    from zsecli.model.embedders.base import compute_in_full_float32, dtype_of, resolve_device
     from zsecli.retrieval.relation_scores import RelationScorer
 
     made_by = gallery.header.provenance
@@ -280,6 +287,7 @@ def _scorer(queries: Features, gallery: Features, model: ModelSpec | None, devic
         hint = remake_features(queries.path, gallery.path)
         raise StoreError(f"{spec.text}: is no longer the model that made {gallery.path}", hint)
     on = resolve_device(device)
+    compute_in_full_float32()
     assert spec.file is not None
     network = load_scoring(spec.file).to(on)
     network.lower(dtype_of(precision, on))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,6 +37,8 @@ from zsecli.store.hdf5 import finished
 from zsecli.store.items import PARTS, PHOTO, SEEN, Items
 from zsecli.store.remake_commands import NEW_FOLDER, remake_dataset
 from zsecli.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def prepare(
             apart=workspace_folders(workspace),
         )
     for warning in listing.warnings:
-        console.warn(warning)
+        logger.warning(warning)
     settings = {
         "source": str(how.place.resolve()),
         "lists": str(how.lists.resolve()) if how.lists else None,
@@ -150,7 +153,7 @@ def model_of(workspace: Workspace, text: str | None) -> ModelSpec:
     if text is not None:
         return ModelSpec.parse(text)
     newest = workspace.newest_checkpoint()
-    console.note(f"model: {newest or 'small, the shipped one'}")
+    logger.info(f"model: {newest or 'small, the shipped one'}")
     return ModelSpec.parse("small" if newest is None else str(newest))
 
 
@@ -167,7 +170,7 @@ def dataset_of(workspace: Workspace, name: str | None, dry_run: bool = False) ->
         if dry_run:
             console.plan(f"to prepare {name} from {place}; the rest depends on what it holds")
             raise typer.Exit
-        console.note(f"preparing {name}")
+        logger.info(f"preparing {name}")
         return prepare(SourceOptions(name, place), name, workspace.dataset(name), True, workspace.root).path
     return workspace.find_dataset(name)
 
@@ -216,7 +219,7 @@ def embed_pictures(
     )
     if modality == "auto":
         kinds = np.bincount(items.modality, minlength=2)
-        console.note(f"sketches: {kinds[0]}, photos: {kinds[1]}, by their looks (--modality says otherwise)")
+        logger.info(f"sketches: {kinds[0]}, photos: {kinds[1]}, by their looks (--modality says otherwise)")
     result = _embed(items, Path(), spec, target, compute, overwrite or output is None, {"source": "pictures"})
     return extract.ExtractResult(result.path, result.fresh, bad + result.skipped, pictures.passed.counts)
 
@@ -251,7 +254,7 @@ def embed_dataset(
     }
     if not len(items):
         raise ZseError(f"{store}: has no {part} pictures", "--part all takes every picture")
-    console.note(f"{dataset.name}: {len(items)} of {len(dataset.items)} pictures ({part})")
+    logger.info(f"{dataset.name}: {len(items)} of {len(dataset.items)} pictures ({part})")
     target = output or workspace.features(dataset.name, compute.tag(spec), part)
     with listed_pictures(dataset):
         if different := changed_files(dataset.root, dataset.stamps(items.id)):
@@ -301,7 +304,7 @@ def _embed(
             progress=progress,
         )
     if not result.fresh:
-        console.note(f"up to date: {result.path}")
+        logger.info(f"up to date: {result.path}")
     return result
 
 
@@ -355,7 +358,7 @@ def match_stores(
             progress=progress,
         )
     if not result.fresh:
-        console.note(f"up to date: {result.path}")
+        logger.info(f"up to date: {result.path}")
     return result
 
 

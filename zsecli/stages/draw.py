@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,15 @@ from zsecli.errors import StoreError, UsageError
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval.extract import ExtractResult
 from zsecli.runtime import console
+from zsecli.runtime.log_levels import NOTICE
 from zsecli.stages import defaults
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import open_features
 from zsecli.store.hdf5 import open_store, read_header
 from zsecli.store.items import NEITHER, PHOTO, Column, Items
 from zsecli.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ def _embed_demo(workspace: Workspace, spec: ModelSpec, compute: defaults.Compute
 def _embed_folder(workspace: Workspace, path: Path, spec: ModelSpec, compute: defaults.Compute) -> PhotoSource:
     if (path / "photo").is_dir() and (path / "sketch").is_dir():  # as zse prepare folder wants it
         path = path / "photo"
-        console.tell(f"the photos are those in {path}")
+        logger.log(NOTICE, f"the photos are those in {path}")
     found = search([path], apart=workspace_folders(workspace.root))
     result = defaults.embed_pictures(workspace, found, spec, "photo", compute, None, True)
     return _as_source(result, path.resolve().name or str(path), spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,9 +19,10 @@ from zsecli.model.embedders.base import NetworkEmbedder
 from zsecli.model.spec import ModelSpec
 from zsecli.render import explanation_figure, explanation_json, explanation_page
 from zsecli.retrieval.ranked_pictures import check_ranked
-from zsecli.runtime.console import warn
 from zsecli.runtime.files import replacing
 from zsecli.store.ranking import open_ranking
+
+logger = logging.getLogger(__name__)
 
 ORDERS = 40  # random ones, of a single pair: their range is told
 SUFFIXES = (".html", ".png", ".svg", ".json")
@@ -73,7 +75,7 @@ def run(
     pair = relate(model, drawn, look(model, photo, "photo"))
     other = None if contrast is None else relate(model, drawn, look(model, contrast, "photo"))
     if pair.sketch.strokes.all():
-        warn(f"{sketch}: no strokes stand out from blank paper, so every patch is asked")
+        logger.warning(f"{sketch}: no strokes stand out from blank paper, so every patch is asked")
     tested: dict[str, faithfulness.Faithfulness | None] = (
         {name: _test(pair, name, seed) for name in SOURCES} if check else {}
     )

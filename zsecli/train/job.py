@@ -18,7 +18,7 @@ from zsecli.errors import UsageError, ZseError
 from zsecli.model.backbone import check_source
 from zsecli.model.checkpoint import read_training, seen_classes
 from zsecli.model.config import ModelConfig
-from zsecli.model.embedders.base import resolve_device
+from zsecli.model.embedders.base import compute_in_full_float32, resolve_device
 from zsecli.model.network import ZSENetwork
 from zsecli.model.spec import file_hash
 from zsecli.retrieval.picture_reader import changed
@@ -118,6 +118,7 @@ def _train(
     if not ours and not begun and (there is not None or output.is_file()) and not overwrite:
         raise UsageError(f"{output}: holds another training run", "--name keeps both, --overwrite replaces it")
     on = resolve_device(device)
+    compute_in_full_float32()
     with _processes(on) as (on, rank, world):
         _check_parts(job.config, world)
         network, optimizer = loop.build(job.model, job.config, job.pretrained, job.weights, on, job.begin)
