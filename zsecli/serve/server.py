@@ -6,6 +6,7 @@ import contextlib
 import errno
 import gc
 import importlib.util
+import logging
 import os
 import socket
 import sys
@@ -18,10 +19,12 @@ from typing import TYPE_CHECKING
 
 from zsecli.errors import UsageError, ZseError
 from zsecli.model.spec import ModelSpec
-from zsecli.runtime import console
+from zsecli.runtime.log_levels import NOTICE
 
 if TYPE_CHECKING:
     from zsecli.serve.app import DrawServer
+
+logger = logging.getLogger(__name__)
 
 PORTS = 20  # that are tried, one after the other
 LOOKED_AT = 20  # photos, whether they are still there
@@ -79,7 +82,7 @@ def serve(options: ServeOptions, announce: Callable[[str], None] = print) -> Non
     check_installed()
     check_host(options.host, options.allow_hosts)
     if options.allow_hosts:
-        console.warn("whoever has the address and reaches it can see the photos, and nothing is encrypted on the way")
+        logger.warning("whoever has the address and reaches it can see the photos, and nothing is encrypted on the way")
     with listen(options.host, options.port) as listening, open_server(options, listening.getsockname()[1]) as server:
         _serve(server, options, listening, announce)
 
@@ -101,7 +104,9 @@ def open_server(options: ServeOptions, port: int) -> Iterator[DrawServer]:
         gallery = Gallery(features, os.fsencode(options.name).decode("utf-8", "replace"))
         looked_at = gallery.files[:LOOKED_AT]
         if gone := sum(not file.is_file() for file in looked_at):
-            console.warn(f"{options.store}: {gone} of its first {len(looked_at)} photos are no longer where they were")
+            logger.warning(
+                f"{options.store}: {gone} of its first {len(looked_at)} photos are no longer where they were"
+            )
         model = load(options.model, options.device)
         threads = torch.get_num_threads()
         try:
@@ -136,7 +141,7 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
             raise ZseError(f"--host {host}: {error.strerror}", "127.0.0.1 is this machine") from error
         with listening:
             if candidate != port:
-                console.tell(f"port {port} is taken, so it is {candidate}")
+                logger.log(NOTICE, f"port {port} is taken, so it is {candidate}")
             yield listening
         return
     raise ZseError(f"no port from {port} to {min(port + PORTS, 65536) - 1} is free", "--port 0 takes any that is")
