@@ -17,7 +17,7 @@ import numpy as np
 from lib.commands import measure_zse
 from lib.tables import block, print_conditions, print_header, print_row
 from lib.timing import in_turn, spread
-from zsecli.stages.prepare import demo_root
+from zsecli.data.sources.demo import demo_folder
 from zsecli.store import rows, seal
 from zsecli.store.features import FeatureWriter, open_features
 from zsecli.store.items import PHOTO, Items
@@ -98,7 +98,7 @@ def main() -> None:
             more = [a - b for a, b in zip(ms["with"], ms["without"], strict=True)]
             cost_of_one = cost_of_one or median(more) / PHOTOS
             print_row(title, spread(ms["with"], ".0f"), spread(ms["without"], ".0f"), spread(more, "+.0f"))
-        photos = sorted(map(str, (demo_root() / "photo").rglob("*.*")))[:100]
+        photos = sorted(map(str, (demo_folder() / "photo").rglob("*.*")))[:100]
         output = Path(folder) / "real.h5"
         embedded = measure_zse("embed", *photos, "--model", "small", "--modality", "photo", "-o", output)
         each = 1000 * embedded.seconds / len(photos)

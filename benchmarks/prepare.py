@@ -1,4 +1,5 @@
-"""Prepare a generated tree with the shape and the counts of Sketchy Extended, and print what that took.
+"""Prepare a generated tree with the shape and the counts of Sketchy Extended, and print a table of
+docs/performance.md.
 
     python benchmarks/prepare.py
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from lib.tables import fill_blocks, find_blocks
 
 ROOT = Path(__file__).resolve().parents[1]
