@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.fast
+
 PACKAGE = Path(__file__).resolve().parents[1] / "zsecli"
 LAYERS = (
     *("errors", "vocabulary", "arrays", "runtime", "workspace", "images", "data", "store", "model", "retrieval"),

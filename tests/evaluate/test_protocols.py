@@ -29,6 +29,8 @@ from zsecli.runtime.console import plain
 from zsecli.store.items import SEEN, UNSEEN, Column, Items
 from zsecli.store.ranking import RankingWriter, open_ranking
 
+pytestmark = pytest.mark.fast
+
 Q, G = 12, 40
 
 

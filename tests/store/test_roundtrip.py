@@ -19,6 +19,8 @@ from zsecli.store.hdf5 import run_key
 from zsecli.store.items import Column, Items
 from zsecli.store.ranking import RankingWriter, open_ranking
 
+pytestmark = pytest.mark.fast
+
 NAMES = ["a b.png", "ü/ß 猫.jpg", "new\nline.png", "tab\t.png", "\"'`$%\\.png", "🙂" * 50 + ".png", " .png", "e\u0301"]
 
 
