@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zsecli.data.hashing import hash_files
+from zsecli.data.items import PHOTO, SKETCH, Items
 from zsecli.data.sources import folder
 from zsecli.images.decode import decode
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval import picture_reader
 from zsecli.retrieval.rankers import MatchOptions
 from zsecli.stages import embed, evaluate, match, prepare
-from zsecli.store.items import PHOTO, SKETCH, Items
 
 Floats = NDArray[np.float64]  # (H, W), 0 black, 1 white
 TEXT = Path(__file__).with_suffix(".md")

@@ -18,9 +18,9 @@ from zsecli.cli.embed import MODALITIES as MODALITY_CHOICES
 from zsecli.cli.embed import PARTS as PART_CHOICES
 from zsecli.cli.options import BY as BY_CHOICES
 from zsecli.cli.options import COLUMNS
+from zsecli.data.items import MODALITIES, PARTS, Items
 from zsecli.evaluate.protocols import SPLITS
 from zsecli.retrieval.rankers import BY
-from zsecli.store.items import MODALITIES, PARTS, Items
 
 
 def test_bare_commands_find_what_the_last_one_made(zse: Zse, tmp_path: Path) -> None:

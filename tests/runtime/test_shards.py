@@ -17,9 +17,10 @@ from helpers.tiny import SELECTING, build
 from helpers.warm import commands, together
 from zsecli.model import checkpoint
 from zsecli.runtime.files import partial_path
-from zsecli.runtime.shards import Shard, join
+from zsecli.runtime.shards import Shard
 from zsecli.stages import embed, match
 from zsecli.store.features import FeatureWriter, open_features
+from zsecli.store.shards import merge_shards
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +154,7 @@ def test_several_that_are_last(folder: Path, whole: Path) -> None:
 
     def join_(number: int) -> bool:
         output = folder / "new.h5"
-        return join(
+        return merge_shards(
             Shard(number, 2),
             output,
             "features",

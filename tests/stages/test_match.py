@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from helpers.tiny import SELECTING, build
+from zsecli.data.items import Column, Items
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.model import checkpoint
 from zsecli.model.network import ZSENetwork
@@ -21,7 +22,6 @@ from zsecli.retrieval import relation_scores as relation
 from zsecli.retrieval.rankers import MatchOptions, Ranker
 from zsecli.stages import match
 from zsecli.store.features import FeatureWriter
-from zsecli.store.items import Column, Items
 from zsecli.store.ranking import open_ranking
 
 QUERIES, PHOTOS, WIDTH = 7, 23, 32
@@ -30,12 +30,12 @@ QUERIES, PHOTOS, WIDTH = 7, 23, 32
 def items(kind: int, count: int, seed: int) -> Items:
     rng = np.random.default_rng(seed)
     return Items(
-        [f"{kind}/{i}" for i in range(count)],
-        np.full(count, kind, np.uint8),
-        np.ones(count, np.int8),
-        np.zeros((count, 32), np.uint8),
-        label=Column.of([f"c{c}" for c in rng.integers(3, size=count)]),
-        family=Column.of([f"f{c}" if c else None for c in rng.integers(4, size=count)]),
+        id=[f"{kind}/{i}" for i in range(count)],
+        modality=np.full(count, kind, np.uint8),
+        part=np.ones(count, np.int8),
+        sha256=np.zeros((count, 32), np.uint8),
+        label=Column.from_values([f"c{c}" for c in rng.integers(3, size=count)]),
+        family=Column.from_values([f"f{c}" if c else None for c in rng.integers(4, size=count)]),
     )
 
 
@@ -229,8 +229,8 @@ def test_a_copy_in_another_family_does_not_bring_a_pair_back(tmp_path: Path, net
     """Of two copies, the one that the sketch's family leaves out stays out."""
     rng = np.random.default_rng(6)
     photos, sketches = items(1, 40, 2), items(0, 3, 1)
-    photos.family = Column.of([f"f{i // 20}" for i in range(40)])
-    sketches.family = Column.of(["f0", "f1", None])
+    photos.family = Column.from_values([f"f{i // 20}" for i in range(40)])
+    sketches.family = Column.from_values(["f0", "f1", None])
     ret = np.tile(rng.standard_normal((20, WIDTH)).astype(np.float32), (2, 1))
     tokens = np.tile(rng.standard_normal((20, 10, WIDTH)).astype(np.float32), (2, 1, 1))
     stores = (
@@ -246,7 +246,7 @@ def test_a_copy_in_another_family_does_not_bring_a_pair_back(tmp_path: Path, net
 @pytest.mark.parametrize("by", ["ret", "rn", "cascade"])
 def test_no_pair_counts(tmp_path: Path, network: ModelSpec, by: str) -> None:
     photos, sketches = items(1, 5, 2), items(0, 3, 1)
-    photos.family, sketches.family = (Column.of(["f"] * n) for n in (5, 3))
+    photos.family, sketches.family = (Column.from_values(["f"] * n) for n in (5, 3))
     ret = np.ones((5, WIDTH), np.float32)
     stores = tuple(
         write(tmp_path / f"{name}.h5", table, network, ret[: len(table)])

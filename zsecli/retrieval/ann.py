@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.arrays import Ints
 from zsecli.errors import UsageError
 from zsecli.retrieval.rankers import Ranker, Scores, digests, first_copies, sort, unit
 from zsecli.store.features import Features
-from zsecli.store.items import Ints
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.arrays import Ints
+from zsecli.data.items import Items
 from zsecli.errors import StoreError, UsageError, nearest
 from zsecli.model.config import Precision
 from zsecli.retrieval.order import order
 from zsecli.store.features import Features
-from zsecli.store.items import Ints, Items
 
 By = Literal["ret", "rn", "cascade"]
 BY = get_args(By)
@@ -115,7 +116,7 @@ class Ranker:
         self.groups: tuple[Ints, Ints] | None = None
         if options.ignore_same:
             ours, theirs = (getattr(f.items, options.ignore_same) for f in (queries, gallery))
-            self.groups = ours.under(theirs.names), theirs.codes
+            self.groups = ours.codes_in(theirs.names), theirs.codes
         self._open(gallery, photo_mean)
 
     def _open(self, gallery: Features, photo_mean: Scores) -> None:

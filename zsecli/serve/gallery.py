@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.data.items import PHOTO
 from zsecli.errors import StoreError
 from zsecli.retrieval.rankers import unit
 from zsecli.store.features import Features
-from zsecli.store.items import PHOTO
 
 Vector = NDArray[np.float32]
 Rows = NDArray[np.int64]

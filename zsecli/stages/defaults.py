@@ -12,8 +12,10 @@ from typing import cast
 import numpy as np
 import typer
 
+from zsecli.data.dataset import Dataset
 from zsecli.data.folder_walk import workspace_folders
 from zsecli.data.hashing import ChangedPicture, changed_files
+from zsecli.data.items import PARTS, PHOTO, SEEN, Items
 from zsecli.data.picture_list import Search, items_of
 from zsecli.data.sources import folder
 from zsecli.data.sources import split_files as lists
@@ -30,10 +32,9 @@ from zsecli.runtime.distributed import launch
 from zsecli.runtime.shards import WHOLE, Shard
 from zsecli.stages import embed, match
 from zsecli.stages import prepare as prepare_stage
-from zsecli.store.dataset import Dataset, read_dataset
+from zsecli.store.dataset import read_dataset
 from zsecli.store.features import open_features
-from zsecli.store.hdf5 import finished
-from zsecli.store.items import PARTS, PHOTO, SEEN, Items
+from zsecli.store.hdf5 import is_up_to_date
 from zsecli.store.remake_commands import NEW_FOLDER, remake_dataset
 from zsecli.workspace import Workspace
 
@@ -237,7 +238,7 @@ def embed_dataset(
     assert dataset.header is not None
     items, partition, selection = dataset.items, "", part
     if isinstance(part, Split):
-        split = part.under(dataset.partition)
+        split = part.shorten(dataset.partition)
         items, partition, selection, part = select(dataset, split), split.partition, split.selection, split.pictures
     elif part == "photos":
         items = items.take(np.flatnonzero(items.modality == PHOTO))
@@ -280,11 +281,13 @@ def _embed(
 ) -> embed.EmbedResult:
     if compute.dry_run:
         state = (
-            "up to date" if finished(target, "features", embed.key_of(items, spec, compute.of(spec))) else "to embed"
+            "up to date"
+            if is_up_to_date(target, "features", embed.key_of(items, spec, compute.of(spec)))
+            else "to embed"
         )
         console.plan(f"{state}: {len(items)} pictures below {root.resolve()} with {spec.text}, into {target}")
         return embed.EmbedResult(target, False, [])
-    if not compute.embeds and not finished(target, "features", embed.key_of(items, spec, compute.of(spec))):
+    if not compute.embeds and not is_up_to_date(target, "features", embed.key_of(items, spec, compute.of(spec))):
         raise UsageError(
             "--shard of a ranking needs the features of all pictures", "zse embed makes them, by --shard too"
         )
@@ -375,7 +378,7 @@ def rank_dataset(
     """The ranking that a split of a prepared data set needs, embedding its pictures first where that is still to do."""
     if options.by != "ret" and not spec.has_relation:
         raise match.no_relation(spec.text)
-    shared = compute.shard.of > 1 and not compute.shard.together
+    shared = compute.shard.count > 1 and not compute.shard.together
     alone = replace(compute, shard=WHOLE, embeds=False) if shared else compute  # a ranking needs all features
     features = embed_dataset(workspace, dataset_of(workspace, data, compute.dry_run), spec, Split.parse(split), alone)
     ranking = match_stores(workspace, features.path, features.path, options, compute, spec, output, overwrite)
