@@ -123,7 +123,6 @@ def _has_valid_rows(file: h5py.File, queries: int, photos: int) -> bool:
     indices, scores = file["indices"], file["scores"]
     if not queries == len(indices) == file["rows"][()]:
         return False
-    depth = indices.shape[1]
-    if not indices.shape == scores.shape == (queries, depth) or depth > photos:
+    if indices.shape != scores.shape or len(indices.shape) != 2 or indices.shape[1] > photos:
         return False
     return bool((indices.dtype.kind, scores.dtype.kind) == ("i", "f"))
