@@ -22,9 +22,9 @@ from zsecli.model.backbone import TrunkEmbed
 from zsecli.model.embedders.base import normalise
 from zsecli.model.network import ZSENetwork
 from zsecli.model.vit import last_norm, opening_parts
+from zsecli.retrieval.extract import ON_CPU, ON_GPU, write_features
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.fingerprint import installed_versions, run_key
-from zsecli.stages import embed
 from zsecli.store.hdf5 import is_up_to_date
 
 
@@ -91,7 +91,7 @@ def cached(
     if not is_up_to_date(path, "features", key):
         model = _Beginning(network.eval(), blocks, device)
         provenance = {"argv": sys.argv[1:], "versions": installed_versions(), "root": str(root), **model.about}
-        embed.write(
+        write_features(
             items,
             root,
             model,
@@ -99,7 +99,7 @@ def cached(
             key,
             provenance,
             progress,
-            embed.ON_CPU if device.type == "cpu" else embed.ON_GPU,
+            ON_CPU if device.type == "cpu" else ON_GPU,
             workers,
         )
     return path
