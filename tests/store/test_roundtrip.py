@@ -86,7 +86,7 @@ def features(path: Path, count: int, skipped: tuple[int, ...] = (), batch: int =
             good = rows[~np.isin(rows, skipped)]
             reasons = ["kaputt: ü" if r in skipped else "" for r in rows]
             store.write([table.id[r] for r in rows], reasons, **{n: v[good] for n, v in values.items()})
-        store.finish(part=len(skipped) == count)
+        store.finish(is_shard=len(skipped) == count)
     good = np.setdiff1d(np.arange(count), skipped)
     return path, {"items": table.take(good)} | {n: v[good] for n, v in values.items()}
 
@@ -162,7 +162,7 @@ def test_a_store_without_any_features(tmp_path: Path) -> None:
             store.finish()
     assert partial_path(path).exists() and not path.exists()
     with FeatureWriter(path, "key", {}, table, 5, 0, None) as store:
-        assert store.finish(part=True) == path
+        assert store.finish(is_shard=True) == path
     assert len(read_skipped(path)) == 2
 
 

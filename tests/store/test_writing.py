@@ -151,7 +151,7 @@ def test_a_file_that_appears_while_a_writer_starts_is_not_emptied(
 ) -> None:
     path = tmp_path / "a.h5"
     partial_path(path).write_bytes(b"of another process")
-    monkeypatch.setattr(RankingWriter, "_resume", lambda *_: None)  # it looked a moment too early
+    monkeypatch.setattr(RankingWriter, "_continue_file", lambda *_: None)  # it looked a moment too early
     with pytest.raises(StoreError, match="another zse is writing it"):
         write("ranking", path)
     assert partial_path(path).read_bytes() == b"of another process"
