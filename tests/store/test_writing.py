@@ -16,9 +16,9 @@ import pytest
 
 from helpers.stores import content
 from helpers.writing import COUNT, items, write
-from zsecli.data.items import Items
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.runtime.files import partial_path
+from zsecli.store import features
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import FeatureWriter, open_features
 from zsecli.store.hdf5 import is_up_to_date, open_store
@@ -187,7 +187,7 @@ def test_what_the_system_refuses_is_said_in_words(
     def refuse(*_: Any) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(*((Items, "write") if when == "begin" else (FeatureWriter, "commit")), refuse)
+    monkeypatch.setattr(*((features, "write_items") if when == "begin" else (FeatureWriter, "commit")), refuse)
     with pytest.raises(ZseError, match=text) as error:
         write("features", path)
     assert type(error.value) is kind
