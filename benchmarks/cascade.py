@@ -20,7 +20,7 @@ from results import zse
 from timing import in_turn, machine, spread
 
 from zsecli.model.spec import ModelSpec
-from zsecli.retrieval.rankers import MatchOptions
+from zsecli.retrieval.match_options import MatchOptions
 from zsecli.stages import match
 from zsecli.store.features import FeatureWriter, open_features
 from zsecli.store.items import PHOTO, SKETCH, Items

@@ -22,7 +22,7 @@ from zsecli.data.sources import folder
 from zsecli.images.decode import decode
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval import picture_reader
-from zsecli.retrieval.rankers import MatchOptions
+from zsecli.retrieval.match_options import MatchOptions
 from zsecli.stages import embed, evaluate, match, prepare
 from zsecli.store.items import PHOTO, SKETCH, Items
 
