@@ -21,7 +21,7 @@ from timing import in_turn, machine, spread
 
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval.match_options import MatchOptions
-from zsecli.stages import match
+from zsecli.retrieval.rank import rank_features
 from zsecli.store.features import FeatureWriter, open_features
 from zsecli.store.items import PHOTO, SKETCH, Items
 
@@ -87,7 +87,7 @@ def seconds(source: Path) -> dict[str, list[float]]:
         def rank(options: MatchOptions) -> None:
             asked = few if options.by == "rn" else sketches
             (folder / "ranking.h5").unlink(missing_ok=True)
-            match.run(asked, photos, folder / "ranking.h5", options, model=ModelSpec.parse("small"))
+            rank_features(asked, photos, folder / "ranking.h5", options, model=ModelSpec.parse("small"))
 
         ways = {"ret": MatchOptions(by="ret"), "rn": MatchOptions(by="rn")}
         ways |= {str(k): MatchOptions(shortlist=k) for k in SHORTLISTS}

@@ -17,7 +17,7 @@ from unittest.mock import patch
 import numpy as np
 from timing import in_turn, machine, spread
 
-from zsecli.stages.prepare import demo_root
+from zsecli.data.sources.demo import demo_folder
 from zsecli.store import rows, seal
 from zsecli.store.features import FeatureWriter, open_features
 from zsecli.store.items import PHOTO, Items
@@ -100,7 +100,7 @@ def main() -> None:
             cost = cost or sorted(more)[len(more) // 2] / PHOTOS
             cells = spread(ms["with"], ".0f"), spread(ms["without"], ".0f"), spread(more, "+.0f")
             print(f"| {title} | {' | '.join(cells)} |")
-        photos = sorted(map(str, (demo_root() / "photo").rglob("*.*")))[:100]
+        photos = sorted(map(str, (demo_folder() / "photo").rglob("*.*")))[:100]
         words = [sys.executable, "-m", "zsecli", "embed", *photos, "--model", "small", "--modality", "photo"]
         began = time.perf_counter()
         subprocess.run([*words, "-o", Path(name) / "real.h5"], check=True, stdout=subprocess.DEVNULL, env=os.environ)

@@ -31,15 +31,15 @@ from PIL import Image, ImageChops
 from timing import machine
 
 from zsecli.data.picture_list import search
+from zsecli.data.sources.demo import demo_folder
 from zsecli.images.decode import PictureError
 from zsecli.model.spec import ModelSpec
+from zsecli.serve import server as serving
 from zsecli.serve.app import DrawServer
 from zsecli.serve.drawings import DrawingRefused, encode_drawing, read_drawing
 from zsecli.serve.levels import SCRIBBLES
 from zsecli.serve.scribbles import draw_scribble
 from zsecli.stages import defaults
-from zsecli.stages import draw as stage
-from zsecli.stages.prepare import demo_root
 from zsecli.store.features import FeatureWriter
 from zsecli.store.items import PHOTO, Items
 from zsecli.workspace import Workspace
@@ -236,8 +236,8 @@ def print_levels(folder: Path, name: str, photos: list[Row], kinds: dict[str, li
         folder / f"{name}.h5",
         True,
     )
-    request = stage.DrawRequest(store=made.path, name=name, model=ModelSpec.parse("small"), device="cpu")
-    with stage.open_server(request, 1) as server:
+    request = serving.ServeOptions(store=made.path, name=name, model=ModelSpec.parse("small"), device="cpu")
+    with serving.open_server(request, 1) as server:
         ids = server.engine.gallery.features.items.id
         scribbles = []
         for number in range(SCRIBBLES, SCRIBBLES + 200):
@@ -263,7 +263,7 @@ def share(values: Sequence[bool]) -> str:
 def print_all_levels(folder: Path, free_hand: Path | None) -> None:
     print("| gallery | drawings | number | nothing looks like it | first hit right where it says so | and elsewhere |")
     print("|---|---|---|---|---|---|")
-    root = demo_root()
+    root = demo_folder()
     with (root / "manifest.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     sketches = {"the demo's sketches": pick(rows, SAMPLE, modality="sketch")}

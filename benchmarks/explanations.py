@@ -104,12 +104,12 @@ def figures(folder: Path, workspace: str) -> None:
         sketch = next((DEMO / "sketch" / concept).parent.glob(f"{Path(concept).name}__fluent-hc.png"))
         photo = next((DEMO / "photo" / concept).parent.glob(f"{Path(concept).name}__fluent-3d.webp"))
         made.append((sketch, photo))
+    from zsecli.explain.load_network import load_network
     from zsecli.explain.synthesis import SynthesisOptions, synthesize
     from zsecli.model.spec import ModelSpec
     from zsecli.render.synthesis_sheet import contact_sheet
-    from zsecli.stages.explain import network
 
-    model = network(ModelSpec.parse("small"), "cpu")
+    model = load_network(ModelSpec.parse("small"), "cpu")
     contact_sheet([synthesize(model, s, [p], SynthesisOptions(blend=True)) for s, p in made], sheet)
     for file in (sheet, *pages, *(folder / f"explain-{name}.png" for name in ("good", "bad"))):
         with Image.open(file) as picture:  # a quarter of the size in the repository

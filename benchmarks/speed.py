@@ -24,16 +24,19 @@ import torch
 from timing import Times, in_turn, machine, settle, spread, times
 
 from zsecli.data.picture_list import items_of, search
+from zsecli.data.sources.demo import demo_folder
 from zsecli.model.checkpoint import load
 from zsecli.model.config import Precision, preset
 from zsecli.model.embedders.base import NetworkEmbedder, compute_in_full_float32, dtype_of, normalise, resolve_device
 from zsecli.model.network import ZSENetwork
 from zsecli.model.spec import SHIPPED
+from zsecli.retrieval.extract import ON_CPU as CPU_BATCH
+from zsecli.retrieval.extract import ON_GPU as GPU_BATCH
+from zsecli.retrieval.extract import write_features
 from zsecli.retrieval.picture_reader import Input, Reader
 from zsecli.retrieval.relation_scores import RelationScorer
+from zsecli.runtime.console import SILENT
 from zsecli.runtime.parallel import in_order, threads
-from zsecli.stages import embed
-from zsecli.stages.prepare import demo_root
 from zsecli.store.features import Features, FeatureWriter, open_features
 from zsecli.store.items import PHOTO, SKETCH, Items
 
@@ -113,7 +116,7 @@ def roofline() -> dict[Precision, float]:
 
 def pictures() -> tuple[Items, Items]:
     """The demo's sketches and photos."""
-    return tuple(items_of(search([demo_root() / name]), name)[0] for name in ("sketch", "photo"))  # type: ignore[return-value]
+    return tuple(items_of(search([demo_folder() / name]), name)[0] for name in ("sketch", "photo"))  # type: ignore[return-value]
 
 
 def decoded(items: Items, model: NetworkEmbedder) -> list[Any]:
@@ -129,7 +132,7 @@ def embedding(case: Case, photos: Items) -> None:
     for precision in PRECISIONS:
         model = case.embedder(precision)
         arrays = np.stack(decoded(some, model))
-        size = embed.ON_GPU if ON_GPU else embed.ON_CPU
+        size = GPU_BATCH if ON_GPU else CPU_BATCH
 
         def batches(size: int, arrays: Any = arrays) -> list[Any]:
             return [arrays[start : start + size] for start in range(0, len(arrays), size)]
@@ -141,7 +144,7 @@ def embedding(case: Case, photos: Items) -> None:
 
         def stage(model: Any = model, size: int = size) -> None:
             with tempfile.TemporaryDirectory() as folder:
-                embed.write(some, Path(), model, Path(folder) / "x.h5", "", {}, embed.SILENT, size, None)
+                write_features(some, Path(), model, Path(folder) / "x.h5", "", {}, SILENT, size, None)
 
         took = in_turn(
             {
@@ -214,9 +217,9 @@ def evaluation(case: Case, sketches: Items, photos: Items) -> None:
     def ours(precision: Precision) -> None:
         with tempfile.TemporaryDirectory() as name:
             paths = [Path(name) / kind for kind in ("sketches.h5", "photos.h5")]
-            size = embed.ON_GPU if ON_GPU else embed.ON_CPU
+            size = GPU_BATCH if ON_GPU else CPU_BATCH
             for items, path in zip((drawn, shown), paths, strict=True):
-                embed.write(items, Path(), models[precision], path, "", {}, embed.SILENT, size, None)
+                write_features(items, Path(), models[precision], path, "", {}, SILENT, size, None)
             with open_features(paths[0]) as ours, open_features(paths[1]) as theirs:
                 rows, columns = (x.ravel() for x in np.indices((count, count)))
                 RelationScorer(case.networks[precision], DEVICE, ours, theirs).score(rows, columns)

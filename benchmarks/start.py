@@ -14,7 +14,7 @@ from pathlib import Path
 from cascade import PHOTOS, gallery
 from timing import in_turn, machine, spread
 
-from zsecli.stages.prepare import demo_root
+from zsecli.data.sources.demo import demo_folder
 
 ROUNDS = 3
 
@@ -29,9 +29,9 @@ def main() -> None:
         def zse(*words: str) -> None:
             run("-m", "zsecli", *words)
 
-        sketch = str(next((demo_root() / "sketch").rglob("*.png")))
-        photo = str(next((demo_root() / "photo").rglob("*.*")))
-        zse("embed", str(demo_root()), "--model", "small", "-o", "demo.h5")
+        sketch = str(next((demo_folder() / "sketch").rglob("*.png")))
+        photo = str(next((demo_folder() / "photo").rglob("*.*")))
+        zse("embed", str(demo_folder()), "--model", "small", "-o", "demo.h5")
         gallery(folder / "demo.h5", folder)
         zse("embed", sketch, "--modality", "sketch", "--model", "small", "-o", "sketch.h5")
         zse("prepare", "demo")

@@ -16,6 +16,7 @@ from helpers.oracles import ORACLE
 from zsecli.errors import UsageError, ZseError
 from zsecli.evaluate import measure, protocols
 from zsecli.evaluate.compare import compare
+from zsecli.evaluate.evaluate_ranking import evaluate_ranking
 from zsecli.evaluate.measure import measure_queries
 from zsecli.evaluate.metrics import needs_depth
 from zsecli.evaluate.protocols import SPLITS
@@ -25,7 +26,6 @@ from zsecli.render import trec
 from zsecli.render.report import markdown
 from zsecli.retrieval.order import order
 from zsecli.runtime.console import plain
-from zsecli.stages import evaluate
 from zsecli.store.items import SEEN, UNSEEN, Column, Items
 from zsecli.store.ranking import RankingWriter, open_ranking
 
@@ -105,7 +105,7 @@ def test_against_counting(
 ) -> None:
     monkeypatch.setattr(protocols, "AT_A_TIME", at_a_time)
     path, query, gallery = write(tmp_path / "ranking.h5", ignore, by_class=by_class)
-    report = evaluate.run(path, split)
+    report = evaluate_ranking(path, split)
     for part in report.protocols:
         relevance = by_hand(path, query, gallery, part.protocol, ignore)
         asked = {row: hits for row, hits in relevance.items() if any(hits)}
@@ -131,20 +131,20 @@ def test_ties_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with h5py.File(path) as file:
         rows = file["scores"][:].tolist()
     monkeypatch.setattr(measure, "AT_A_TIME", 3 * G)
-    report = evaluate.run(path, "zs-inter")
+    report = evaluate_ranking(path, "zs-inter")
     assert report.tied_entries == sum(row.count(x) > 1 for row in rows for x in row)
     assert report.entries == sum(x == x for row in rows for x in row)
 
 
 def test_short_rankings_keep_what_they_can(tmp_path: Path) -> None:
     """Metrics that need more photos than a ranking keeps are left out by name, the others stay exact."""
-    whole = evaluate.run(write(tmp_path / "whole.h5")[0], "zs-inter").protocols[0]
-    short = evaluate.run(write(tmp_path / "short.h5", depth=39)[0], "zs-inter").protocols[0]
+    whole = evaluate_ranking(write(tmp_path / "whole.h5")[0], "zs-inter").protocols[0]
+    short = evaluate_ranking(write(tmp_path / "short.h5", depth=39)[0], "zs-inter").protocols[0]
     assert set(short.per_query) == {"Acc@1", "Acc@5"}
     assert "AP (raw)" in short.omitted_metrics and "P@100" in short.omitted_metrics
     np.testing.assert_array_equal(short.per_query["Acc@5"], whole.per_query["Acc@5"])
     with pytest.raises(ZseError, match="too few for zs-intra/class"):
-        evaluate.run(write(tmp_path / "one.h5", depth=1)[0], "zs-intra")
+        evaluate_ranking(write(tmp_path / "one.h5", depth=1)[0], "zs-intra")
 
 
 @pytest.mark.parametrize("depth", [1, 5, 30, 39])
@@ -169,7 +169,7 @@ def test_a_cut_ranking_gives_what_the_whole_gives(tmp_path: Path, split: str, de
 
 def test_a_cut_that_seen_photos_use_up(tmp_path: Path) -> None:
     """Photos that do not count take places of a cut ranking; fewer than k that count would make @k wrong."""
-    report = evaluate.run(write(tmp_path / "short.h5", depth=5)[0], "zs-inter")
+    report = evaluate_ranking(write(tmp_path / "short.h5", depth=5)[0], "zs-inter")
     assert "Acc@5" not in report.protocols[0].per_query
 
 
@@ -177,7 +177,7 @@ def test_a_cut_that_seen_photos_use_up(tmp_path: Path) -> None:
 def test_trec_files(tmp_path: Path, split: str) -> None:
     """Another tool, reading our files, finds our numbers."""
     path, *_ = write(tmp_path / "ranking.h5", "family")
-    for part in evaluate.run(path, split).protocols:
+    for part in evaluate_ranking(path, split).protocols:
         run_file, qrels_file = trec.write(path, part.protocol, tmp_path / "trec", overwrite=False)
         with run_file.open() as run, qrels_file.open() as qrels:
             judge = pytrec_eval.RelevanceEvaluator(pytrec_eval.parse_qrel(qrels), {"map", "recip_rank", "success_5"})
@@ -204,7 +204,7 @@ def test_trec_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_reports(tmp_path: Path) -> None:
-    report = evaluate.run(write(tmp_path / "ranking.h5")[0], "zs-intra")
+    report = evaluate_ranking(write(tmp_path / "ranking.h5")[0], "zs-intra")
     text = markdown(Evaluation(reports=[report]), per_class=True)
     assert "| mAP (raw) |" in text and "class 0" in text and "95 % interval" in text
     output = tmp_path / "new" / "report.json"
@@ -222,14 +222,14 @@ def test_reports(tmp_path: Path) -> None:
 def test_what_cannot_be_evaluated(tmp_path: Path) -> None:
     path, *_ = write(tmp_path / "ranking.h5")
     with pytest.raises(UsageError, match="no split 'zs-intr'") as error:
-        evaluate.run(path, "zs-intr")
+        evaluate_ranking(path, "zs-intr")
     assert "zs-intra" in error.value.hint
     nameless = write(tmp_path / "nameless.h5", label=Column(np.full(Q, -1, np.int32), []))[0]
     with pytest.raises(ZseError, match="have no class"):
-        evaluate.run(nameless, "zs-inter")
+        evaluate_ranking(nameless, "zs-inter")
     others = write(tmp_path / "others.h5", label=Column.of(["elsewhere"] * Q))[0]
     with pytest.raises(ZseError, match="no query has a relevant photo"):
-        evaluate.run(others, "zs-inter")
+        evaluate_ranking(others, "zs-inter")
 
 
 def test_a_report_without_queries_does_not_cost_the_others(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_a_report_without_queries_does_not_cost_the_others(tmp_path: Path) -> No
     with RankingWriter(tmp_path / "ranking.h5", "k", {"by": "ret"}, query, gallery, G) as store:
         store.write(0, np.tile(np.arange(G), (Q, 1)), np.zeros((Q, G), np.float32))
         path = store.finish()
-    report = evaluate.run(path, "zs-intra")
+    report = evaluate_ranking(path, "zs-intra")
     within, among_all = report.protocols
     assert (within.queries, within.queries_without_relevant, within.per_query) == ([], Q, {})
     assert among_all.mean_values()["Acc@1"] == 1 / Q
@@ -253,7 +253,7 @@ def test_a_report_without_queries_does_not_cost_the_others(tmp_path: Path) -> No
         text = markdown(Evaluation(reports=[report, report], comparisons=compare([report, report])), per_class)
         assert text.count("zs-intra/all (") == 1 and "zs-intra/class (" not in text
     with pytest.raises(ZseError, match="no query has a relevant photo under zs-inter"):
-        evaluate.run(path, "zs-inter")
+        evaluate_ranking(path, "zs-inter")
 
 
 LINKS = (
@@ -293,7 +293,7 @@ def test_no_name_means_anything_in_markdown_or_ends_a_line(tmp_path: Path) -> No
     ) as store:
         store.write(0, indices, np.take_along_axis(scores, indices, 1))
         path = store.finish()
-    evaluation = Evaluation(reports=[evaluate.run(path, "zs-inter")])
+    evaluation = Evaluation(reports=[evaluate_ranking(path, "zs-inter")])
     text = markdown(evaluation, per_class=True)
     assert text.splitlines() == text.removesuffix("\n").split("\n")
     cells = {row[0] for row in shown(text)}

@@ -13,9 +13,9 @@ import pytest
 from helpers.commands import Zse
 from zsecli.errors import UsageError
 from zsecli.retrieval.match_options import MatchOptions
+from zsecli.retrieval.rank import rank_features
 from zsecli.retrieval.rankers import ann
 from zsecli.runtime.log_levels import NOTICE
-from zsecli.stages import match
 from zsecli.store.features import FeatureWriter, open_features
 from zsecli.store.items import Column, Items
 from zsecli.store.ranking import open_ranking
@@ -64,7 +64,7 @@ def store_of(path: Path, ret: np.ndarray, families: list[str] | None = None) -> 
 
 def rank(store: Path, folder: Path, **options: object) -> tuple[np.ndarray, np.ndarray, float]:
     made = MatchOptions(by="ret", **options)  # type: ignore[arg-type]
-    result = match.run(store, store, folder / f"{made.tag}.h5", made)
+    result = rank_features(store, store, folder / f"{made.tag}.h5", made)
     with open_ranking(result.path) as ranking:
         return ranking.indices[:], ranking.scores[:], ranking.header.provenance.get("recall", 1.0)
 

@@ -162,13 +162,13 @@ def evaluate(
     The options from --data to --center choose the default ranking; a given one was made with its own.
     """
     from zsecli.evaluate.compare import compare as compare_reports
+    from zsecli.evaluate.evaluate_ranking import evaluate_ranking
     from zsecli.evaluate.published import published
     from zsecli.evaluate.report_model import Evaluation
     from zsecli.render import contact_sheet as sheets
     from zsecli.render import trec as trec_files
     from zsecli.render.report import check_suffix, csv_text, json_text, markdown, show, write
     from zsecli.stages import defaults
-    from zsecli.stages import evaluate as stage
 
     asked = _split(split, train_data, data, ranking)
     if as_json and as_csv:
@@ -228,7 +228,7 @@ def evaluate(
     if dry_run:
         console.plan(f"to evaluate {', '.join(map(str, stores))} under {asked.name}")
         return
-    reports = [stage.run(store, split, trained=trained) for store in stores]
+    reports = [evaluate_ranking(store, split, trained=trained) for store in stores]
     files = [output, sheet]
     if trec:
         files += [file for part in reports[0].protocols for file in trec_files.outputs(part.protocol, trec)]

@@ -236,9 +236,9 @@ def train(
     from zsecli.model import config as model_config
     from zsecli.runtime.distributed import launch
     from zsecli.stages import defaults
-    from zsecli.stages.train import Job, plan, run
     from zsecli.store.dataset import read_dataset
     from zsecli.train import config as train_config
+    from zsecli.train.job import Job, plan_training, train_network
     from zsecli.train.loop import Files
 
     given = {k: v for k, v in locals().items() if k in train_config.TrainConfig.__dataclass_fields__ and v is not None}
@@ -264,11 +264,11 @@ def train(
     for file in (target, *Files(target).beside):
         outputs.apart(context, file)
     if dry_run:
-        found = plan(job) | {"checkpoint": str(target)}
+        found = plan_training(job) | {"checkpoint": str(target)}
         print(json.dumps(found)) if as_json else _show(found)
         return
     with defaults.listed_pictures(data), console.progress("training") as progress:
-        result = run(
+        result = train_network(
             job, target, ws.root / "cache", device=device, workers=workers, overwrite=overwrite, progress=progress
         )
     if not result.fresh:

@@ -17,18 +17,19 @@ from zsecli.data.hashing import ChangedPicture, changed_files
 from zsecli.data.picture_list import Search, items_of
 from zsecli.data.sources import folder
 from zsecli.data.sources import split_files as lists
+from zsecli.data.sources.demo import demo_folder
 from zsecli.data.sources.options import Options
 from zsecli.data.sources.registry import SOURCES, find_root
 from zsecli.data.splits import Split, select
 from zsecli.errors import UsageError, ZseError
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
+from zsecli.retrieval import extract, rank
 from zsecli.retrieval.match_options import MatchOptions
 from zsecli.retrieval.picture_reader import changed
 from zsecli.runtime import console
 from zsecli.runtime.distributed import launch
 from zsecli.runtime.shards import WHOLE, Shard
-from zsecli.stages import embed, match
 from zsecli.stages import prepare as prepare_stage
 from zsecli.store.dataset import Dataset, read_dataset
 from zsecli.store.features import open_features
@@ -117,7 +118,7 @@ def prepare(
         "unseen": how.unseen,
     }
     with console.progress("reading") as progress:
-        prepared = prepare_stage.run(
+        prepared = prepare_stage.prepare_listing(
             listing,
             target,
             name,
@@ -163,7 +164,7 @@ def dataset_of(workspace: Workspace, name: str | None, dry_run: bool = False) ->
         typer.Exit: a dry run, which cannot know more before that is prepared.
     """
     if name in (*SOURCES, "demo") and not workspace.dataset(name).is_file():
-        place = find_root(name, None) if name in SOURCES else prepare_stage.demo_root() / "manifest.csv"
+        place = find_root(name, None) if name in SOURCES else demo_folder() / "manifest.csv"
         if launch().world > 1:  # all of its processes would
             raise ZseError(f"{name} is not prepared", f"zse prepare {name}, and then this again")
         if dry_run:
@@ -208,19 +209,19 @@ def embed_pictures(
     compute: Compute,
     output: Path | None,
     overwrite: bool,
-) -> embed.EmbedResult:
+) -> extract.ExtractResult:
     """Features of pictures given one by one."""
     with console.progress("reading") as progress:
         items, bad = items_of(pictures, modality, progress)
     pictures.passed.report()
     target = output or workspace.features(
-        f"pictures-{embed.key_of(items, spec, compute.of(spec))[:12]}", compute.tag(spec), "all"
+        f"pictures-{extract.features_key(items, spec, compute.of(spec))[:12]}", compute.tag(spec), "all"
     )
     if modality == "auto":
         kinds = np.bincount(items.modality, minlength=2)
         logger.info(f"sketches: {kinds[0]}, photos: {kinds[1]}, by their looks (--modality says otherwise)")
     result = _embed(items, Path(), spec, target, compute, overwrite or output is None, {"source": "pictures"})
-    return embed.EmbedResult(result.path, result.fresh, bad + result.skipped, pictures.passed.counts)
+    return extract.ExtractResult(result.path, result.fresh, bad + result.skipped, pictures.passed.counts)
 
 
 def embed_dataset(
@@ -231,7 +232,7 @@ def embed_dataset(
     compute: Compute,
     output: Path | None = None,
     overwrite: bool = True,
-) -> embed.EmbedResult:
+) -> extract.ExtractResult:
     """Features of a prepared data set's unseen part, seen part, photos, all of it, or what a split needs."""
     dataset = read_dataset(store)
     assert dataset.header is not None
@@ -263,7 +264,7 @@ def embed_dataset(
 
 def embed_items(
     workspace: Workspace, name: str, items: Items, root: Path, spec: ModelSpec, compute: Compute
-) -> embed.EmbedResult:
+) -> extract.ExtractResult:
     """Features of photos `root`/id that are no prepared data set, under `name` in the workspace."""
     target = workspace.features(name, compute.tag(spec), "photos")
     return _embed(items, root, spec, target, compute, True, {"data": name})
@@ -277,19 +278,18 @@ def _embed(
     compute: Compute,
     overwrite: bool,
     origin: dict[str, str],
-) -> embed.EmbedResult:
+) -> extract.ExtractResult:
     if compute.dry_run:
-        state = (
-            "up to date" if finished(target, "features", embed.key_of(items, spec, compute.of(spec))) else "to embed"
-        )
+        key = extract.features_key(items, spec, compute.of(spec))
+        state = "up to date" if finished(target, "features", key) else "to embed"
         console.plan(f"{state}: {len(items)} pictures below {root.resolve()} with {spec.text}, into {target}")
-        return embed.EmbedResult(target, False, [])
-    if not compute.embeds and not finished(target, "features", embed.key_of(items, spec, compute.of(spec))):
+        return extract.ExtractResult(target, False, [])
+    if not compute.embeds and not finished(target, "features", extract.features_key(items, spec, compute.of(spec))):
         raise UsageError(
             "--shard of a ranking needs the features of all pictures", "zse embed makes them, by --shard too"
         )
     with console.progress("embedding") as progress:
-        result = embed.run(
+        result = extract.extract_features(
             items,
             root,
             spec,
@@ -345,15 +345,15 @@ def match_stores(
     spec: ModelSpec | None = None,
     output: Path | None = None,
     overwrite: bool = True,
-) -> match.MatchResult:
+) -> rank.RankResult:
     """The ranking of two feature stores."""
     target = output or workspace.ranking(sketches, photos, options.tag)
     if compute.dry_run:
-        done = sketches.is_file() and photos.is_file() and match.is_done(sketches, photos, target, options)
+        done = sketches.is_file() and photos.is_file() and rank.is_ranked(sketches, photos, target, options)
         console.plan(f"{'up to date' if done else 'to rank'}: {photos} for {sketches} by {options.by}, into {target}")
-        return match.MatchResult(target, False)
+        return rank.RankResult(target, False)
     with console.progress("pairs") as progress:
-        result = match.run(
+        result = rank.rank_features(
             sketches,
             photos,
             target,
@@ -378,10 +378,10 @@ def rank_dataset(
     output: Path | None = None,
     overwrite: bool = True,
     split: str = "zs-inter",
-) -> tuple[match.MatchResult, list[tuple[str, str]]]:
+) -> tuple[rank.RankResult, list[tuple[str, str]]]:
     """The ranking that a split of a prepared data set needs, embedding its pictures first where that is still to do."""
     if options.ranker.uses_relation and not spec.has_relation:
-        raise match.no_relation(spec.text)
+        raise rank.no_relation_network(spec.text)
     shared = compute.shard.of > 1 and not compute.shard.together
     alone = replace(compute, shard=WHOLE, embeds=False) if shared else compute  # a ranking needs all features
     features = embed_dataset(workspace, dataset_of(workspace, data, compute.dry_run), spec, Split.parse(split), alone)

@@ -1,4 +1,4 @@
-"""The stage `train`: a prepared data set -> a checkpoint."""
+"""One training run: from a prepared data set to a checkpoint, with several processes under torchrun."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainResult:
     """The best checkpoint, whether anything had to be done, and its validation."""
 
     path: Path
@@ -76,7 +76,7 @@ class Trained:
     validation: dict[str, float]
 
 
-def run(
+def train_network(
     job: Job,
     output: Path,
     cache: Path,
@@ -85,7 +85,7 @@ def run(
     workers: int = 0,
     overwrite: bool = False,
     progress: Progress = SILENT,
-) -> Trained:
+) -> TrainResult:
     """Train as `job` says into the checkpoint `output`; a run that was killed goes on, a finished one is left as it is.
 
     Args:
@@ -101,14 +101,14 @@ def run(
     _check_pictures(job)
     there = state.where(files.state)
     if there is not None and there[0] == job.key and there[1].ended and output.is_file():
-        return Trained(output, False, {})
+        return TrainResult(output, False, {})
     with alone(output) if launch().rank == 0 else nullcontext():
         return _train(job, output, cache, device, workers, overwrite, progress)
 
 
 def _train(
     job: Job, output: Path, cache: Path, device: str, workers: int, overwrite: bool, progress: Progress
-) -> Trained:
+) -> TrainResult:
     files = loop.Files(output)
     there = state.where(files.state)
     ours = there is not None and there[0] == job.key
@@ -139,10 +139,10 @@ def _train(
             workers=0 if batches.pictures.cache else workers,
             progress=progress if rank == 0 else SILENT,
         )
-    return Trained(output, True, found)
+    return TrainResult(output, True, found)
 
 
-def plan(job: Job, batch: int = 2) -> dict[str, Any]:
+def plan_training(job: Job, batch: int = 2) -> dict[str, Any]:
     """What a run would do and need, without doing it: counts, steps, parameters, memory in bytes."""
     _check_parts(job.config, 1)
     rows, held = rows_of(job.dataset, job.partition)

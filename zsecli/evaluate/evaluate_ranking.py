@@ -1,4 +1,4 @@
-"""The stage `evaluate`: a ranking store -> every metric. It reads no model and no picture."""
+"""A ranking store -> the report of every protocol of a split. No model and no picture is read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zsecli.store.ranking import Ranking, open_ranking
 ABOUT = ("model", "by", "shortlist", "ignore_same", "center", "precision", "ann", "recall")  # of a ranking's provenance
 
 
-def run(ranking: Path, split: str, *, trained: Collection[str] | None = None) -> RankingReport:
+def evaluate_ranking(ranking: Path, split: str, *, trained: Collection[str] | None = None) -> RankingReport:
     """Evaluate a finished ranking under a split.
 
     Args:

@@ -1,4 +1,4 @@
-"""The stage `embed`: pictures -> a feature store."""
+"""Features of pictures, written to a feature store in batches that a later run can continue."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ COMMIT = 64  # pictures, at least, that are written together
 
 
 @dataclass(frozen=True)
-class EmbedResult:
+class ExtractResult:
     """Where the features are, whether they had to be computed, and (picture, reason) of those that have none.
 
     passed_over: reason -> number of files and folders that were not taken for pictures.
@@ -56,7 +56,7 @@ class EmbedResult:
     passed_over: dict[str, int] = field(default_factory=dict)
 
 
-def key_of(items: Items, spec: ModelSpec, precision: Precision = "fp32") -> str:
+def features_key(items: Items, spec: ModelSpec, precision: Precision = "fp32") -> str:
     """Run key of the features of these pictures by this model.
 
     What a library decides counts too: timm a frozen backbone's layers, preprocessing and unnamed weights.
@@ -74,7 +74,7 @@ def key_of(items: Items, spec: ModelSpec, precision: Precision = "fp32") -> str:
     )
 
 
-def run(
+def extract_features(
     items: Items,
     root: Path,
     spec: ModelSpec,
@@ -88,7 +88,7 @@ def run(
     overwrite: bool = True,
     shard: Shard = WHOLE,
     progress: Progress = SILENT,
-) -> EmbedResult:
+) -> ExtractResult:
     """Embed the N pictures `root`/id of `items` with the model `spec` into the feature store `output`.
 
     Nothing is computed where `output` holds just that already; a run that was killed goes on. Of sketches that were
@@ -107,12 +107,12 @@ def run(
     Raises:
         ZseError: a picture of a data set changed since its hash was taken, or no picture at all can be used.
     """
-    key = key_of(items, spec, precision)
+    key = features_key(items, spec, precision)
     if finished(output, "features", key):
         shard.tidy(output, "features", key)
         if shard.speaks:
             _keep_places(output, items, root, spec, (origin or {}).get("dataset"))
-        return EmbedResult(output, False, skipped_in(output))
+        return ExtractResult(output, False, skipped_in(output))
     check_target(output, "features", overwrite)
     from zsecli.model.embedders.base import resolve_device  # here: an up-to-date run needs no torch
     from zsecli.model.load import load
@@ -145,10 +145,10 @@ def run(
         logger.info(f"embedding {rows.stop - rows.start} pictures with {spec.text}")
         some = items if shard.of == 1 else items.take(np.arange(rows.start, rows.stop))
         size = batch_size or (ON_CPU if on_cpu else ON_GPU)
-        write(some, root, model, path, own, provenance, progress, size, workers, shard.of > 1)
+        write_features(some, root, model, path, own, provenance, progress, size, workers, shard.of > 1)
     whole = join(shard, output, "features", key, len(items), step, lambda one: like(one, output, key, items))
     path = output if whole else path
-    return EmbedResult(path, due or (whole and shard.of > 1), skipped_in(path) if path.is_file() else [])
+    return ExtractResult(path, due or (whole and shard.of > 1), skipped_in(path) if path.is_file() else [])
 
 
 def _keep_places(store: Path, items: Items, root: Path, spec: ModelSpec, dataset: str | None) -> None:
@@ -165,7 +165,7 @@ def _keep_places(store: Path, items: Items, root: Path, spec: ModelSpec, dataset
         logger.info(f"{store}: {', '.join(f'its {name} is now {place}' for name, place in now.items())}")
 
 
-def write(
+def write_features(
     items: Items,
     root: Path,
     model: Embedder,

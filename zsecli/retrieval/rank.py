@@ -1,4 +1,4 @@
-"""The stage `match`: two feature stores -> a ranking store."""
+"""Two feature stores -> a ranking store."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ CENTRE_FROM = 10  # a mean over fewer pictures says more about them than about t
 
 
 @dataclass(frozen=True)
-class MatchResult:
+class RankResult:
     path: Path
     fresh: bool
 
 
-def run(
+def rank_features(
     sketches: Path,
     photos: Path,
     output: Path,
@@ -60,7 +60,7 @@ def run(
     overwrite: bool = True,
     shard: Shard = WHOLE,
     progress: Progress = SILENT,
-) -> MatchResult:
+) -> RankResult:
     """Rank the photos of the feature store `photos` for each sketch of the feature store `sketches`.
 
     The two may be one file. Nothing is computed where `output` holds just that already.
@@ -79,12 +79,12 @@ def run(
         if sketches != photos:
             _warn_of_others(all_sketches, queries, "sketches")
             _warn_of_others(all_photos, gallery, "photos")
-        key = key_of(queries.header, gallery.header, options)
+        key = ranking_key(queries.header, gallery.header, options)
         if finished(output, "ranking", key):
             shard.tidy(output, "ranking", key)
             if shard.speaks:
                 _keep_roots(output, queries.header, gallery.header)
-            return MatchResult(output, False)
+            return RankResult(output, False)
         check_target(output, "ranking", overwrite)
         job = _Job(sketches, photos, queries, gallery, options)
         step = queries_per_block(options, len(gallery.items), _prepared_bytes(gallery))
@@ -105,7 +105,7 @@ def run(
                 return job.writer(output, key, slice(0, count), read_header(like, one).provenance)
 
         whole = join(shard, output, "ranking", key, count, step, begin)
-    return MatchResult(output if whole else path, due or (whole and shard.of > 1))
+    return RankResult(output if whole else path, due or (whole and shard.of > 1))
 
 
 @dataclass(frozen=True)
@@ -166,15 +166,15 @@ def _rank(job: _Job, scorer: Any, rows: slice, step: int, path: Path, key: str, 
         logger.log(NOTICE, message)
 
 
-def key_of(sketches: Header, photos: Header, options: MatchOptions) -> str:
+def ranking_key(sketches: Header, photos: Header, options: MatchOptions) -> str:
     """Run key of a ranking."""
     return run_key(stage="ranking", sketches=sketches.run_key, photos=photos.run_key, **options.key_values())
 
 
-def is_done(sketches: Path, photos: Path, output: Path, options: MatchOptions) -> bool:
+def is_ranked(sketches: Path, photos: Path, output: Path, options: MatchOptions) -> bool:
     """Whether `output` already holds the ranking of these two stores."""
     with open_features(sketches) as queries, open_features(photos) as gallery:
-        return finished(output, "ranking", key_of(queries.header, gallery.header, options))
+        return finished(output, "ranking", ranking_key(queries.header, gallery.header, options))
 
 
 def _places(*stores: Header) -> dict[str, list[str]]:
@@ -227,7 +227,7 @@ def _origin(features: Features) -> dict[str, str]:
     return {name: features.header.provenance[name] for name in ORIGIN if name in features.header.provenance}
 
 
-def no_relation(model: str) -> StoreError:
+def no_relation_network(model: str) -> StoreError:
     return StoreError(f"{model} has no relation network", "rank with --by ret")
 
 
@@ -255,7 +255,7 @@ def _check(queries: Features, gallery: Features, options: MatchOptions, model: M
             "leave --model out: the stores name theirs; or embed again with this one",
         )
     if options.ranker.uses_relation and not (queries.has_tokens and gallery.has_tokens and ours.get("relation")):
-        raise no_relation(str(ours.get("model")))
+        raise no_relation_network(str(ours.get("model")))
     if options.center and min(len(queries.items), len(gallery.items)) < CENTRE_FROM:
         raise UsageError(
             f"--center needs the means of at least {CENTRE_FROM} sketches and {CENTRE_FROM} photos",
@@ -272,7 +272,7 @@ def _scorer(queries: Features, gallery: Features, model: ModelSpec | None, devic
     made_by = gallery.header.provenance
     spec = model or ModelSpec.recorded(made_by.get("model"), gallery.path)
     if not spec.has_relation:  # whatever the store says
-        raise no_relation(spec.text)
+        raise no_relation_network(spec.text)
     if spec.weights_hash() != made_by.get("weights"):
         hint = remake_features(queries.path, gallery.path)
         raise StoreError(f"{spec.text}: is no longer the model that made {gallery.path}", hint)
