@@ -27,7 +27,7 @@ STILL_UPWARDS = {
     ("train", "render"),
     ("train", "stages"),
 }
-MOST_FOR_HELP, MOST_FOR_INSPECT = 34, 94  # modules
+MOST_FOR_HELP, MOST_FOR_INSPECT = 34, 105  # modules
 
 
 @cache
