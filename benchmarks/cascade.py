@@ -22,8 +22,8 @@ from lib.tables import block, print_conditions, print_header, print_row
 from lib.timing import in_turn, spread
 from zsecli.data.items import PHOTO, SKETCH, Items
 from zsecli.model.spec import ModelSpec
+from zsecli.retrieval.match_options import MatchOptions
 from zsecli.retrieval.rank import rank_features
-from zsecli.retrieval.rankers import MatchOptions
 from zsecli.store.features import FeatureWriter, open_features
 
 PHOTOS, SKETCHES, FEW = 10_000, 16, 2

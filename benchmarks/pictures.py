@@ -27,8 +27,8 @@ from zsecli.images.decode import decode
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval import picture_reader
 from zsecli.retrieval.extract import extract_features
+from zsecli.retrieval.match_options import MatchOptions
 from zsecli.retrieval.rank import rank_features
-from zsecli.retrieval.rankers import MatchOptions
 from zsecli.stages.prepare import prepare_listing
 
 Floats = NDArray[np.float64]  # (H, W), 0 black, 1 white

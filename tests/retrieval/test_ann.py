@@ -13,9 +13,9 @@ import pytest
 from helpers.commands import Zse
 from zsecli.data.items import Column, Items
 from zsecli.errors import UsageError
-from zsecli.retrieval import ann
+from zsecli.retrieval.match_options import MatchOptions
 from zsecli.retrieval.rank import rank_features
-from zsecli.retrieval.rankers import MatchOptions
+from zsecli.retrieval.rankers import ann
 from zsecli.runtime.log_levels import NOTICE
 from zsecli.store.features import FeatureWriter, open_features
 from zsecli.store.ranking import open_ranking
@@ -195,7 +195,7 @@ def test_photos_that_the_index_does_not_reach_are_searched_for_exactly(
         found, near, recall = rank(store, tmp_path, ann=True, shortlist=500, ignore_same=ignore)
         np.testing.assert_array_equal(found, exact[:, :500])
         np.testing.assert_allclose(near, scores[:, :500], atol=1e-6)
-        said = "--ann: the index found fewer photos than the shortlist has for 12 sketches, so these were searched"
+        said = "the approximate index found fewer photos than the shortlist has for 12 sketches, so these were searched"
         assert recall == 1 and said in caplog.text
 
 

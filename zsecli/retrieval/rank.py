@@ -17,8 +17,7 @@ from zsecli.data.provenance import ORIGIN, Header
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec, is_there
-from zsecli.retrieval.ann import AnnRanker
-from zsecli.retrieval.rankers import MatchOptions, Ranker, at_once
+from zsecli.retrieval.match_options import MatchOptions, queries_per_block
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.files import partial_path
 from zsecli.runtime.fingerprint import installed_versions, run_key
@@ -34,7 +33,6 @@ from zsecli.store.writer import check_target, update_provenance
 
 logger = logging.getLogger(__name__)
 
-COMPLETE = "complete"  # shortlists found approximately; before that they could list fewer photos than there are
 THREADS = 8  # that rank by [Ret], at most: each holds a block
 CENTRE_FROM = 10  # a mean over fewer pictures says more about them than about their modality
 
@@ -83,13 +81,16 @@ def rank_features(
             return RankResult(output, False)
         check_target(output, "ranking", overwrite)
         job = _Job(sketches, photos, queries, gallery, options)
-        step, count = at_once(options, len(gallery.items), _prepared_bytes(gallery)), len(queries.items)
+        step = queries_per_block(options, len(gallery.items), _prepared_bytes(gallery))
+        count = len(queries.items)
         rows, path, own = shard.rows(count, step), shard.path(output), shard.key(key)
         due = rows.start < rows.stop and not is_up_to_date(path, "ranking", own)
         if due:
             joined = count if shard.count > 1 else 0  # written once more, when the shards are put together
             _check_room(path, (rows.stop - rows.start + joined) * job.depth * 8)
-            scorer = None if options.by == "ret" else _scorer(queries, gallery, model, device, options.precision)
+            scorer = None
+            if options.ranker.uses_relation:
+                scorer = _scorer(queries, gallery, model, device, options.precision)
             logger.info(f"ranking {len(gallery.items)} photos for {rows.stop - rows.start} sketches by {options.by}")
             _rank(job, scorer, rows, step, path, own, progress)
 
@@ -131,7 +132,7 @@ class _Job:
             "folder": str(Path.cwd()),
             **_places(ours, theirs),
             "inputs": [ours.run_key, theirs.run_key],
-            **vars(self.options),
+            **self.options.to_dict(),
         }
 
     def writer(self, path: Path, key: str, rows: slice, provenance: dict[str, Any]) -> RankingWriter:
@@ -144,35 +145,24 @@ class _Job:
 def _rank(job: _Job, scorer: Any, rows: slice, step: int, path: Path, key: str, progress: Progress) -> None:
     """Write the ranking for the sketches `rows`, `step` of them together, or the rest of it."""
     options, photos = job.options, len(job.gallery.items)
-    ranker = (AnnRanker if options.ann else Ranker)(job.queries, job.gallery, options, scorer)
+    ranker = options.ranker(job.queries, job.gallery, options, scorer)
     progress.start((rows.stop - rows.start) * photos)
-    with job.writer(path, key, rows, job.provenance | ranker.about) as store:
+    with job.writer(path, key, rows, job.provenance | ranker.provenance) as store:
         progress(store.rows * photos)
         starts = range(rows.start + store.rows, rows.stop, step)
         blocks = [slice(start, min(start + step, rows.stop)) for start in starts]
-        rank = partial(ranker.rank, progress)
-        # a relation network has threads of its own, and so has faiss
-        alone = options.by != "ret" or options.ann
-        ranked = map(rank, blocks) if alone else in_order(rank, blocks, min(THREADS, cores()))
+        rank = partial(ranker.rank, advance=progress)
+        ranked = in_order(rank, blocks, min(THREADS, cores())) if ranker.is_thread_safe else map(rank, blocks)
         for block, (indices, scores) in zip(blocks, ranked, strict=True):
             store.write(block.start - rows.start, indices[:, : job.depth], scores[:, : job.depth])
         store.finish()
-    if isinstance(ranker, AnnRanker) and ranker.searched_exactly:
-        logger.log(
-            NOTICE,
-            f"--ann: the index found fewer photos than the shortlist has for {ranker.searched_exactly} sketches, "
-            "so these were searched exactly",
-        )
+    for message in ranker.notes():
+        logger.log(NOTICE, message)
 
 
 def ranking_key(sketches: Header, photos: Header, options: MatchOptions) -> str:
-    """Run key of a ranking; a shortlist matters to a cascade alone, and exact and fp32 go without saying."""
-    short = options.by == "cascade" or options.ann
-    without = [not short and "shortlist", options.precision == "fp32" and "precision", not options.ann and "ann"]
-    values = {k: v for k, v in vars(options).items() if k not in without}
-    if options.ann:
-        values["ann"] = COMPLETE
-    return run_key(stage="ranking", sketches=sketches.run_key, photos=photos.run_key, **values)
+    """Run key of a ranking."""
+    return run_key(stage="ranking", sketches=sketches.run_key, photos=photos.run_key, **options.key_values())
 
 
 def is_ranked(sketches: Path, photos: Path, output: Path, options: MatchOptions) -> bool:
@@ -258,7 +248,7 @@ def _check(queries: Features, gallery: Features, options: MatchOptions, model: M
             f"{model.text}: is not the model that made {gallery.path}",
             "leave --model out: the stores name theirs; or embed again with this one",
         )
-    if options.by != "ret" and not (queries.has_tokens and gallery.has_tokens and ours.get("relation")):
+    if options.ranker.uses_relation and not (queries.has_tokens and gallery.has_tokens and ours.get("relation")):
         raise no_relation_network(str(ours.get("model")))
     if options.center and min(len(queries.items), len(gallery.items)) < CENTRE_FROM:
         raise UsageError(

@@ -27,8 +27,8 @@ from zsecli.errors import UsageError, ZseError
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval import extract, rank
+from zsecli.retrieval.match_options import MatchOptions
 from zsecli.retrieval.picture_reader import changed
-from zsecli.retrieval.rankers import By, MatchOptions
 from zsecli.runtime import console
 from zsecli.runtime.distributed import launch
 from zsecli.runtime.shards import WHOLE, Shard
@@ -328,8 +328,15 @@ def match_options(
     ann: bool,
 ) -> MatchOptions:
     """The options of `match`; unless asked, a cascade where there is a relation network, else [Ret] alone."""
-    way = by or ("cascade" if relation else "ret")
-    return MatchOptions(cast(By, way), shortlist, ignore_same, center, depth, cast(Precision, precision), ann)
+    return MatchOptions(
+        by=by or ("cascade" if relation else "ret"),
+        shortlist=shortlist,
+        ignore_same=ignore_same,
+        center=center,
+        depth=depth,
+        precision=cast(Precision, precision),
+        ann=ann,
+    )
 
 
 def match_stores(
@@ -376,7 +383,7 @@ def rank_dataset(
     split: str = "zs-inter",
 ) -> tuple[rank.RankResult, list[tuple[str, str]]]:
     """The ranking that a split of a prepared data set needs, embedding its pictures first where that is still to do."""
-    if options.by != "ret" and not spec.has_relation:
+    if options.ranker.uses_relation and not spec.has_relation:
         raise rank.no_relation_network(spec.text)
     shared = compute.shard.count > 1 and not compute.shard.together
     alone = replace(compute, shard=WHOLE, embeds=False) if shared else compute  # a ranking needs all features
