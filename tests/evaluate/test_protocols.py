@@ -104,7 +104,7 @@ def by_hand(path: Path, query: Items, gallery: Items, protocol: Any, ignore: str
 @pytest.mark.parametrize("by_class", [False, True])
 @pytest.mark.parametrize("ignore", [None, "family"])
 @pytest.mark.parametrize("split", list(SPLITS))
-def test_against_counting(
+def test_protocols_agree_with_counting(
     tmp_path: Path, split: str, ignore: str | None, by_class: bool, at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocols, "AT_A_TIME", at_a_time)
@@ -207,7 +207,7 @@ def test_trec_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
     assert run_file.read_bytes() != before
 
 
-def test_reports(tmp_path: Path) -> None:
+def test_a_report_in_markdown_and_json(tmp_path: Path) -> None:
     report = evaluate_ranking(write(tmp_path / "ranking.h5")[0], "zs-intra")
     text = markdown(Evaluation(reports=[report]), per_class=True)
     assert "| mAP (raw) |" in text and "class 0" in text and "95 % interval" in text
@@ -223,7 +223,7 @@ def test_reports(tmp_path: Path) -> None:
         reporting.write(Evaluation(reports=[report]), output, per_class=False, overwrite=False)
 
 
-def test_what_cannot_be_evaluated(tmp_path: Path) -> None:
+def test_rankings_that_cannot_be_evaluated(tmp_path: Path) -> None:
     path, *_ = write(tmp_path / "ranking.h5")
     with pytest.raises(UsageError, match="no split 'zs-intr'") as error:
         evaluate_ranking(path, "zs-intr")
