@@ -60,7 +60,7 @@ def by_hand(sketch: Tensor, photo: Tensor, positive: Tensor, counts: Tensor, tem
 
 
 @pytest.mark.parametrize("margin", [0.3, 5.0])
-def test_triplet_loss_agrees_with_torch(margin: float) -> None:
+def test_triplet_loss_by_hand(margin: float) -> None:
     a, p, n = (normal(B, D, seed=seed) for seed in range(3))
     terms = [
         max(0.0, math.dist(x, y) - math.dist(x, z) + margin)
