@@ -20,6 +20,8 @@ from zsecli.data.sources.registry import SOURCES, find_root
 from zsecli.data.splits import PUBLISHED
 from zsecli.errors import ZseError
 
+pytestmark = pytest.mark.fast
+
 
 def read(name: str, root: Path, **options: object) -> Listing:
     return SOURCES[name].read(root, Options(**options))  # type: ignore[arg-type]

@@ -29,6 +29,8 @@ from zsecli.retrieval.order import order
 from zsecli.runtime.console import escape_for_terminal
 from zsecli.store.ranking import RankingWriter, open_ranking
 
+pytestmark = pytest.mark.fast
+
 Q, G = 12, 40
 
 

@@ -65,6 +65,7 @@ def pair_of(model: NetworkEmbedder) -> Pair:
     return relate(model, see(model, drawing(), "sketch", "s"), see(model, colours(), "photo", "p"))
 
 
+@pytest.mark.fast
 def test_mutual_best_matches() -> None:
     """Against a loop over all pairs; places that are not asked take no part, whatever their score."""
     rng = np.random.default_rng(0)
@@ -82,6 +83,7 @@ def test_mutual_best_matches() -> None:
     assert best(values, np.zeros(9, bool), theirs) == []
 
 
+@pytest.mark.fast
 def test_choose_is_the_product_of_both_softmaxes() -> None:
     values = np.random.default_rng(0).uniform(-1, 1, (5, 4)).astype(np.float32)
     ours, theirs = np.array([1, 1, 0, 1, 1], bool), np.array([1, 0, 1, 1], bool)
@@ -152,6 +154,7 @@ def test_dropped_tokens_have_no_score(source: correspondences.Source) -> None:
     assert gone.any() and not found[gone].any() and not found[:, ~pair.photo.kept].any() and found.any()
 
 
+@pytest.mark.fast
 def test_a_box_is_where_the_patch_lies_in_the_picture() -> None:
     """Crop, padding and size are undone: what a patch of the input shows is what its box in the picture holds."""
     model = made(replace(TINY, preprocess=replace(TINY.preprocess, sketch="crop")))
@@ -208,6 +211,7 @@ def test_an_order_by_what_counts_beats_random_ones(monkeypatch: pytest.MonkeyPat
         faithfulness.measure(pair, [])
 
 
+@pytest.mark.fast
 def test_points_and_pck() -> None:
     """A peak between two patches is found between them; PCK counts in shares of each side."""
     peaks = np.zeros((2, 9), np.float32)

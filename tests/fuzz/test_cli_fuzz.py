@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from fuzz.scratch import run, scratch
 from zsecli.cli.app import top
 
+pytestmark = pytest.mark.fuzz
+
 FILES = (
     *("tree", "tree/photo/cat/a.jpg", "tree/sketch/cat/a.png", "zse", "zse/datasets/tree.h5", "nowhere", "-", "."),
     *("zse/features/tree.unseen.pixels.h5", "zse/rankings/tree.unseen.pixels.ret.h5", "manifest.csv", "c.toml"),

@@ -46,6 +46,7 @@ def test_released_sketches_are_the_authors_to_one_grey_level() -> None:
         assert (apart <= 1).mean() >= 0.999
 
 
+@pytest.mark.fast
 def test_released_photos_are_the_authors() -> None:
     for given, expected in golden("photo"):
         made = make_input(decode(saved(Image.fromarray(given))), "photo", RELEASED)

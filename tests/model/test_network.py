@@ -79,6 +79,7 @@ def test_any_patch_size(name: str, side: int, grid: int, on: str) -> None:
     assert torch.isfinite(network.score(encoding, encoding).logit).all()
 
 
+@pytest.mark.fast
 def test_backbone_is_timms() -> None:
     """Without tokenizer and selection the tokens are those of timm's own forward pass."""
     network = build(replace(TINY, backbone=BackboneConfig(name="vit_tiny_patch16_224", image_size=64)))
@@ -206,6 +207,7 @@ def test_tokenizer_combines() -> None:
 # selection
 
 
+@pytest.mark.fast
 def test_select_keeps_the_most_attended() -> None:
     attention = torch.tensor([[[0.1, 0.4, 0.2, 0.3], [0.1, 0.0, 0.6, 0.3]]])  # means .1 .2 .4 .3
     assert selection.select(attention, 0.5).tolist() == [[2, 3]]
@@ -294,6 +296,7 @@ def attention_by_hand(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: 
     return out
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("swap", ["q", "k"])
 def test_streams_swap_what_they_say(swap: str) -> None:
     torch.manual_seed(0)
@@ -339,6 +342,7 @@ def kernel_by_hand(sketch: np.ndarray, photo: np.ndarray, side: int, kept: np.nd
     return np.array([[cosine(a, b) for b in cells(photo)] for a in cells(sketch)])
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("side", [4, 5])  # 5: the last cells are half outside
 @pytest.mark.parametrize("selects", [False, True])
 def test_kernel(side: int, selects: bool) -> None:
@@ -388,6 +392,7 @@ def test_projected_cells_are_places() -> None:
     assert (difference > 0).tolist() == [False, True, False, False]
 
 
+@pytest.mark.fast
 def test_memory_layout_is_a_reinterpretation() -> None:
     torch.manual_seed(0)
     relation = RelationNetwork(RelationConfig(hidden=(8,), project=3, layout="memory"), 6, (4, 4)).eval()
@@ -406,6 +411,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoint.save(build(SELECTING), path)
 
 
+@pytest.mark.fast
 def test_checkpoint_round_trip(saved: Path) -> None:
     """Configuration and weights come back; nothing else lies beside them."""
     loaded, unused = checkpoint.load(saved)

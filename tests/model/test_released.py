@@ -21,7 +21,10 @@ from zsecli.model.network import ZSENetwork
 from zsecli.model.released import NAMES, UNUSED
 from zsecli.model.weights import read_pickle
 
-pytestmark = pytest.mark.xdist_group("released")  # the network is built once, by one worker
+pytestmark = [
+    pytest.mark.network,
+    pytest.mark.xdist_group("released"),  # the network is built once, by one worker
+]
 
 
 @pytest.fixture(scope="module")

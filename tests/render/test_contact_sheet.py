@@ -27,6 +27,7 @@ def marks(picture: Path, queries: int, photos: int) -> list[list[bool | None]]:
     return [[mark(query, photo) for photo in range(photos)] for query in range(queries)]
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("split", ["zs-inter", "zs-intra"])
 def test_the_marks_are_the_hits(zse: Zse, ready: Path, tmp_path: Path, split: str) -> None:
     zse("evaluate", "--split", split, "--sheet", "sheet.png", "--sheet-queries", "9", "-o", "report.json").ok()

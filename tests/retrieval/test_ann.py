@@ -199,6 +199,7 @@ def test_photos_that_the_index_does_not_reach_are_searched_for_exactly(
         assert recall == 1 and said in caplog.text
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("photos", [1, 2, 38, 39, 78, 79])
 def test_a_gallery_of_few_photos(tmp_path: Path, photos: int) -> None:
     ret = np.random.default_rng(7).standard_normal((QUERIES + photos, WIDTH))

@@ -10,6 +10,8 @@ import torch
 
 from zsecli.runtime.parallel import AHEAD, count_cores, map_in_order, use_threads
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_results_come_in_order(count: int) -> None:

@@ -607,12 +607,14 @@ def test_among_few_photos_nothing_stands_out(levels: tuple[Levels, np.ndarray]) 
     assert (alone.judge(np.ones(1, np.float32)).standings == 0).all()
 
 
+@pytest.mark.fast
 def test_shares_are_of_the_usual(levels: tuple[Levels, np.ndarray]) -> None:
     known, _ = levels
     assert [known.share(standing) for standing in (-1.0, 2.0, 4.0, 9.0)] == [0, 0.5, 1, 1]
     assert known.share_relation(0.4) == 0.5
 
 
+@pytest.mark.fast
 def test_scribbles_are_always_the_same() -> None:
     pictures = [np.asarray(draw_scribble(number)) for number in range(8)]
     assert all(picture.shape == (512, 512) and picture.min() == 0 and picture.max() == 255 for picture in pictures)
@@ -753,6 +755,7 @@ def gate() -> Iterator[Gate]:
     opened.worker.close()
 
 
+@pytest.mark.fast
 def test_the_latest_of_a_client_wins(gate: Gate) -> None:
     gate.hold()
     done: list[int] = []

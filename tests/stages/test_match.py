@@ -89,6 +89,7 @@ def read_ret(stores: tuple[Path, Path]) -> list[np.ndarray]:
     return [h5py.File(path)["ret"][:].astype(np.float64) for path in stores]
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("center", [False, True])
 def test_by_ret_is_the_cosine(stores: tuple[Path, Path], center: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = read_ret(stores)
@@ -124,6 +125,7 @@ def test_relation_scores_are_the_networks(stores: tuple[Path, Path], network: Mo
     assert (np.diff(scores, axis=1) <= 0).all()
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("shortlist", [PHOTOS, PHOTOS + 5])
 @pytest.mark.parametrize("ignore", [None, "family"])
 def test_cascade_over_everything_is_rn(stores: tuple[Path, Path], shortlist: int, ignore: str | None) -> None:
@@ -317,6 +319,7 @@ def test_up_to_date(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) 
         ranking.rank_features(*stores, output, MatchOptions(by="ret", depth=2), overwrite=False)
 
 
+@pytest.mark.fast
 def test_resumes_where_it_stopped(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rank(stores, by="ret")
     monkeypatch.setattr(ranking, "queries_per_block", lambda *_: 2)

@@ -120,6 +120,7 @@ def test_an_instance_belongs_to_its_class(tree: Path) -> None:
 # --- trees -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fast
 def test_a_tree(tree: Path) -> None:
     result = prepare(tree)
     dataset = read_dataset(result.path)
@@ -252,6 +253,7 @@ def manifest(folder: Path, *lines: str, head: str = HEAD, encoding: str = "utf-8
     return path
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("encoding", "end"),
     [("utf-8", "\n"), ("utf-8-sig", "\r\n"), ("utf-8-sig", "\n"), ("utf-16", "\r\n"), ("utf-16-be", "\n")],
@@ -337,6 +339,7 @@ def test_rows_of_a_manifest(folder: Path) -> None:
 # --- again -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fast
 def test_unchanged_files_are_not_read_again(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = prepare(tree)
     before = first.path.stat().st_mtime_ns

@@ -21,6 +21,8 @@ from zsecli.train.config import TrainConfig
 from zsecli.train.losses import contrastive, hardest, matching, triplet
 from zsecli.train.step import encode, losses
 
+pytestmark = pytest.mark.fast
+
 B, C, D = 5, 7, 4
 
 

@@ -13,6 +13,8 @@ from zsecli.errors import ZseError
 from zsecli.train.config import TrainConfig
 from zsecli.train.sampler import Draws, Sampler
 
+pytestmark = pytest.mark.fast
+
 STEPS, BATCH = 100, 40
 
 Row = tuple[str, str | None, str | None, str | None]  # s or p, class, instance, family
