@@ -16,7 +16,7 @@ from zsecli.data.sources import split_files
 from zsecli.data.sources.folder import read
 from zsecli.data.sources.options import Options
 from zsecli.data.sources.registry import SOURCES
-from zsecli.data.synonyms import class_key, shared
+from zsecli.data.synonyms import class_key, find_shared_classes
 from zsecli.errors import ZseError
 from zsecli.runtime.textfiles import decode_text
 from zsecli.store.dataset import read_dataset
@@ -152,7 +152,7 @@ def test_a_name_that_can_be_read_in_two_ways_is_reported(tmp_path: Path) -> None
 def test_class_keys_ignore_case_and_normal_form() -> None:
     assert class_key(nfd("Café")) == class_key("café") != class_key("cafe")
     assert class_key("की") != class_key("का")  # signs on letters are vowels
-    assert shared(["🐱", "++", nfd("café")], ["🐶", "--", "CAFÉ"]) == {"CAFÉ": nfd("café")}
+    assert find_shared_classes(["🐱", "++", nfd("café")], ["🐶", "--", "CAFÉ"]) == {"CAFÉ": nfd("café")}
     assert tidy_name(f" {ZERO} a b ") == "a b" and name_key("...") == "..."
 
 

@@ -51,9 +51,9 @@ def test_the_tables_are_the_standard_splits(name: str, split: str, seen: int, un
 @pytest.mark.parametrize("name", ["sketchy", "tuberlin", "quickdraw"])
 def test_a_folder_stands_for_one_class(name: str) -> None:
     classes = Classes(name)
-    assert all(classes.of(c) == c for c in classes.names)
-    assert all(classes.of(c.replace("_", " ").upper()) == c for c in classes.names)
-    assert classes.of("nonsense") is None
+    assert all(classes.class_of_folder(c) == c for c in classes.names)
+    assert all(classes.class_of_folder(c.replace("_", " ").upper()) == c for c in classes.names)
+    assert classes.class_of_folder("nonsense") is None
 
 
 def test_the_typos_of_tuberlin() -> None:
@@ -65,7 +65,7 @@ def test_the_typos_of_tuberlin() -> None:
         "pipe": "pipe (for smoking)",
     }
     known |= {"mouse": "mouse (animal)", "computermouse": "computer-mouse", "wristwatching": "wrist-watch"}
-    assert {folder: Classes("tuberlin").of(folder) for folder in known} == known
+    assert {folder: Classes("tuberlin").class_of_folder(folder) for folder in known} == known
 
 
 # --- sketchy ---------------------------------------------------------------------------------------------------------

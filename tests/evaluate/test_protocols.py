@@ -26,7 +26,7 @@ from zsecli.render import report as reporting
 from zsecli.render import trec
 from zsecli.render.report import markdown
 from zsecli.retrieval.order import order
-from zsecli.runtime.console import plain
+from zsecli.runtime.console import escape_for_terminal
 from zsecli.store.ranking import RankingWriter, open_ranking
 
 pytestmark = pytest.mark.fast
@@ -301,7 +301,7 @@ def test_no_name_means_anything_in_markdown_or_ends_a_line(tmp_path: Path) -> No
     text = markdown(evaluation, per_class=True)
     assert text.splitlines() == text.removesuffix("\n").split("\n")
     cells = {row[0] for row in shown(text)}
-    assert {plain(name) for name in LINKS} <= cells
+    assert {escape_for_terminal(name) for name in LINKS} <= cells
     written = reporting.csv_text(evaluation)
     assert written.splitlines() == written.removesuffix("\n").split("\n")
     printed = reporting.json_text(evaluation, queries=False).removesuffix("\n")

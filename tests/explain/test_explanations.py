@@ -26,7 +26,7 @@ from zsecli.model import checkpoint
 from zsecli.model.config import ModelConfig, RelationConfig
 from zsecli.model.embedders.base import NetworkEmbedder
 from zsecli.render import explanation_json
-from zsecli.runtime.files import replacing
+from zsecli.runtime.files import atomic_write
 from zsecli.stages import explain
 
 SKETCH = DEMO / "sketch/animal-bird/1F413__fluent-hc.png"
@@ -233,7 +233,7 @@ def test_a_perfect_correspondence_finds_every_move(monkeypatch: pytest.MonkeyPat
     model = made(finer)
     sketch, photo = drawing((128, 96)), Image.new("RGB", (256, 192), "white")
     current: list[Any] = []
-    warp = localization.warp
+    warp = localization.warp_image
 
     def moved(image: Image.Image, matrix: Any, fill: Any) -> Image.Image:
         current[:] = [matrix]
@@ -241,11 +241,11 @@ def test_a_perfect_correspondence_finds_every_move(monkeypatch: pytest.MonkeyPat
 
     def known(pair: Pair, source: str) -> Any:
         middles = pair.sketch.frame.to_picture(pair.sketch.middles()) * np.divide(photo.size, sketch.size)
-        truth = pair.photo.frame.to_input(localization.move(current[0], middles))
+        truth = pair.photo.frame.to_input(localization.move_points(current[0], middles))
         off = abs(truth[:, None] - pair.photo.middles()[None]) / pair.photo.patch
         return np.clip(1 - off, 1e-6, None).prod(2).astype(np.float32)
 
-    monkeypatch.setattr(localization, "warp", moved)
+    monkeypatch.setattr(localization, "warp_image", moved)
     monkeypatch.setattr(localization, "scores", known)
     found = localization.measure(model, localization.Controls(model, None, 0), sketch, photo)
     for name in localization.MOVES:
@@ -389,7 +389,7 @@ def test_a_second_writer_finds_every_file_taken(
 
     def write(described: dict[str, Any], path: Path) -> None:
         for name in ("html", "png", "svg", "json"):
-            with pytest.raises(StoreError, match="another zse is writing it"), replacing(tmp_path / f"m.{name}"):
+            with pytest.raises(StoreError, match="another zse is writing it"), atomic_write(tmp_path / f"m.{name}"):
                 tried.append(name)
         explanation_json.write(described, path)
 

@@ -131,10 +131,10 @@ def test_a_number_of_threads_that_is_none_is_told(
     parallel._threads_in.cache_clear()
     caplog.set_level(NOTICE)
     monkeypatch.setenv("OMP_NUM_THREADS", value)
-    found = {parallel.cores() for _ in range(2)}
+    found = {parallel.count_cores() for _ in range(2)}
     assert caplog.messages == [f"OMP_NUM_THREADS={value} ignored: it is no number of threads"]
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert found == {parallel.cores()}
+    assert found == {parallel.count_cores()}
 
 
 def test_variables_of_zse_that_are_wrong(zse: Zse, sketch: Path) -> None:

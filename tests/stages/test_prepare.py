@@ -18,7 +18,7 @@ from PIL import Image
 from zsecli.data import hashing
 from zsecli.data.folder_walk import HIDDEN, LINKED, NO_PICTURE, SYSTEM
 from zsecli.data.hashing import Known, hash_files
-from zsecli.data.picture_list import items_of, search
+from zsecli.data.picture_list import find_pictures, make_items
 from zsecli.data.sources.demo import demo_folder
 from zsecli.data.sources.folder import check_rule, instance_of, read, read_manifest
 from zsecli.errors import UsageError, ZseError
@@ -451,7 +451,9 @@ def test_search_finds_pictures_in_folders(tree: Path, monkeypatch: pytest.Monkey
     picture(tree / ".thumbnails" / "1.png")
     (tree / "photo" / "._1.png").write_text("")
     (tree / "photo" / "loop").symlink_to(tree, target_is_directory=True)
-    found = search([Path("photo"), Path("sketch/cat/1-1.png"), Path("photo/cat/1.jpg"), Path("absent.png")]).pictures
+    found = find_pictures(
+        [Path("photo"), Path("sketch/cat/1-1.png"), Path("photo/cat/1.jpg"), Path("absent.png")]
+    ).pictures
     assert found == [
         "photo/cat/1.jpg",
         "photo/t-shirt/red.png",
@@ -460,9 +462,9 @@ def test_search_finds_pictures_in_folders(tree: Path, monkeypatch: pytest.Monkey
         "absent.png",
     ]
     (tree / "none").mkdir()
-    assert search([Path("photo/cat"), Path("none")]).pictures == ["photo/cat/1.jpg", "none"]
+    assert find_pictures([Path("photo/cat"), Path("none")]).pictures == ["photo/cat/1.jpg", "none"]
     with pytest.raises(ZseError, match="none: no picture in this folder"):
-        items_of(["none"], "photo")
+        make_items(["none"], "photo")
 
 
 def test_what_has_to_be_exported_is_not_passed_over(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -470,7 +472,7 @@ def test_what_has_to_be_exported_is_not_passed_over(tree: Path, monkeypatch: pyt
     monkeypatch.chdir(tree)
     for name in ("sketch/cat/1-1.svg", "sketch/cat/2.svg", "photo/cat/2.HEIC"):
         Path(name).write_text("<svg/>")
-    found = search([Path("photo/cat"), Path("sketch/cat")]).pictures
+    found = find_pictures([Path("photo/cat"), Path("sketch/cat")]).pictures
     assert found == ["photo/cat/1.jpg", "photo/cat/2.HEIC", "sketch/cat/1-1.png", "sketch/cat/2.svg"]
     result = prepare(tree)
     assert [name for name, _ in result.skipped] == ["sketch/cat/2.svg", "photo/cat/2.HEIC"]
@@ -480,9 +482,9 @@ def test_what_has_to_be_exported_is_not_passed_over(tree: Path, monkeypatch: pyt
 def test_items_of_a_list_of_pictures(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
     (tree / "empty.png").write_bytes(b"")
-    items, bad = items_of(["photo/cat/1.jpg", "empty.png", "absent.png", "sketch/cat/1-1.png"], "photo")
+    items, bad = make_items(["photo/cat/1.jpg", "empty.png", "absent.png", "sketch/cat/1-1.png"], "photo")
     assert (items.id, items.modality.tolist()) == (["photo/cat/1.jpg", "sketch/cat/1-1.png"], [1, 1])
     assert bad == [("empty.png", "empty"), ("absent.png", "no such file")]
     for paths in ([], ["empty.png"]):
         with pytest.raises(ZseError, match="no picture to embed"):
-            items_of(paths, "photo")
+            make_items(paths, "photo")

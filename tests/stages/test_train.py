@@ -29,7 +29,7 @@ from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.model import checkpoint
 from zsecli.model.config import PRESETS, ModelConfig, TokenizerConfig
 from zsecli.runtime.console import Progress
-from zsecli.runtime.files import alone
+from zsecli.runtime.files import exclusive_lock
 from zsecli.stages.prepare import prepare_listing
 from zsecli.store.dataset import read_dataset
 from zsecli.train.config import TrainConfig
@@ -341,7 +341,7 @@ def test_a_step_that_ruins_the_weights_is_not_saved(data: Dataset, tmp_path: Pat
 
 def test_two_cannot_train_the_same(data: Dataset, tmp_path: Path) -> None:
     """They would write into one log, and each over the other's state; the second is told before it touches any."""
-    with alone(tmp_path / "net.safetensors"), pytest.raises(StoreError, match="another zse is writing it"):
+    with exclusive_lock(tmp_path / "net.safetensors"), pytest.raises(StoreError, match="another zse is writing it"):
         trained(data, tmp_path)
     assert not list(tmp_path.iterdir())
     trained(data, tmp_path, dataclasses.replace(SHORT, epochs=1))

@@ -139,7 +139,7 @@ def test_nobody_takes_up_a_store_that_is_getting_its_name(tmp_path: Path, monkey
         said.append(write_elsewhere("ranking", path, "a").stderr)
         os.replace(partial, path)
 
-    monkeypatch.setattr("zsecli.store.writer.settle", settle)
+    monkeypatch.setattr("zsecli.store.writer.move_into_place", settle)
     path = write("ranking", tmp_path / "a.h5")
     assert "another zse is writing it" in said[0]
     with open_ranking(path) as ranking:

@@ -10,7 +10,7 @@ import numpy as np
 
 from zsecli.data.items import SEEN
 from zsecli.data.splits import Split
-from zsecli.data.synonyms import shared
+from zsecli.data.synonyms import find_shared_classes
 from zsecli.errors import UsageError, ZseError
 from zsecli.evaluate.intervals import KIND
 from zsecli.evaluate.measure import count_ties, measure_protocol
@@ -37,7 +37,7 @@ def evaluate_ranking(ranking: Path, split: str, *, trained: Collection[str] | No
         _check(opened, asked, origins)
         labels = opened.query.label, opened.gallery.label
         classes = {label.names[c] for label in labels for c in np.unique(label.codes) if c >= 0}
-        known = shared(trained, sorted(classes)) if trained is not None else {}
+        known = find_shared_classes(trained, sorted(classes)) if trained is not None else {}
         reports = []
         for protocol in SPLITS[asked.family]:
             if protocol.novel and trained is None:

@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.arrays import Floats64
+
 KIND = "cluster-robust t on Wilson's scale (CR2)"
 TEST = "sign-flip permutation of clusters"
 FEWEST = 2  # clusters that an interval needs: one does not show how clusters differ
 EXACT = 16  # clusters up to which every combination of signs is tried
 FLIPS = 20_000  # combinations drawn at random where there are more
 _AT_ONCE = 2**21  # signs in memory at a time
-
-Values = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
@@ -46,7 +46,7 @@ class Paired(NamedTuple):
 
 
 def confidence_interval(
-    values: Values, clusters: NDArray[Any], *, level: float = 0.95, bounds: tuple[float, float] = (0.0, 1.0)
+    values: Floats64, clusters: NDArray[Any], *, level: float = 0.95, bounds: tuple[float, float] = (0.0, 1.0)
 ) -> Interval | None:
     """Interval of the mean of `values`, for the choice of clusters; None where these are fewer than FEWEST.
 
@@ -98,8 +98,8 @@ def confidence_interval(
 
 
 def paired(
-    a: Values,
-    b: Values,
+    a: Floats64,
+    b: Floats64,
     clusters: NDArray[Any],
     *,
     level: float = 0.95,
@@ -127,7 +127,7 @@ def paired(
     return Paired(float((b - a).mean()), low, high, p, p)
 
 
-def sign_flip_p(differences: Values, clusters: NDArray[Any], *, seed: int = 0) -> float:
+def sign_flip_p(differences: Floats64, clusters: NDArray[Any], *, seed: int = 0) -> float:
     """Two-sided p-value of "these differences (Q,) are as likely with the other sign", by whole clusters.
 
     The share of all combinations of signs of the clusters' sums whose sum is at least as far from 0 (Fisher, 1935).
@@ -168,7 +168,7 @@ def holm(tests: Sequence[Paired]) -> list[Paired]:
     return [test._replace(p_holm=p) for test, p in zip(tests, corrected, strict=True)]
 
 
-def _by_cluster(values: Values, clusters: NDArray[Any]) -> tuple[Values, Values]:
+def _by_cluster(values: Floats64, clusters: NDArray[Any]) -> tuple[Floats64, Floats64]:
     """(C,) sum of the values, and (C,) number of values, of every cluster."""
     if not len(values):
         raise ValueError("no confidence interval without a query")
@@ -178,7 +178,7 @@ def _by_cluster(values: Values, clusters: NDArray[Any]) -> tuple[Values, Values]
     return np.bincount(codes, values).astype(np.float64), np.bincount(codes).astype(np.float64)
 
 
-def _degrees_of_freedom(sizes: Values) -> float:
+def _degrees_of_freedom(sizes: Floats64) -> float:
     """Satterthwaite's, of the CR2 variance of a mean over clusters of these sizes (C,), C > 1, were values independent.
 
     C - 1 for equal sizes, fewer for others. In O(C): the matrix of Bell and McCaffrey (2002) is diag(w) - u - u' + s.

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.arrays import Floats64
+
 Ranks = Sequence[int] | NDArray[np.integer[Any]]
-Values = NDArray[np.float64]
 
 
 class Found:
@@ -36,9 +37,9 @@ class Found:
         self.ranks = np.full((len(ranks), self.n_relevant.max()), np.inf)
         for row, found in zip(self.ranks, ranks, strict=True):
             row[: len(found)] = found
-        self._precisions: dict[int | None, Values] = {}
+        self._precisions: dict[int | None, Floats64] = {}
 
-    def precisions(self, k: int | None = None) -> Values:
+    def precisions(self, k: int | None = None) -> Floats64:
         """Precision at each relevant photo within the first k, float64 (Q, W), j / rank of the j-th; 0 behind them."""
         if k not in self._precisions:  # several metrics ask
             ranks = self.ranks[:, :k]  # as many are enough: they ascend
@@ -50,12 +51,12 @@ class Found:
         """Relevant photos within the first k, (Q,)."""
         return (self.ranks[:, :k] <= k).sum(1)
 
-    def interpolated(self, k: int | None = None) -> Values:
+    def interpolated(self, k: int | None = None) -> Floats64:
         """Highest precision at this or a later relevant photo within the first k, float64 (Q, W), last photo first."""
         return np.maximum.accumulate(self.precisions(k)[:, ::-1], axis=1)
 
 
-def average_precision(found: Found) -> Values:
+def average_precision(found: Found) -> Floats64:
     """AP (raw) = sum_i rel_i prec_i / R; trec_eval `map`, scikit-learn.
 
     >>> average_precision(Found([[2, 3]], [2]))  # (1/2 + 2/3) / 2
@@ -64,7 +65,7 @@ def average_precision(found: Found) -> Values:
     return found.precisions().sum(1) / found.n_relevant
 
 
-def average_precision_voc(found: Found) -> Values:
+def average_precision_voc(found: Found) -> Floats64:
     """AP (voc) = sum_i rel_i max_{j >= i} prec_j / R, all-point interpolated; ZSE-SBIR and SAKE's mAP@all.
 
     >>> average_precision_voc(Found([[2, 3]], [2]))  # (2/3 + 2/3) / 2
@@ -73,7 +74,7 @@ def average_precision_voc(found: Found) -> Values:
     return found.interpolated().sum(1) / found.n_relevant
 
 
-def average_precision_at_voc(found: Found, k: int) -> Values:
+def average_precision_at_voc(found: Found, k: int) -> Floats64:
     """AP@k (voc, strict) = sum_{i <= k} rel_i max_{i <= j <= k} prec_j / min(k, R); ZSE-SBIR's mAP@200.
 
     >>> average_precision_at_voc(Found([[2, 3, 9]], [3]), k=2)  # the photo at rank 3 lifts nothing
@@ -82,7 +83,7 @@ def average_precision_at_voc(found: Found, k: int) -> Values:
     return found.interpolated(k).sum(1) / np.minimum(k, found.n_relevant)
 
 
-def average_precision_at(found: Found, k: int) -> Values:
+def average_precision_at(found: Found, k: int) -> Floats64:
     """AP@k (strict) = sum_{i <= k} rel_i prec_i / min(k, R); most careful work. Never above P@k where R >= k.
 
     >>> average_precision_at(Found([[1, 9, 12]], [3]), k=2)
@@ -91,7 +92,7 @@ def average_precision_at(found: Found, k: int) -> Values:
     return found.precisions(k).sum(1) / np.minimum(k, found.n_relevant)
 
 
-def average_precision_at_lenient(found: Found, k: int) -> Values:
+def average_precision_at_lenient(found: Found, k: int) -> Floats64:
     """AP@k (lenient) = sum_{i <= k} rel_i prec_i / hits in the first k, 0 if none; SEM-PCYC, torchmetrics.
 
     >>> average_precision_at_lenient(Found([[1, 9, 12]], [3]), k=2)  # relevant photos missed cost nothing
@@ -100,7 +101,7 @@ def average_precision_at_lenient(found: Found, k: int) -> Values:
     return found.precisions(k).sum(1) / np.maximum(1, found.hits(k))
 
 
-def average_precision_at_trec(found: Found, k: int) -> Values:
+def average_precision_at_trec(found: Found, k: int) -> Floats64:
     """AP@k (trec) = sum_{i <= k} rel_i prec_i / R; trec_eval `map_cut`. At most k / R where R > k.
 
     >>> average_precision_at_trec(Found([[1, 2, 3, 4]], [4]), k=2)
@@ -109,7 +110,7 @@ def average_precision_at_trec(found: Found, k: int) -> Values:
     return found.precisions(k).sum(1) / found.n_relevant
 
 
-def precision_at(found: Found, k: int) -> Values:
+def precision_at(found: Found, k: int) -> Floats64:
     """P@k = hits in the first k / k, also where the gallery holds fewer; trec_eval `P`, most papers.
 
     >>> precision_at(Found([[1, 2]], [2]), k=4)
@@ -118,7 +119,7 @@ def precision_at(found: Found, k: int) -> Values:
     return found.hits(k) / k
 
 
-def precision_at_capped(found: Found, k: int) -> Values:
+def precision_at_capped(found: Found, k: int) -> Floats64:
     """P@k (capped) = P@min(k, R); ZSE-SBIR's P@100 and P@200.
 
     >>> precision_at_capped(Found([[1, 2]], [2]), k=4)
@@ -128,7 +129,7 @@ def precision_at_capped(found: Found, k: int) -> Values:
     return (found.ranks[:, :k] <= cut[:, None]).sum(1) / cut
 
 
-def accuracy_at(found: Found, k: int) -> Values:
+def accuracy_at(found: Found, k: int) -> Floats64:
     """Acc@k = 1 if a relevant photo is in the first k, else 0; fine-grained retrieval, trec_eval `success`.
 
     >>> accuracy_at(Found([[3]], [1]), k=1), accuracy_at(Found([[3]], [1]), k=5)
@@ -137,7 +138,7 @@ def accuracy_at(found: Found, k: int) -> Values:
     return np.minimum(1.0, found.hits(k))
 
 
-def reciprocal_rank(found: Found) -> Values:
+def reciprocal_rank(found: Found) -> Floats64:
     """Reciprocal rank = 1 / rank of the first relevant photo, 0 without one; trec_eval `recip_rank`.
 
     >>> reciprocal_rank(Found([[4, 6]], [2]))
@@ -146,7 +147,7 @@ def reciprocal_rank(found: Found) -> Values:
     return found.precisions()[:, 0]  # the precision there is 1 / rank
 
 
-_METRICS: dict[str, Callable[..., Values]] = {
+_METRICS: dict[str, Callable[..., Floats64]] = {
     "AP (raw)": average_precision,
     "AP (voc)": average_precision_voc,
     "AP@K (voc, strict)": average_precision_at_voc,
@@ -160,7 +161,7 @@ _METRICS: dict[str, Callable[..., Values]] = {
 }
 
 
-def _parse(name: str) -> tuple[Callable[..., Values], int | None]:
+def _parse(name: str) -> tuple[Callable[..., Floats64], int | None]:
     """Function and cut k (None: no cut) of a full metric name."""
     cut = re.search(r"@([1-9][0-9]*)", name)
     template = name.replace(cut[0], "@K", 1) if cut else name
@@ -169,7 +170,7 @@ def _parse(name: str) -> tuple[Callable[..., Values], int | None]:
     return _METRICS[template], int(cut[1]) if cut else None
 
 
-def metric_of_each(name: str) -> Callable[[Found], Values]:
+def metric_of_each(name: str) -> Callable[[Found], Floats64]:
     """The function Found -> float64 (Q,) of a full name.
 
     >>> metric_of_each("P@100 (capped)")(Found([[1, 4], [1]], [2, 1]))
