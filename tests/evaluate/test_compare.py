@@ -43,7 +43,7 @@ def test_models_side_by_side(zse: Zse) -> None:
 
 @pytest.mark.usefixtures("ready")
 @pytest.mark.parametrize(("split", "cluster", "count"), [("zs-inter", "class", 3), ("zs-intra", "object", 6)])
-def test_what_intervals_and_tests_are_over_is_said(zse: Zse, split: str, cluster: str, count: int) -> None:
+def test_reports_name_the_clusters_of_intervals_and_tests(zse: Zse, split: str, cluster: str, count: int) -> None:
     """Three classes cannot show a difference at 5 % at all, whatever their queries say."""
     words = ("evaluate", "--split", split, "--against", "hog")
     report = json.loads(zse(*words, "--json").ok())
@@ -130,7 +130,7 @@ def test_other_classes_of_the_same_pictures_are_refused(tmp_path: Path, zse: Zse
 
 
 @pytest.mark.usefixtures("ready")
-def test_what_a_cut_ranking_lacks_is_named(zse: Zse) -> None:
+def test_a_truncated_ranking_names_the_metrics_it_lacks(zse: Zse) -> None:
     cut = zse("match", "--depth", "4").ok()
     assert "a ranking is too short for AP (raw), AP (voc)" in zse("evaluate", "--against", cut).ok()
     ranking = zse("match").ok()

@@ -101,7 +101,7 @@ def test_order_among_the_metrics(query: Query, k: int) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_extremes(name: str) -> None:
+def test_perfect_and_empty_rankings(name: str) -> None:
     perfect = 0.4 if name == "AP@{} (trec)" else 1.0
     assert single_query_metric(name.format(2))(np.arange(1, 6), 5) == perfect
     assert (
@@ -159,7 +159,7 @@ def test_agrees_with_the_authors_code(size: str) -> None:
     assert ours == pytest.approx(official, abs=1e-9)
 
 
-def test_names() -> None:
+def test_metric_names() -> None:
     assert [required_depth(name.format(200)) for name in NAMES] == [None] * 3 + [200] * 7
     assert {name: mean_name(name.format(200)) for name in NAMES} == {
         "AP (raw)": "mAP (raw)",

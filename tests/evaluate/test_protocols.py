@@ -13,6 +13,7 @@ import pytrec_eval
 from markdown_it import MarkdownIt
 
 from helpers.oracles import ORACLE
+from zsecli.data.items import SEEN, UNSEEN, Column, Items
 from zsecli.errors import UsageError, ZseError
 from zsecli.evaluate import measure, protocols
 from zsecli.evaluate.compare import compare_rankings
@@ -25,21 +26,24 @@ from zsecli.render import report as reporting
 from zsecli.render import trec
 from zsecli.render.report import markdown
 from zsecli.retrieval.order import order
-from zsecli.runtime.console import plain
-from zsecli.store.items import SEEN, UNSEEN, Column, Items
+from zsecli.runtime.console import escape_for_terminal
 from zsecli.store.ranking import RankingWriter, open_ranking
+
+pytestmark = pytest.mark.fast
 
 Q, G = 12, 40
 
 
 def table(kind: int, count: int, rng: np.random.Generator, **columns: Column) -> Items:
-    label = Column.of([f"class {c}" for c in rng.integers(4, size=count)])
+    label = Column.from_values([f"class {c}" for c in rng.integers(4, size=count)])
     names = [f"{label.names[c]}/{i}" for c, i in zip(label.codes, rng.integers(5, size=count), strict=True)]
     part = rng.choice([SEEN, UNSEEN], size=count, p=[0.2, 0.8]).astype(np.int8)
-    family = Column.of([f"f{f}" if f else None for f in rng.integers(3, size=count)])
-    values = {"label": label, "instance": Column.of(names), "family": family, **columns}
+    family = Column.from_values([f"f{f}" if f else None for f in rng.integers(3, size=count)])
+    values = {"label": label, "instance": Column.from_values(names), "family": family, **columns}
     ids = [f"{kind}/{i} x" for i in range(count)]
-    return Items(ids, np.full(count, kind, np.uint8), part, np.zeros((count, 32), np.uint8), **values)
+    return Items(
+        id=ids, modality=np.full(count, kind, np.uint8), part=part, sha256=np.zeros((count, 32), np.uint8), **values
+    )
 
 
 def write(
@@ -53,7 +57,7 @@ def write(
     scores = rng.integers(12, size=(Q, G)).astype(np.float32)
     if ignore:
         ours, theirs = getattr(query, ignore), getattr(gallery, ignore)
-        same = (ours.under(theirs.names)[:, None] == theirs.codes) & (ours.codes[:, None] >= 0)
+        same = (ours.codes_in(theirs.names)[:, None] == theirs.codes) & (ours.codes[:, None] >= 0)
         scores[same] = np.nan
     indices = order(np.where(np.isnan(scores), -np.inf, scores))
     ranked = np.take_along_axis(scores, indices, 1)
@@ -100,7 +104,7 @@ def by_hand(path: Path, query: Items, gallery: Items, protocol: Any, ignore: str
 @pytest.mark.parametrize("by_class", [False, True])
 @pytest.mark.parametrize("ignore", [None, "family"])
 @pytest.mark.parametrize("split", list(SPLITS))
-def test_against_counting(
+def test_protocols_agree_with_counting(
     tmp_path: Path, split: str, ignore: str | None, by_class: bool, at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocols, "ENTRIES_AT_ONCE", at_a_time)
@@ -203,7 +207,7 @@ def test_trec_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
     assert run_file.read_bytes() != before
 
 
-def test_reports(tmp_path: Path) -> None:
+def test_a_report_in_markdown_and_json(tmp_path: Path) -> None:
     report = evaluate_ranking(write(tmp_path / "ranking.h5")[0], "zs-intra")
     text = markdown(Evaluation(reports=[report]), per_class=True)
     assert "| mAP (raw) |" in text and "class 0" in text and "95 % interval" in text
@@ -219,7 +223,7 @@ def test_reports(tmp_path: Path) -> None:
         reporting.write(Evaluation(reports=[report]), output, per_class=False, overwrite=False)
 
 
-def test_what_cannot_be_evaluated(tmp_path: Path) -> None:
+def test_rankings_that_cannot_be_evaluated(tmp_path: Path) -> None:
     path, *_ = write(tmp_path / "ranking.h5")
     with pytest.raises(UsageError, match="no split 'zs-intr'") as error:
         evaluate_ranking(path, "zs-intr")
@@ -227,7 +231,7 @@ def test_what_cannot_be_evaluated(tmp_path: Path) -> None:
     nameless = write(tmp_path / "nameless.h5", label=Column(np.full(Q, -1, np.int32), []))[0]
     with pytest.raises(ZseError, match="have no class"):
         evaluate_ranking(nameless, "zs-inter")
-    others = write(tmp_path / "others.h5", label=Column.of(["elsewhere"] * Q))[0]
+    others = write(tmp_path / "others.h5", label=Column.from_values(["elsewhere"] * Q))[0]
     with pytest.raises(ZseError, match="no query has a relevant photo"):
         evaluate_ranking(others, "zs-inter")
 
@@ -236,9 +240,9 @@ def test_a_report_without_queries_does_not_cost_the_others(tmp_path: Path) -> No
     """Sketch and photo of an object may bear different classes: then it is found among all photos alone."""
     rng = np.random.default_rng(0)
     query, gallery = table(0, Q, rng), table(1, G, rng)
-    query.label, query.part = Column.of(["drawn"] * Q), np.full(Q, UNSEEN, np.int8)
+    query.label, query.part = Column.from_values(["drawn"] * Q), np.full(Q, UNSEEN, np.int8)
     gallery.part = np.full(G, UNSEEN, np.int8)
-    query.instance, gallery.instance = (Column.of([f"object {i % Q}" for i in range(n)]) for n in (Q, G))
+    query.instance, gallery.instance = (Column.from_values([f"object {i % Q}" for i in range(n)]) for n in (Q, G))
     with RankingWriter(tmp_path / "ranking.h5", "k", {"by": "ret"}, query, gallery, G) as store:
         store.write(0, np.tile(np.arange(G), (Q, 1)), np.zeros((Q, G), np.float32))
         path = store.finish()
@@ -282,9 +286,9 @@ def shown(markdown_text: str) -> list[list[str]]:
 
 def test_no_name_means_anything_in_markdown_or_ends_a_line(tmp_path: Path) -> None:
     labels = [LINKS[i % len(LINKS)] for i in range(len(LINKS) * 2)]
-    made = table(0, len(labels), np.random.default_rng(0), label=Column.of(labels))
+    made = table(0, len(labels), np.random.default_rng(0), label=Column.from_values(labels))
     made.part[:] = UNSEEN
-    gallery = table(1, len(labels), np.random.default_rng(0), label=Column.of(labels))
+    gallery = table(1, len(labels), np.random.default_rng(0), label=Column.from_values(labels))
     gallery.part[:] = UNSEEN
     scores = np.random.default_rng(1).random((len(labels), len(labels))).astype(np.float32)
     indices = order(scores)
@@ -297,7 +301,7 @@ def test_no_name_means_anything_in_markdown_or_ends_a_line(tmp_path: Path) -> No
     text = markdown(evaluation, per_class=True)
     assert text.splitlines() == text.removesuffix("\n").split("\n")
     cells = {row[0] for row in shown(text)}
-    assert {plain(name) for name in LINKS} <= cells
+    assert {escape_for_terminal(name) for name in LINKS} <= cells
     written = reporting.csv_text(evaluation)
     assert written.splitlines() == written.removesuffix("\n").split("\n")
     printed = reporting.json_text(evaluation, queries=False).removesuffix("\n")

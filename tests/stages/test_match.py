@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from helpers.tiny import SELECTING, build
+from zsecli.data.items import Column, Items
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.model import checkpoint
 from zsecli.model.network import ZSENetwork
@@ -22,7 +23,6 @@ from zsecli.retrieval import relation_scores as relation
 from zsecli.retrieval.match_options import MatchOptions
 from zsecli.retrieval.rankers.cosine import CosineRanker
 from zsecli.store.features import FeatureWriter
-from zsecli.store.items import Column, Items
 from zsecli.store.ranking import open_ranking
 
 QUERIES, PHOTOS, WIDTH = 7, 23, 32
@@ -31,12 +31,12 @@ QUERIES, PHOTOS, WIDTH = 7, 23, 32
 def items(kind: int, count: int, seed: int) -> Items:
     rng = np.random.default_rng(seed)
     return Items(
-        [f"{kind}/{i}" for i in range(count)],
-        np.full(count, kind, np.uint8),
-        np.ones(count, np.int8),
-        np.zeros((count, 32), np.uint8),
-        label=Column.of([f"c{c}" for c in rng.integers(3, size=count)]),
-        family=Column.of([f"f{c}" if c else None for c in rng.integers(4, size=count)]),
+        id=[f"{kind}/{i}" for i in range(count)],
+        modality=np.full(count, kind, np.uint8),
+        part=np.ones(count, np.int8),
+        sha256=np.zeros((count, 32), np.uint8),
+        label=Column.from_values([f"c{c}" for c in rng.integers(3, size=count)]),
+        family=Column.from_values([f"f{c}" if c else None for c in rng.integers(4, size=count)]),
     )
 
 
@@ -89,6 +89,7 @@ def read_ret(stores: tuple[Path, Path]) -> list[np.ndarray]:
     return [h5py.File(path)["ret"][:].astype(np.float64) for path in stores]
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("center", [False, True])
 def test_by_ret_is_the_cosine(stores: tuple[Path, Path], center: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = read_ret(stores)
@@ -124,6 +125,7 @@ def test_relation_scores_are_the_networks(stores: tuple[Path, Path], network: Mo
     assert (np.diff(scores, axis=1) <= 0).all()
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("shortlist", [PHOTOS, PHOTOS + 5])
 @pytest.mark.parametrize("ignore", [None, "family"])
 def test_cascade_over_everything_is_rn(stores: tuple[Path, Path], shortlist: int, ignore: str | None) -> None:
@@ -176,7 +178,7 @@ def test_blocks_do_not_matter(stores: tuple[Path, Path], by: str, monkeypatch: p
     np.testing.assert_allclose(whole[1], blocked[1], atol=1e-6)
 
 
-def test_left_out_pairs(stores: tuple[Path, Path]) -> None:
+def test_ineligible_pairs_are_left_out_of_rankings(stores: tuple[Path, Path]) -> None:
     """Pairs of one family are nowhere in the ranking; pictures without a family are never left out."""
     query, gallery = items(0, QUERIES, 1), items(1, PHOTOS, 2)
     indices, scores = rank(stores, by="ret", ignore_same="family")
@@ -230,8 +232,8 @@ def test_a_copy_in_another_family_does_not_bring_a_pair_back(tmp_path: Path, net
     """Of two copies, the one that the sketch's family leaves out stays out."""
     rng = np.random.default_rng(6)
     photos, sketches = items(1, 40, 2), items(0, 3, 1)
-    photos.family = Column.of([f"f{i // 20}" for i in range(40)])
-    sketches.family = Column.of(["f0", "f1", None])
+    photos.family = Column.from_values([f"f{i // 20}" for i in range(40)])
+    sketches.family = Column.from_values(["f0", "f1", None])
     ret = np.tile(rng.standard_normal((20, WIDTH)).astype(np.float32), (2, 1))
     tokens = np.tile(rng.standard_normal((20, 10, WIDTH)).astype(np.float32), (2, 1, 1))
     stores = (
@@ -245,9 +247,9 @@ def test_a_copy_in_another_family_does_not_bring_a_pair_back(tmp_path: Path, net
 
 
 @pytest.mark.parametrize("by", ["ret", "rn", "cascade"])
-def test_no_pair_counts(tmp_path: Path, network: ModelSpec, by: str) -> None:
+def test_a_query_without_eligible_photos(tmp_path: Path, network: ModelSpec, by: str) -> None:
     photos, sketches = items(1, 5, 2), items(0, 3, 1)
-    photos.family, sketches.family = (Column.of(["f"] * n) for n in (5, 3))
+    photos.family, sketches.family = (Column.from_values(["f"] * n) for n in (5, 3))
     ret = np.ones((5, WIDTH), np.float32)
     stores = tuple(
         write(tmp_path / f"{name}.h5", table, network, ret[: len(table)])
@@ -301,12 +303,12 @@ def test_the_rest_of_a_cascade_keeps_its_order(tmp_path: Path, network: ModelSpe
     assert len(set(scores[0, 3:])) < 190  # they are stored as equal
 
 
-def test_depth_cuts(stores: tuple[Path, Path]) -> None:
+def test_depth_limits_the_ranking(stores: tuple[Path, Path]) -> None:
     full, cut = rank(stores, by="ret"), rank(stores, by="ret", depth=4)
     np.testing.assert_array_equal(full[0][:, :4], cut[0])
 
 
-def test_up_to_date(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_ranking_is_up_to_date(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """A second run computes nothing; a shortlist is no reason to rank by [Ret] again, the depth is."""
     output, options = stores[0].with_name("r.h5"), MatchOptions(by="ret")
     assert ranking.rank_features(*stores, output, options).fresh
@@ -317,6 +319,7 @@ def test_up_to_date(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) 
         ranking.rank_features(*stores, output, MatchOptions(by="ret", depth=2), overwrite=False)
 
 
+@pytest.mark.fast
 def test_resumes_where_it_stopped(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rank(stores, by="ret")
     monkeypatch.setattr(ranking, "queries_per_block", lambda *_: 2)
@@ -350,7 +353,7 @@ def test_a_ranking_that_the_disk_has_no_room_for(stores: tuple[Path, Path], monk
     rank(stores, by="ret", depth=PHOTOS - 1)
 
 
-def test_what_cannot_be_matched(stores: tuple[Path, Path], tmp_path: Path, network: ModelSpec) -> None:
+def test_stores_that_cannot_be_matched(stores: tuple[Path, Path], tmp_path: Path, network: ModelSpec) -> None:
     ret = np.ones((PHOTOS, WIDTH), np.float32)
     plain = write(tmp_path / "plain.h5", items(1, PHOTOS, 2), None, ret)
     for pair, options, says in [
@@ -376,7 +379,7 @@ def test_what_cannot_be_matched(stores: tuple[Path, Path], tmp_path: Path, netwo
         rank((sketches, huge), by="ret")
 
 
-def test_pictures_left_out_are_said(
+def test_skipped_pictures_are_reported(
     stores: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A store given for its photos that holds sketches too: perhaps photos that were taken for sketches."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from zsecli.arrays import Ints
 from zsecli.errors import ZseError
 from zsecli.evaluate.intervals import correct_by_holm, paired_test
 from zsecli.evaluate.metrics import mean_name
 from zsecli.evaluate.report_model import Comparison, ProtocolReport, RankingReport
-from zsecli.store.items import Ints
 
 
 def compare_rankings(reports: list[RankingReport], seed: int = 0) -> list[Comparison]:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from zsecli.data.items import SEEN
 from zsecli.data.splits import Split
-from zsecli.data.synonyms import shared
+from zsecli.data.synonyms import find_shared_classes
 from zsecli.errors import UsageError, ZseError
 from zsecli.evaluate.intervals import KIND
 from zsecli.evaluate.measure import count_ties, measure_protocol
 from zsecli.evaluate.protocols import SPLITS, select_pictures
 from zsecli.evaluate.report_model import ProtocolReport, RankingReport
-from zsecli.store.items import SEEN
 from zsecli.store.ranking import Ranking, open_ranking
 
 # what a report repeats of a ranking's provenance
@@ -36,7 +36,7 @@ def evaluate_ranking(ranking: Path, split: str, *, trained: Collection[str] | No
     with open_ranking(ranking) as opened:
         origins = opened.header.provenance.get("origins", [{}, {}])
         _check_split(opened, parsed_split, origins)
-        seen_classes = {} if trained is None else shared(trained, _class_names(opened))
+        seen_classes = {} if trained is None else find_shared_classes(trained, _class_names(opened))
         notes = []
         reports = []
         for protocol in SPLITS[parsed_split.family]:

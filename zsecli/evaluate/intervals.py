@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.arrays import Floats64
+
 KIND = "cluster-robust t on Wilson's scale (CR2)"
 TEST = "sign-flip permutation of clusters"
 FEWEST = 2  # clusters that an interval needs: one alone does not show how clusters differ
 MAX_EXACT_CLUSTERS = 16  # up to so many, every combination of signs is tried
 RANDOM_FLIPS = 20_000  # combinations drawn at random where there are more
 _SIGNS_AT_ONCE = 2**21  # in memory
-
-Values = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
@@ -45,7 +45,7 @@ class PairedTest(NamedTuple):
 
 
 def confidence_interval(
-    values: Values, clusters: NDArray[Any], *, level: float = 0.95, bounds: tuple[float, float] = (0.0, 1.0)
+    values: Floats64, clusters: NDArray[Any], *, level: float = 0.95, bounds: tuple[float, float] = (0.0, 1.0)
 ) -> Interval | None:
     """Interval of the mean of `values` over the sampling of clusters; None where these are fewer than FEWEST.
 
@@ -97,8 +97,8 @@ def confidence_interval(
 
 
 def paired_test(
-    a: Values,
-    b: Values,
+    a: Floats64,
+    b: Floats64,
     clusters: NDArray[Any],
     *,
     level: float = 0.95,
@@ -126,7 +126,7 @@ def paired_test(
     return PairedTest(difference=float((b - a).mean()), low=low, high=high, p=p, p_holm=p)
 
 
-def sign_flip_p(differences: Values, clusters: NDArray[Any], *, seed: int = 0) -> float:
+def sign_flip_p(differences: Floats64, clusters: NDArray[Any], *, seed: int = 0) -> float:
     """Two-sided p-value of "these differences (Q,) are as likely with the opposite sign", flipping whole clusters.
 
     The share of all combinations of signs of the clusters' sums whose sum is at least as far from 0 (Fisher, 1935).
@@ -168,7 +168,7 @@ def correct_by_holm(tests: Sequence[PairedTest]) -> list[PairedTest]:
     return [test._replace(p_holm=p) for test, p in zip(tests, corrected, strict=True)]
 
 
-def _sum_by_cluster(values: Values, clusters: NDArray[Any]) -> tuple[Values, Values]:
+def _sum_by_cluster(values: Floats64, clusters: NDArray[Any]) -> tuple[Floats64, Floats64]:
     """(C,) sum and (C,) number of the values of each cluster."""
     if not len(values):
         raise ValueError("no confidence interval without a query")
@@ -178,11 +178,11 @@ def _sum_by_cluster(values: Values, clusters: NDArray[Any]) -> tuple[Values, Val
     return np.bincount(codes, values).astype(np.float64), np.bincount(codes).astype(np.float64)
 
 
-def _degrees_of_freedom(sizes: Values) -> float:
+def _degrees_of_freedom(sizes: Floats64) -> float:
     """Satterthwaite's degrees of freedom of the CR2 variance of a mean over C > 1 clusters of these sizes (C,).
 
-        For independent values.
-    C - 1 for equal sizes, fewer for others. In O(C): the matrix of Bell and McCaffrey (2002) is diag(w) - u - u' + s.
+    The values are taken to be independent. C - 1 for equal sizes, fewer for others. In O(C): the matrix of Bell and
+    McCaffrey (2002) is diag(w) - u - u' + s.
     """
     shares = sizes / sizes.sum()
     w = 1 / (1 - shares)

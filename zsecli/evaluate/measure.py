@@ -8,18 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from zsecli.arrays import Floats64, Ints
+from zsecli.data.items import Column
 from zsecli.errors import ZseError
 from zsecli.evaluate.intervals import confidence_interval
 from zsecli.evaluate.metrics import RelevantRanks, metric_function, required_depth
 from zsecli.evaluate.protocols import ENTRIES_AT_ONCE, Protocol, iterate_query_blocks, select_pictures
 from zsecli.evaluate.report_model import ProtocolReport
 from zsecli.retrieval.order import tied
-from zsecli.store.items import Column, Ints
 from zsecli.store.ranking import Ranking
-
-Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +32,7 @@ class QueryMetrics:
     """(Q',) photos in the gallery of each query."""
     n_listed: Ints
     """(Q',) photos of that gallery which the ranking lists."""
-    values: dict[str, Values]
+    values: dict[str, Floats64]
     """Metric name -> (Q',), also where a truncated ranking does not determine the metric."""
     queries_without_relevant: int
 
@@ -46,7 +44,7 @@ def measure_queries(ranking: Ranking, protocol: Protocol, seen_classes: Collecti
         seen_classes: as in `zsecli.evaluate.protocols.iterate_query_blocks`.
     """
     metric_functions = {name: metric_function(name) for name in protocol.metrics}
-    values: dict[str, list[Values]] = {name: [np.empty(0)] for name in protocol.metrics}
+    values: dict[str, list[Floats64]] = {name: [np.empty(0)] for name in protocol.metrics}
     columns = [np.empty((4, 0), np.int64)]
     for block in iterate_query_blocks(ranking, protocol, seen_classes):
         ranks, n_listed = block.relevant_ranks()

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.arrays import Floats64
+
 Ranks = Sequence[int] | NDArray[np.integer[Any]]
-Values = NDArray[np.float64]
 
 
 class RelevantRanks:
@@ -39,9 +40,9 @@ class RelevantRanks:
         self.ranks = np.full((len(ranks), self.n_relevant.max()), np.inf)
         for padded, row in zip(self.ranks, ranks, strict=True):
             padded[: len(row)] = row
-        self._precisions: dict[int | None, Values] = {}
+        self._precisions: dict[int | None, Floats64] = {}
 
-    def precisions(self, k: int | None = None) -> Values:
+    def precisions(self, k: int | None = None) -> Floats64:
         """Precision at each relevant photo within the first k, float64 (Q, W), j / rank of the j-th; 0 behind them."""
         if k not in self._precisions:  # several metrics use them
             ranks = self.ranks[:, :k]  # no more than k ranks are <= k, as they ascend
@@ -55,12 +56,12 @@ class RelevantRanks:
         """Relevant photos within the first k, (Q,)."""
         return (self.ranks[:, :k] <= k).sum(1)
 
-    def interpolated_precisions(self, k: int | None = None) -> Values:
+    def interpolated_precisions(self, k: int | None = None) -> Floats64:
         """Highest precision at this or a later relevant photo within the first k, float64 (Q, W), last photo first."""
         return np.maximum.accumulate(self.precisions(k)[:, ::-1], axis=1)
 
 
-def average_precision(relevant: RelevantRanks) -> Values:
+def average_precision(relevant: RelevantRanks) -> Floats64:
     """AP (raw) = sum_i rel_i prec_i / R; trec_eval `map`, scikit-learn.
 
     >>> average_precision(RelevantRanks([[2, 3]], [2]))  # (1/2 + 2/3) / 2
@@ -69,7 +70,7 @@ def average_precision(relevant: RelevantRanks) -> Values:
     return relevant.precisions().sum(1) / relevant.n_relevant
 
 
-def average_precision_voc(relevant: RelevantRanks) -> Values:
+def average_precision_voc(relevant: RelevantRanks) -> Floats64:
     """AP (voc) = sum_i rel_i max_{j >= i} prec_j / R, all-point interpolated; ZSE-SBIR and SAKE's mAP@all.
 
     >>> average_precision_voc(RelevantRanks([[2, 3]], [2]))  # (2/3 + 2/3) / 2
@@ -78,7 +79,7 @@ def average_precision_voc(relevant: RelevantRanks) -> Values:
     return relevant.interpolated_precisions().sum(1) / relevant.n_relevant
 
 
-def average_precision_at_voc(relevant: RelevantRanks, k: int) -> Values:
+def average_precision_at_voc(relevant: RelevantRanks, k: int) -> Floats64:
     """AP@k (voc, strict) = sum_{i <= k} rel_i max_{i <= j <= k} prec_j / min(k, R); ZSE-SBIR's mAP@200.
 
     >>> average_precision_at_voc(RelevantRanks([[2, 3, 9]], [3]), k=2)  # the photo at rank 3 lifts nothing
@@ -87,7 +88,7 @@ def average_precision_at_voc(relevant: RelevantRanks, k: int) -> Values:
     return relevant.interpolated_precisions(k).sum(1) / np.minimum(k, relevant.n_relevant)
 
 
-def average_precision_at(relevant: RelevantRanks, k: int) -> Values:
+def average_precision_at(relevant: RelevantRanks, k: int) -> Floats64:
     """AP@k (strict) = sum_{i <= k} rel_i prec_i / min(k, R); most careful work. Never above P@k where R >= k.
 
     >>> average_precision_at(RelevantRanks([[1, 9, 12]], [3]), k=2)
@@ -96,7 +97,7 @@ def average_precision_at(relevant: RelevantRanks, k: int) -> Values:
     return relevant.precisions(k).sum(1) / np.minimum(k, relevant.n_relevant)
 
 
-def average_precision_at_lenient(relevant: RelevantRanks, k: int) -> Values:
+def average_precision_at_lenient(relevant: RelevantRanks, k: int) -> Floats64:
     """AP@k (lenient) = sum_{i <= k} rel_i prec_i / hits in the first k, 0 if none; SEM-PCYC, torchmetrics.
 
     >>> average_precision_at_lenient(RelevantRanks([[1, 9, 12]], [3]), k=2)  # relevant photos missed cost nothing
@@ -105,7 +106,7 @@ def average_precision_at_lenient(relevant: RelevantRanks, k: int) -> Values:
     return relevant.precisions(k).sum(1) / np.maximum(1, relevant.count_hits(k))
 
 
-def average_precision_at_trec(relevant: RelevantRanks, k: int) -> Values:
+def average_precision_at_trec(relevant: RelevantRanks, k: int) -> Floats64:
     """AP@k (trec) = sum_{i <= k} rel_i prec_i / R; trec_eval `map_cut`. At most k / R where R > k.
 
     >>> average_precision_at_trec(RelevantRanks([[1, 2, 3, 4]], [4]), k=2)
@@ -114,7 +115,7 @@ def average_precision_at_trec(relevant: RelevantRanks, k: int) -> Values:
     return relevant.precisions(k).sum(1) / relevant.n_relevant
 
 
-def precision_at(relevant: RelevantRanks, k: int) -> Values:
+def precision_at(relevant: RelevantRanks, k: int) -> Floats64:
     """P@k = hits in the first k / k, also where the gallery holds fewer; trec_eval `P`, most papers.
 
     >>> precision_at(RelevantRanks([[1, 2]], [2]), k=4)
@@ -123,7 +124,7 @@ def precision_at(relevant: RelevantRanks, k: int) -> Values:
     return relevant.count_hits(k) / k
 
 
-def precision_at_capped(relevant: RelevantRanks, k: int) -> Values:
+def precision_at_capped(relevant: RelevantRanks, k: int) -> Floats64:
     """P@k (capped) = P@min(k, R); ZSE-SBIR's P@100 and P@200.
 
     >>> precision_at_capped(RelevantRanks([[1, 2]], [2]), k=4)
@@ -133,7 +134,7 @@ def precision_at_capped(relevant: RelevantRanks, k: int) -> Values:
     return (relevant.ranks[:, :k] <= cut[:, None]).sum(1) / cut
 
 
-def accuracy_at(relevant: RelevantRanks, k: int) -> Values:
+def accuracy_at(relevant: RelevantRanks, k: int) -> Floats64:
     """Acc@k = 1 if a relevant photo is in the first k, else 0; fine-grained retrieval, trec_eval `success`.
 
     >>> accuracy_at(RelevantRanks([[3]], [1]), k=1), accuracy_at(RelevantRanks([[3]], [1]), k=5)
@@ -142,7 +143,7 @@ def accuracy_at(relevant: RelevantRanks, k: int) -> Values:
     return np.minimum(1.0, relevant.count_hits(k))
 
 
-def reciprocal_rank(relevant: RelevantRanks) -> Values:
+def reciprocal_rank(relevant: RelevantRanks) -> Floats64:
     """Reciprocal rank = 1 / rank of the first relevant photo, 0 without one; trec_eval `recip_rank`.
 
     >>> reciprocal_rank(RelevantRanks([[4, 6]], [2]))
@@ -151,7 +152,7 @@ def reciprocal_rank(relevant: RelevantRanks) -> Values:
     return relevant.precisions()[:, 0]  # the precision there is 1 / rank
 
 
-_METRICS: dict[str, Callable[..., Values]] = {
+_METRICS: dict[str, Callable[..., Floats64]] = {
     "AP (raw)": average_precision,
     "AP (voc)": average_precision_voc,
     "AP@K (voc, strict)": average_precision_at_voc,
@@ -165,7 +166,7 @@ _METRICS: dict[str, Callable[..., Values]] = {
 }
 
 
-def _parse_name(name: str) -> tuple[Callable[..., Values], int | None]:
+def _parse_name(name: str) -> tuple[Callable[..., Floats64], int | None]:
     """Function and cut k (None: no cut) of a full metric name."""
     cut = re.search(r"@([1-9][0-9]*)", name)
     template = name.replace(cut[0], "@K", 1) if cut else name
@@ -174,7 +175,7 @@ def _parse_name(name: str) -> tuple[Callable[..., Values], int | None]:
     return _METRICS[template], int(cut[1]) if cut else None
 
 
-def metric_function(name: str) -> Callable[[RelevantRanks], Values]:
+def metric_function(name: str) -> Callable[[RelevantRanks], Floats64]:
     """The function RelevantRanks -> float64 (Q,) of a full name.
 
     >>> metric_function("P@100 (capped)")(RelevantRanks([[1, 4], [1]], [2, 1]))

@@ -8,13 +8,12 @@ from functools import lru_cache, reduce
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from zsecli.arrays import Ints, Ints64, Mask
+from zsecli.data.items import NEITHER, UNSEEN, Items
 from zsecli.errors import ZseError
-from zsecli.store.items import NEITHER, UNSEEN, Column, Ints, Items
 from zsecli.store.ranking import Ranking
 
-Mask = NDArray[np.bool_]
 Members = Literal["unseen", "all"]
 
 ENTRIES_AT_ONCE = 2**19  # entries of a ranking in memory: more are no faster
@@ -201,7 +200,7 @@ def _is_member(sets: list[PhotoSet], listed: Ints) -> Mask:
     return reduce(np.logical_or, ((listed >= first) & (listed < stop) for first, stop in bounds))
 
 
-def _nonzero_positions(values: Mask) -> NDArray[np.int64]:
+def _nonzero_positions(values: Mask) -> Ints64:
     """`np.flatnonzero` of few among many in half its time, as no branch depends on where they are."""
     packed = np.packbits(values)
     nonzero_bytes = np.flatnonzero(packed != 0)
@@ -265,8 +264,7 @@ def iterate_query_blocks(
 def _check_labels(ranking: Ranking, protocol: Protocol) -> None:
     """ZseError where the sketches or the photos lack the column that makes a photo relevant."""
     for items in (ranking.query, ranking.gallery):
-        column: Column = getattr(items, protocol.relevant)
-        if (column.codes >= 0).any():
+        if (items.column(protocol.relevant).codes >= 0).any():
             continue
         missing, hint = "class", "evaluate a data set made by zse prepare"
         if protocol.relevant == "instance":
@@ -316,6 +314,5 @@ def _column_codes(ranking: Ranking, column: str | None) -> tuple[Ints, Ints]:
     """
     if column is None:
         return np.full(len(ranking.query), -1), np.full(len(ranking.gallery), -1)
-    query: Column = getattr(ranking.query, column)
-    gallery: Column = getattr(ranking.gallery, column)
-    return query.under(gallery.names), gallery.codes
+    gallery = ranking.gallery.column(column)
+    return ranking.query.column(column).codes_in(gallery.names), gallery.codes

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from zsecli.errors import UsageError, nearest
+from zsecli.arrays import Ints
+from zsecli.data.items import Items
+from zsecli.errors import UsageError, did_you_mean
 from zsecli.evaluate.intervals import FEWEST, KIND, TEST, confidence_interval, sign_flip_p
 from zsecli.explain import faithfulness, keypoints
 from zsecli.explain import localization as places
@@ -19,11 +21,10 @@ from zsecli.explain.correspondences import SOURCES, Match, best, scores
 from zsecli.explain.load_network import load_network, network_of_ranking
 from zsecli.explain.localization import CHOSEN, FROZEN, RANDOM, SAME, Controls
 from zsecli.explain.pair import Pair, read, relate, see
-from zsecli.images.loader import full_size
+from zsecli.images.loader import read_full_size
 from zsecli.model.embedders.base import NetworkEmbedder
 from zsecli.retrieval.ranked_pictures import check_named, check_ranked
 from zsecli.runtime.console import SILENT, Progress
-from zsecli.store.items import Ints, Items
 from zsecli.store.ranking import Ranking, open_ranking
 from zsecli.train.outlines import outline
 
@@ -275,7 +276,8 @@ def _test_keypoints(
     for one in marked:
         pair = relate(model, see(model, read(one.sketch), "sketch"), see(model, read(one.photo), "photo"))
         on_sketch, on_photo = (
-            points / np.divide(full_size(file, side.image), side.image.size)  # of a very large picture a copy was read
+            points
+            / np.divide(read_full_size(file, side.image), side.image.size)  # of a very large picture a copy was read
             for file, side, points in (
                 (one.sketch, pair.sketch, one.on_sketch),
                 (one.photo, pair.photo, one.on_photo),
@@ -297,13 +299,13 @@ def _aligned(ranking: Ranking, family: str, most: int) -> list[tuple[int, int]]:
     names = ranking.query.family.names
     if family not in names:
         raise UsageError(
-            f"--aligned {family}: no sketch is of that family{nearest(family, names)}",
+            f"--aligned {family}: no sketch is of that family{did_you_mean(family, names)}",
             f"families: {', '.join(names) or 'the data set names none'}",
         )
     sides = []
     for items in (ranking.query, ranking.gallery):
-        of = items.family.under([family]) == 0
-        codes = items.instance.under(ranking.query.instance.names)
+        of = items.family.codes_in([family]) == 0
+        codes = items.instance.codes_in(ranking.query.instance.names)
         sides.append({int(c): row for row, c in reversed([*enumerate(codes)]) if of[row] and c >= 0})
     shared = sorted(sides[0].keys() & sides[1].keys())
     if not shared:

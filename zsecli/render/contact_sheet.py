@@ -17,15 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
+from zsecli.arrays import Ints
+from zsecli.data.items import Items
 from zsecli.errors import UsageError
 from zsecli.evaluate.protocols import iterate_query_blocks
 from zsecli.evaluate.report_model import ProtocolReport
 from zsecli.images.decode import PictureError
 from zsecli.images.loader import ContentChanged, load_picture
 from zsecli.render.fonts import draw_text
-from zsecli.runtime.files import replacing
+from zsecli.runtime.files import atomic_write
 from zsecli.runtime.marks import png_text
-from zsecli.store.items import Ints, Items
 from zsecli.store.ranking import Ranking, open_ranking
 from zsecli.store.remake_commands import remake_ranking
 
@@ -93,7 +94,7 @@ def write(
         }
         sheet = _draw(opened, report, [asked[q] for q in wanted], [float(quality[q]) for q in wanted], options)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(output) as (partial,):
+    with atomic_write(output) as (partial,):
         sheet.save(partial, "PNG", pnginfo=png_text())
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from zsecli.errors import UsageError
 from zsecli.evaluate.protocols import Protocol, iterate_query_blocks
-from zsecli.runtime.files import replacing
+from zsecli.runtime.files import atomic_write
 from zsecli.store.ranking import open_ranking
 
 
@@ -37,7 +37,7 @@ def write(
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = outputs(protocol, folder)
-    with replacing(*paths) as partial:
+    with atomic_write(*paths) as partial:
         with open_ranking(ranking) as opened, partial[0].open("w") as run, partial[1].open("w") as qrels:
             photos = [_name(p) for p in opened.gallery.id]
             for asked in iterate_query_blocks(opened, protocol, trained):

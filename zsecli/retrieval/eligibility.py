@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from zsecli.store.items import Column, Ints, Items
+from zsecli.arrays import Ints
+from zsecli.data.items import Column, Items
 
 
 class EligiblePairs:
@@ -25,7 +26,7 @@ class EligiblePairs:
         if ignore_same is not None:
             query_column: Column = getattr(queries, ignore_same)
             photo_column: Column = getattr(gallery, ignore_same)
-            self.query_codes = query_column.under(photo_column.names)
+            self.query_codes = query_column.codes_in(photo_column.names)
             self.photo_codes = photo_column.codes
 
     def mask(self, rows: slice | Ints) -> NDArray[np.bool_]:

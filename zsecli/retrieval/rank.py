@@ -12,30 +12,24 @@ from typing import Any
 
 import numpy as np
 
+from zsecli.data.items import PHOTO, SKETCH
+from zsecli.data.provenance import ORIGIN, Header
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec, is_there
 from zsecli.retrieval.match_options import MatchOptions, queries_per_block
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.files import partial_path
+from zsecli.runtime.fingerprint import installed_versions, run_key
 from zsecli.runtime.log_levels import NOTICE
-from zsecli.runtime.parallel import cores, in_order
-from zsecli.runtime.shards import WHOLE, Shard, join
+from zsecli.runtime.parallel import count_cores, map_in_order
+from zsecli.runtime.shards import WHOLE, Shard
 from zsecli.store.features import Features, open_features
-from zsecli.store.hdf5 import (
-    Header,
-    change_provenance,
-    check_target,
-    finished,
-    open_store,
-    read_header,
-    run_key,
-    versions,
-)
-from zsecli.store.items import PHOTO, SKETCH
-from zsecli.store.provenance import ORIGIN
+from zsecli.store.hdf5 import is_up_to_date, open_store, read_header
 from zsecli.store.ranking import RankingWriter
 from zsecli.store.remake_commands import remake_features
+from zsecli.store.shards import merge_shards, remove_shards
+from zsecli.store.writer import check_target, update_provenance
 
 logger = logging.getLogger(__name__)
 
@@ -80,9 +74,9 @@ def rank_features(
             _warn_of_others(all_sketches, queries, "sketches")
             _warn_of_others(all_photos, gallery, "photos")
         key = ranking_key(queries.header, gallery.header, options)
-        if finished(output, "ranking", key):
-            shard.tidy(output, "ranking", key)
-            if shard.speaks:
+        if is_up_to_date(output, "ranking", key):
+            remove_shards(shard, output, "ranking", key)
+            if shard.is_main:
                 _keep_roots(output, queries.header, gallery.header)
             return RankResult(output, False)
         check_target(output, "ranking", overwrite)
@@ -90,9 +84,9 @@ def rank_features(
         step = queries_per_block(options, len(gallery.items), _prepared_bytes(gallery))
         count = len(queries.items)
         rows, path, own = shard.rows(count, step), shard.path(output), shard.key(key)
-        due = rows.start < rows.stop and not finished(path, "ranking", own)
+        due = rows.start < rows.stop and not is_up_to_date(path, "ranking", own)
         if due:
-            joined = count if shard.of > 1 else 0  # written once more, when the shards are put together
+            joined = count if shard.count > 1 else 0  # written once more, when the shards are put together
             _check_room(path, (rows.stop - rows.start + joined) * job.depth * 8)
             scorer = None
             if options.ranker.uses_relation:
@@ -104,8 +98,8 @@ def rank_features(
             with open_store(one, "ranking") as like:
                 return job.writer(output, key, slice(0, count), read_header(like, one).provenance)
 
-        whole = join(shard, output, "ranking", key, count, step, begin)
-    return RankResult(output if whole else path, due or (whole and shard.of > 1))
+        whole = merge_shards(shard, output, "ranking", key, count, step, begin)
+    return RankResult(output if whole else path, due or (whole and shard.count > 1))
 
 
 @dataclass(frozen=True)
@@ -129,7 +123,7 @@ class _Job:
         ours, theirs = self.queries.header, self.gallery.header
         return {
             "argv": sys.argv[1:],
-            "versions": versions(),
+            "versions": installed_versions(),
             "sketches": str(self.sketches),
             "photos": str(self.photos),
             "model": theirs.provenance.get("model"),
@@ -158,7 +152,7 @@ def _rank(job: _Job, scorer: Any, rows: slice, step: int, path: Path, key: str, 
         starts = range(rows.start + store.rows, rows.stop, step)
         blocks = [slice(start, min(start + step, rows.stop)) for start in starts]
         rank = partial(ranker.rank, advance=progress)
-        ranked = in_order(rank, blocks, min(THREADS, cores())) if ranker.is_thread_safe else map(rank, blocks)
+        ranked = map_in_order(rank, blocks, min(THREADS, count_cores())) if ranker.is_thread_safe else map(rank, blocks)
         for block, (indices, scores) in zip(blocks, ranked, strict=True):
             store.write(block.start - rows.start, indices[:, : job.depth], scores[:, : job.depth])
         store.finish()
@@ -174,7 +168,7 @@ def ranking_key(sketches: Header, photos: Header, options: MatchOptions) -> str:
 def is_ranked(sketches: Path, photos: Path, output: Path, options: MatchOptions) -> bool:
     """Whether `output` already holds the ranking of these two stores."""
     with open_features(sketches) as queries, open_features(photos) as gallery:
-        return finished(output, "ranking", ranking_key(queries.header, gallery.header, options))
+        return is_up_to_date(output, "ranking", ranking_key(queries.header, gallery.header, options))
 
 
 def _places(*stores: Header) -> dict[str, list[str]]:
@@ -194,7 +188,7 @@ def _keep_roots(ranking: Path, *stores: Header) -> None:
         now["model"] = model
     elif not moved:
         return
-    change_provenance(ranking, "ranking", **now)
+    update_provenance(ranking, "ranking", **now)
     logger.info(f"{ranking}: its pictures are below {', '.join(dict.fromkeys(now['roots']))}, its model is {model}")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.arrays import Ints
 from zsecli.errors import StoreError
 from zsecli.store.features import Features
-from zsecli.store.items import Ints
 
 Vectors = NDArray[np.float32]
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from zsecli.data.folder_walk import workspace_folders
 from zsecli.data.hashing import hash_files
-from zsecli.data.picture_list import search
+from zsecli.data.items import NEITHER, PHOTO, Column, Items
+from zsecli.data.picture_list import find_pictures
 from zsecli.data.sources import folder
 from zsecli.data.sources.demo import demo_folder
 from zsecli.errors import StoreError, UsageError
@@ -22,7 +23,6 @@ from zsecli.stages import defaults
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import open_features
 from zsecli.store.hdf5 import open_store, read_header
-from zsecli.store.items import NEITHER, PHOTO, Column, Items
 from zsecli.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -100,11 +100,11 @@ def _embed_demo(workspace: Workspace, spec: ModelSpec, compute: defaults.Compute
     entries = [entries[i] for i in hashed.good]
     count = len(entries)
     items = Items(
-        [entry.path for entry in entries],
-        np.full(count, PHOTO, np.uint8),
-        np.full(count, NEITHER, np.int8),
-        hashed.sha256,
-        Column.of([entry.label for entry in entries]),
+        id=[entry.path for entry in entries],
+        modality=np.full(count, PHOTO, np.uint8),
+        part=np.full(count, NEITHER, np.int8),
+        sha256=hashed.sha256,
+        label=Column.from_values([entry.label for entry in entries]),
     )
     result = defaults.embed_items(workspace, "demo", items, listing.root, spec, compute)
     return _as_source(result, "demo", spec)
@@ -114,12 +114,12 @@ def _embed_folder(workspace: Workspace, path: Path, spec: ModelSpec, compute: de
     if (path / "photo").is_dir() and (path / "sketch").is_dir():  # as zse prepare folder wants it
         path = path / "photo"
         logger.log(NOTICE, f"the photos are those in {path}")
-    found = search([path], apart=workspace_folders(workspace.root))
+    found = find_pictures([path], apart=workspace_folders(workspace.root))
     result = defaults.embed_pictures(workspace, found, spec, "photo", compute, None, True)
     return _as_source(result, path.resolve().name or str(path), spec)
 
 
 def _as_source(result: ExtractResult, name: str, spec: ModelSpec) -> PhotoSource:
     if result.skipped:
-        console.skipped(result.skipped)
+        console.print_skipped(result.skipped)
     return PhotoSource(result.path, name, spec)

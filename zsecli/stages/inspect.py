@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from zsecli.data.splits import splits_of
+from zsecli.data.items import PARTS, Items
+from zsecli.data.splits import count_splits
 from zsecli.errors import StoreError
 from zsecli.model.file_format import is_weights
 from zsecli.runtime.files import partial_path
 from zsecli.store import h5py
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import TYPES, open_features
-from zsecli.store.hdf5 import COPIED, UNSEALED, open_store, read_header, reading
-from zsecli.store.items import PARTS, Items
+from zsecli.store.hdf5 import UNSEALED, open_store, read_header, report_damage
 from zsecli.store.ranking import open_ranking
+from zsecli.store.writer import COPIED
 
 SHOWN = 20
 
@@ -38,7 +39,7 @@ def describe(path: Path, verify: bool = False) -> dict[str, Any]:
         return {"file": str(path), "kind": "checkpoint", "bytes": _size(path), **_checkpoint(path, verify)}
     if path.is_dir():
         raise StoreError(f"{path}: is a folder", "give a store or a checkpoint")
-    with open_store(path) as file, reading(path):
+    with open_store(path) as file, report_damage(path):
         header = read_header(file, path)
         kind = header.schema
         if verify and header.version in UNSEALED:
@@ -99,7 +100,7 @@ def _dataset(path: Path) -> dict[str, Any]:
         "skipped": [f"{name}: {why}" for name, why in skipped[:SHOWN]],
         "skipped files": len(skipped),
     }
-    splits = {counted.split.name: str(counted) for counted in splits_of(dataset)}
+    splits = {counted.split.name: str(counted) for counted in count_splits(dataset)}
     about = {"name": dataset.name, "root": str(dataset.root), **_items(dataset.items), "splits": splits}
     return {**about, "report": report}
 
