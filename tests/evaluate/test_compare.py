@@ -15,7 +15,7 @@ from helpers.commands import Zse
 from zsecli.data.splits import PUBLISHED
 from zsecli.evaluate.metrics import mean_name
 from zsecli.evaluate.protocols import INTER_METRICS
-from zsecli.evaluate.published import published
+from zsecli.evaluate.published import find_published
 
 
 @pytest.mark.usefixtures("ready")
@@ -167,13 +167,13 @@ def test_other_queries_are_refused(zse: Zse, tmp_path: Path) -> None:
     trees.tuberlin(tmp_path / "t")
     zse("prepare", "tuberlin", "t")
     ranking = zse("match", "--data", "tuberlin").ok()
-    zse("evaluate", "--data", "pictures", "--against", ranking).refused(1, "queries are in one alone")
+    zse("evaluate", "--data", "pictures", "--against", ranking).refused(1, "queries are in only one of them")
 
 
 def test_published_figures_have_names_of_ours() -> None:
     names = {mean_name(name) for name in INTER_METRICS}
     for key, counts in PUBLISHED.items():
-        found = published("-".join(key))
+        found = find_published("-".join(key))
         assert found is not None
         assert found.counts == counts
         assert any(f.method.startswith("ZSE") for f in found.figures)
@@ -182,7 +182,7 @@ def test_published_figures_have_names_of_ours() -> None:
             known = f.paper and f.venue and f.year and f.table
             assert known or "not established" in f.source
             assert bool(f.table) == f.method.startswith("ZSE")
-    assert published("shoe-") is None
+    assert find_published("shoe-") is None
 
 
 def test_published_figures_beside(tmp_path: Path, zse: Zse) -> None:
