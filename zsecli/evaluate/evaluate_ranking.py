@@ -39,7 +39,7 @@ def evaluate_ranking(ranking: Path, split: str, *, trained: Collection[str] | No
         classes = {label.names[c] for label in labels for c in np.unique(label.codes) if c >= 0}
         known = find_shared_classes(trained, sorted(classes)) if trained is not None else {}
         reports = []
-        for protocol in SPLITS[asked.family]:
+        for protocol in SPLITS[asked.protocol]:
             if protocol.novel and trained is None:
                 continue
             if protocol.novel and not any(side.any() for side in members(opened, protocol, known)):
@@ -93,7 +93,7 @@ def _check(ranking: Ranking, split: Split, origins: list[dict[str, str]]) -> Non
                 f"{ranking.path}: its {plural} are the {kind}, not those of {split.name}",
                 f"zse match --split {split.name}",
             )
-    if split.family == "generalized" and not (ranking.gallery.part == SEEN).any():
+    if split.protocol == "generalized" and not (ranking.gallery.part == SEEN).any():
         raise UsageError(
             f"{ranking.path}: its gallery has no photo of a seen class", f"zse match --split {split.name} has them"
         )
