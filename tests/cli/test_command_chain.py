@@ -105,7 +105,7 @@ def test_a_changed_picture_is_noticed(zse: Zse, pictures: Path, tmp_path: Path) 
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_what_a_worker_meets_is_one_line_too(zse: Zse, pictures: Path, tmp_path: Path) -> None:
+def test_an_error_in_a_worker_is_one_line_too(zse: Zse, pictures: Path, tmp_path: Path) -> None:
     tree = Path(shutil.copytree(pictures, tmp_path / "tree"))
     zse("prepare", "folder", tree).ok()
     gone = next((tree / "photo" / "drink").iterdir())
@@ -173,7 +173,7 @@ def test_another_content_is_replaced_only_when_asked(
 
 
 @pytest.mark.usefixtures("ready")
-def test_what_is_no_store_is_not_replaced_unasked(zse: Zse, tmp_path: Path) -> None:
+def test_files_that_are_no_stores_are_not_replaced_without_overwrite(zse: Zse, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     zse("embed", "-o", "notes.txt").refused(2, "notes.txt")
     zse("match", "-o", "zse").refused(2, "is a folder")

@@ -178,7 +178,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoint.save(build(LEAST), tmp_path_factory.mktemp("net") / "net.safetensors")
 
 
-def test_a_planted_link_that_leads_nowhere(zse: Zse, ready: Path, tmp_path: Path) -> None:
+def test_a_planted_broken_link_is_not_followed(zse: Zse, ready: Path, tmp_path: Path) -> None:
     (tmp_path / "report.json.partial").symlink_to(tmp_path / "made")
     assert zse("evaluate", "-o", "report.json").code == 0
     assert not (tmp_path / "made").exists()

@@ -131,7 +131,7 @@ def test_the_marks_of_sketchy(tmp_path: Path) -> None:
     assert "invalid-error.txt names 1 pictures that are not there: n99_1-1" in listing.warnings
 
 
-def test_what_does_not_belong(tmp_path: Path) -> None:
+def test_files_that_do_not_belong_are_left_out(tmp_path: Path) -> None:
     trees.sketchy(tmp_path, ["airplane", "cup"])
     base = tmp_path / "256x256" / "sketch" / "tx_000000000000"
     trees.picture(base / "aeroplan" / "n1_1-1.png")
@@ -447,7 +447,7 @@ def test_where_a_benchmark_is_looked_for(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_what_is_said_of_a_missing_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_message_for_a_missing_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     source = SOURCES[name]
     for root, looked in ((None, [f"./datasets/{n}" for n in source.names]), (Path("gone"), ["gone", name])):

@@ -142,7 +142,7 @@ def prepare(found: Listing, **options: Any) -> Prepared:
     return prepare_listing(found, found.root.parent / "out.h5", "three", **options)
 
 
-def test_what_a_split_selects(tmp_path: Path) -> None:
+def test_rows_of_every_split(tmp_path: Path) -> None:
     dataset = read_dataset(prepare(listing(tmp_path / "t")).path)
 
     def chosen(split: str) -> dict[str, int]:
@@ -314,7 +314,7 @@ def test_pictures_of_no_split_are_not_asked(benchmark: Path, tmp_path: Path) -> 
     assert (part["queries"], part["photos_per_query"]) == (6, 4)
 
 
-def test_what_training_saw_is_named(benchmark: Path, tmp_path: Path, pictures: Path) -> None:
+def test_classes_seen_in_training_are_named(benchmark: Path, tmp_path: Path, pictures: Path) -> None:
     shutil.copytree(benchmark, tmp_path / "here")
     here = tmp_path / "here"
     cross = ("evaluate", "--split", "zs-cross", "--data", "own")

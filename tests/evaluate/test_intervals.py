@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from zsecli.evaluate import intervals
-from zsecli.evaluate.intervals import confidence_interval, holm, paired, sign_flip_p
+from zsecli.evaluate.intervals import confidence_interval, correct_by_holm, paired_test, sign_flip_p
 
 Values = NDArray[np.float64]
 
@@ -96,7 +96,7 @@ def test_no_interval_is_of_no_width() -> None:
         assert 0 <= low <= value <= high <= 1 and high - low > 0.3
     one_missed = 1 - 0.025 ** (1 / 20)  # what Clopper and Pearson say of 20 hits in 20
     assert confidence_interval(np.ones(20), np.arange(20)) == pytest.approx((1 - one_missed, 1))
-    same = paired(np.full(30, 0.4), np.full(30, 0.4), np.repeat(np.arange(10), 3))
+    same = paired_test(np.full(30, 0.4), np.full(30, 0.4), np.repeat(np.arange(10), 3))
     assert same.p == 1 and same.low is not None and same.low < 0 < same.high  # type: ignore[operator]
 
 
@@ -104,7 +104,7 @@ def test_no_interval_is_of_no_width() -> None:
 def test_one_cluster_has_no_interval() -> None:
     values = np.random.default_rng(0).random(50)
     assert confidence_interval(values, np.zeros(50)) is None
-    alone = paired(values, values + 0.1, np.zeros(50))
+    alone = paired_test(values, values + 0.1, np.zeros(50))
     assert (alone.low, alone.high, alone.p) == (None, None, 1.0)
     assert confidence_interval(values, np.repeat([0, 1], 25)) is not None
     with pytest.raises(ValueError, match="without a query"):
@@ -140,7 +140,7 @@ def test_the_test_is_the_plain_loop() -> None:
     a, b, clusters = rng.random(40), rng.random(40), rng.integers(9, size=40)
     sums = np.array([(b - a)[clusters == c].sum() for c in range(9)])
     known = np.mean([abs(np.dot(signs, sums)) >= abs(sums.sum()) - 1e-12 for signs in product((-1, 1), repeat=9)])
-    found = paired(a, b, clusters)
+    found = paired_test(a, b, clusters)
     assert found.p == pytest.approx(known)
     assert found.difference == pytest.approx((b - a).mean())
     assert (found.low, found.high) == confidence_interval(b - a, clusters, bounds=(-1, 1))
@@ -173,15 +173,15 @@ def test_the_test_holds_its_level_where_queries_go_together(count: int) -> None:
 def test_it_finds_what_is_there() -> None:
     rng = np.random.default_rng(0)
     a, clusters = rng.random(300), np.repeat(np.arange(30), 10)
-    assert paired(a, a + 0.05 + 0.1 * rng.standard_normal(300), clusters).p < 0.001
+    assert paired_test(a, a + 0.05 + 0.1 * rng.standard_normal(300), clusters).p < 0.001
 
 
 @pytest.mark.fast
 def test_holm_by_hand() -> None:
     values = np.zeros(4)
-    tests = [paired(values, values, np.arange(4))._replace(p=p) for p in (0.01, 0.04, 0.03, 0.5)]
-    assert [t.p_holm for t in holm(tests)] == pytest.approx([0.04, 0.09, 0.09, 0.5])
-    assert [t.p for t in holm(tests)] == [0.01, 0.04, 0.03, 0.5]
+    tests = [paired_test(values, values, np.arange(4))._replace(p=p) for p in (0.01, 0.04, 0.03, 0.5)]
+    assert [t.p_holm for t in correct_by_holm(tests)] == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert [t.p for t in correct_by_holm(tests)] == [0.01, 0.04, 0.03, 0.5]
 
 
 def test_a_benchmark_is_quick() -> None:

@@ -254,7 +254,7 @@ def test_a_perfect_correspondence_finds_every_move(monkeypatch: pytest.MonkeyPat
     assert found[localization.SAME, "as it is"].pck5 == 1
 
 
-def test_cycles() -> None:
+def test_cycle_consistency() -> None:
     here = np.eye(9, dtype=np.float32)
     assert localization.cycle(here, np.ones(9, bool), (3, 3)) == 1
     far = np.zeros((9, 9), np.float32)
@@ -331,7 +331,7 @@ def test_explain_takes_rows_of_a_ranking(prepared: Path, zse: Zse, tmp_path: Pat
     zse("explain", "--ranking", ranking, "--query", query, ZSE_MODEL="small").refused(3, "pixels has no relation")
 
 
-def test_what_cannot_be_explained_is_told(zse: Zse, tmp_path: Path) -> None:
+def test_pairs_that_cannot_be_explained_are_refused(zse: Zse, tmp_path: Path) -> None:
     (tmp_path / "no.png").write_bytes(b"nothing")
     (tmp_path / "e.png").write_bytes(b"mine")
     zse("explain", SKETCH).refused(2, "a sketch and a photo")

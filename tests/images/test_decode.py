@@ -209,7 +209,7 @@ CLEAR: dict[str, tuple[bytes, list[int]]] = {
 
 
 @pytest.mark.parametrize("name", CLEAR)
-def test_what_is_clear_lies_on_white(name: str) -> None:
+def test_transparent_pixels_become_white(name: str) -> None:
     data, colour = CLEAR[name]
     assert pixels(decode(data)).tolist() == [[colour] * 2 + [[255] * 3] * 2] * 2
 

@@ -119,7 +119,7 @@ def test_odd_exif_leaves_picture_and_orientation(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NO_TURN)
-def test_what_is_no_orientation_turns_nothing(name: str) -> None:
+def test_invalid_orientations_turn_nothing(name: str) -> None:
     block = exif(NO_TURN[name])
     assert same_pixels(jpeg(segment(0xE1, block)), jpeg())
     assert same_pixels(png(chunk(b"eXIf", block[6:])), png())

@@ -251,7 +251,7 @@ def test_a_training_step(model: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_validation(precision: Any) -> None:
+def test_validation_on_a_device(precision: Any) -> None:
     items = Items(
         id=[f"{row}" for row in range(8)],
         modality=np.repeat([0, 1], 4).astype(np.uint8),

@@ -112,7 +112,7 @@ def test_trunks_of_other_makes_have_strides_too(trunk: str, stride: int) -> None
 
 
 @pytest.mark.parametrize("ret", ["token", "mean"])
-def test_what_ret_begins_as(ret: Literal["token", "mean"]) -> None:
+def test_ret_starts_as_token_or_mean(ret: Literal["token", "mean"]) -> None:
     """Through blocks that add nothing, [Ret] leaves as it entered."""
     network = build(replace(TINY, backbone=replace(TINY.backbone, ret=ret)))
     vit = network.backbone.vit
@@ -147,7 +147,7 @@ def test_the_trunk_below_a_stride() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "no_such_model"])
-def test_backbones_that_are_none(name: str) -> None:
+def test_unknown_backbones_are_refused(name: str) -> None:
     with pytest.raises((UsageError, StoreError), match=name):
         ZSENetwork(replace(TINY, backbone=BackboneConfig(name=name)))
 
@@ -345,7 +345,7 @@ def kernel_by_hand(sketch: np.ndarray, photo: np.ndarray, side: int, kept: np.nd
 @pytest.mark.fast
 @pytest.mark.parametrize("side", [4, 5])  # 5: the last cells are half outside
 @pytest.mark.parametrize("selects", [False, True])
-def test_kernel(side: int, selects: bool) -> None:
+def test_kernel_is_the_cosine_of_cells(side: int, selects: bool) -> None:
     torch.manual_seed(0)
     relation = RelationNetwork(RelationConfig(hidden=(8,)), 6, (side, side)).eval()
     sketch, photo = torch.randn(1, side**2, 6), torch.randn(1, side**2, 6)
@@ -358,7 +358,7 @@ def test_kernel(side: int, selects: bool) -> None:
     np.testing.assert_allclose(kernel[0].numpy(), expected, atol=1e-6)
 
 
-def test_what_the_relation_hears_directly() -> None:
+def test_a_direct_relation_network_adds_the_cosines() -> None:
     """With `direct` the logit gains 5 (cosine of [Ret] + mean cosine of equal cells - 1), and begins as that alone."""
     plain, direct = (build(replace(TINY, relation=replace(TINY.relation, direct=on))) for on in (False, True))
     sketch, photo = direct.encode(pictures(3), "sketch"), direct.encode(pictures(3).flip(0) + 1, "photo")

@@ -210,7 +210,7 @@ def test_a_gallery_of_few_photos(tmp_path: Path, photos: int) -> None:
     assert recall == 1
 
 
-def test_what_it_cannot_do(features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ann_rejects_rn_and_deep_rankings(features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no other photo"):
         MatchOptions(by="rn", ann=True)
     with pytest.raises(UsageError, match="no other photo"):

@@ -58,7 +58,7 @@ def test_pytorch_keeps_to_one_core_in_each_thread() -> None:
 
 
 @pytest.mark.parametrize(("said", "meant"), [("3", 3), ("4,2", 4), ("0", None), ("", None), ("many", None)])
-def test_cores(said: str, meant: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_cores_from_the_environment(said: str, meant: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", said)
     found = count_cores()
     monkeypatch.delenv("OMP_NUM_THREADS")

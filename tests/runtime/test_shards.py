@@ -198,7 +198,7 @@ def test_shards_of_which_no_picture_at_all_can_be_read(zse: Zse, folder: Path) -
     assert not (folder / "new.h5").exists()
 
 
-def test_what_is_no_shard(zse: Zse, folder: Path) -> None:
+def test_invalid_shards_are_refused(zse: Zse, folder: Path) -> None:
     for text in ("3/2", "0/2", "1", "a/b", "1/2/3"):
         zse("embed", "--shard", text).refused(2, "--shard", text)
     zse("embed", "--shard", "1/2", WORLD_SIZE="2", RANK="0", MASTER_ADDR="x", MASTER_PORT="1").refused(

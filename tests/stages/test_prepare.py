@@ -97,7 +97,7 @@ def test_instance_of_a_name(rule: str, stem: str, photos: set[str | None] | None
 
 
 @pytest.mark.parametrize(("rule", "text"), [("dahs", "did you mean 'dash'"), (r"\d+", "is unknown"), ("(", "missing")])
-def test_a_rule_that_is_none(rule: str, text: str, tree: Path) -> None:
+def test_invalid_instance_rules_are_refused(rule: str, text: str, tree: Path) -> None:
     with pytest.raises(UsageError) as error:
         prepare(tree, rule=rule)
     assert text in error.value.message + error.value.hint
@@ -122,7 +122,7 @@ def test_an_instance_belongs_to_its_class(tree: Path) -> None:
 
 
 @pytest.mark.fast
-def test_a_tree(tree: Path) -> None:
+def test_a_tree_of_class_folders(tree: Path) -> None:
     result = prepare(tree)
     dataset = read_dataset(result.path)
     items = dataset.items
@@ -176,7 +176,7 @@ def huge() -> bytes:
     )
 
 
-def test_what_cannot_be_used_is_listed_with_a_reason(tree: Path) -> None:
+def test_unusable_pictures_are_listed_with_a_reason(tree: Path) -> None:
     cat = tree / "photo" / "cat"
     (cat / "empty.png").write_bytes(b"")
     (cat / "text.jpg").write_text("no picture")
@@ -259,7 +259,7 @@ def manifest(folder: Path, *lines: str, head: str = HEAD, encoding: str = "utf-8
     ("encoding", "end"),
     [("utf-8", "\n"), ("utf-8-sig", "\r\n"), ("utf-8-sig", "\n"), ("utf-16", "\r\n"), ("utf-16-be", "\n")],
 )
-def test_a_manifest(folder: Path, encoding: str, end: str) -> None:
+def test_rows_and_columns_of_a_manifest(folder: Path, encoding: str, end: str) -> None:
     lines = ["a.png,sketch,Käse,x,f,seen", "", '"c,c.png",photo,Käse,x,f,unseen', "./b.png,photo,cat,,,"]
     items = prepare(manifest(folder, *lines, encoding=encoding, end=end)).dataset.items
     assert items.id == ["a.png", "b.png", "c,c.png"]
@@ -374,7 +374,7 @@ def test_files_with_new_times_are_read_once(tree: Path, monkeypatch: pytest.Monk
     assert not prepare(tree).fresh
 
 
-def test_files_are_told_of_once_and_stay_in_order(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_reported_once_and_in_order(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashing, "CHUNK", 2)
     names = ["absent.png", *reversed(NAMES)]
     told: list[Known] = []
@@ -411,7 +411,7 @@ def test_pictures_that_moved(tree: Path) -> None:
     assert (digests == digests[0]).all()
 
 
-def test_another_content_needs_leave(tree: Path) -> None:
+def test_another_content_needs_overwrite(tree: Path) -> None:
     prepare(tree)
     picture(tree / "photo" / "cat" / "2.png")
     with pytest.raises(UsageError, match="already holds something"):
@@ -445,7 +445,7 @@ def test_the_demo(tmp_path: Path) -> None:
 # --- pictures given one by one ---------------------------------------------------------------------------------------
 
 
-def test_find(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_finds_pictures_in_folders(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
     (tree / "photo" / "x.png").mkdir()
     picture(tree / "photo" / "x.png" / "deep.PNG")
@@ -480,7 +480,7 @@ def test_what_has_to_be_exported_is_not_passed_over(tree: Path, monkeypatch: pyt
     assert result.dataset.report["not_pictures"] == 1
 
 
-def test_items_of(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_items_of_a_list_of_pictures(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
     (tree / "empty.png").write_bytes(b"")
     items, bad = make_items(["photo/cat/1.jpg", "empty.png", "absent.png", "sketch/cat/1-1.png"], "photo")

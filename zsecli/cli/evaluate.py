@@ -161,9 +161,9 @@ def evaluate(
     asked). Only pictures of unseen classes count.
     The options from --data to --center choose the default ranking; a given one was made with its own.
     """
-    from zsecli.evaluate.compare import compare as compare_reports
+    from zsecli.evaluate.compare import compare_rankings
     from zsecli.evaluate.evaluate_ranking import evaluate_ranking
-    from zsecli.evaluate.published import published
+    from zsecli.evaluate.published import find_published
     from zsecli.evaluate.report_model import Evaluation
     from zsecli.render import contact_sheet as sheets
     from zsecli.render import trec as trec_files
@@ -239,7 +239,7 @@ def evaluate(
     if train_data and reports[0].provenance["data"] == train_data.partition(":")[0]:
         raise UsageError(f"--train-data {train_data}: is the data set that is asked", "zs-cross asks another one")
     benchmark = reports[0].provenance["benchmark"]
-    figures = published(benchmark) if compare and asked.protocol == "zs-inter" and benchmark else None
+    figures = find_published(benchmark) if compare and asked.protocol == "zs-inter" and benchmark else None
     if compare and figures is None:
         console.print_warning("no published figures are known for this data set and split")
     tested = None
@@ -257,7 +257,7 @@ def evaluate(
                 seed=seed,
                 progress=progress,
             )
-    compared = compare_reports(reports, seed) if len(reports) > 1 else []
+    compared = compare_rankings(reports, seed) if len(reports) > 1 else []
     found = Evaluation(reports=reports, comparisons=compared, published=figures, explanations=tested, seed=seed)
     if output:
         write(found, output, per_class, overwrite)
