@@ -39,7 +39,7 @@ def evaluate_ranking(ranking: Path, split: str, *, trained: Collection[str] | No
         seen_classes = {} if trained is None else find_shared_classes(trained, _class_names(opened))
         notes = []
         reports = []
-        for protocol in SPLITS[parsed_split.family]:
+        for protocol in SPLITS[parsed_split.protocol]:
             if protocol.novel:
                 if trained is None:
                     continue
