@@ -39,7 +39,8 @@ from zsecli.serve.app import DrawServer
 from zsecli.serve.drawings import DrawingRefused, encode_drawing, read_drawing
 from zsecli.serve.levels import SCRIBBLES
 from zsecli.serve.scribbles import draw_scribble
-from zsecli.stages import defaults
+from zsecli.stages.defaults import Compute
+from zsecli.stages.embed import Embedding, embed_pictures
 from zsecli.store.features import FeatureWriter
 from zsecli.store.items import PHOTO, Items
 from zsecli.workspace import Workspace
@@ -226,16 +227,14 @@ def judge(server: DrawServer, pictures: list[bytes]) -> list[tuple[bool, int]]:
 def print_levels(folder: Path, name: str, photos: list[Row], kinds: dict[str, list[Row]], root: Path) -> None:
     """Rows of the table for one gallery."""
     listed = {str(root / row["path"]): row["class"] for row in photos}
-    compute = defaults.Compute("cpu")
-    made = defaults.embed_pictures(
-        Workspace(folder / "zse"),
-        search(map(Path, listed)),
-        ModelSpec.parse("small"),
-        "photo",
-        compute,
-        folder / f"{name}.h5",
-        True,
+    embedding = Embedding(
+        workspace=Workspace(folder / "zse"),
+        model=ModelSpec.parse("small"),
+        compute=Compute(device="cpu"),
+        output=folder / f"{name}.h5",
+        overwrite=True,
     )
+    made = embed_pictures(embedding, search(map(Path, listed)), "photo")
     request = serving.ServeOptions(store=made.path, name=name, model=ModelSpec.parse("small"), device="cpu")
     with serving.open_server(request, 1) as server:
         ids = server.engine.gallery.features.items.id

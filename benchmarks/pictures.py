@@ -27,7 +27,7 @@ from zsecli.retrieval import picture_reader
 from zsecli.retrieval.extract import extract_features
 from zsecli.retrieval.rank import rank_features
 from zsecli.retrieval.rankers import MatchOptions
-from zsecli.stages.prepare import prepare_listing
+from zsecli.stages.prepare_listing import prepare_listing
 from zsecli.store.items import PHOTO, SKETCH, Items
 
 Floats = NDArray[np.float64]  # (H, W), 0 black, 1 white

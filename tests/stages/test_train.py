@@ -28,7 +28,7 @@ from zsecli.model import checkpoint
 from zsecli.model.config import PRESETS, ModelConfig, TokenizerConfig
 from zsecli.runtime.console import Progress
 from zsecli.runtime.files import alone
-from zsecli.stages.prepare import prepare_listing
+from zsecli.stages.prepare_listing import prepare_listing
 from zsecli.store.dataset import Dataset, read_dataset
 from zsecli.store.items import SEEN, UNSEEN
 from zsecli.train.config import TrainConfig

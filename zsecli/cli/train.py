@@ -255,7 +255,7 @@ def train(
         raise UsageError(f"--backbone-weights {backbone_weights}: no such file", "a file of weights in timm's names")
     first = launch().rank == 0  # of torchrun's processes the one that talks
     ws = Workspace(workspace)
-    data = read_dataset(defaults.dataset_of(ws, dataset, dry_run))
+    data = read_dataset(defaults.find_dataset(ws, dataset, dry_run))
     job = Job(data, partition, network, way, backbone_weights, not scratch, backbone_from)
     label = name or "-".join(filter(None, (data.name, partition, preset)))
     target = output or ws.checkpoint(label)
@@ -267,7 +267,7 @@ def train(
         found = plan_training(job) | {"checkpoint": str(target)}
         print(json.dumps(found)) if as_json else _show(found)
         return
-    with defaults.listed_pictures(data), console.progress("training") as progress:
+    with defaults.explain_changed_pictures(data), console.progress("training") as progress:
         result = train_network(
             job, target, ws.root / "cache", device=device, workers=workers, overwrite=overwrite, progress=progress
         )

@@ -22,6 +22,7 @@ from zsecli.data.names import (
 )
 from zsecli.data.sources.base import Entry, Listing, some
 from zsecli.data.sources.class_folders import list_pictures, subfolder
+from zsecli.data.sources.options import SourceOptions
 from zsecli.errors import UsageError, ZseError, nearest
 from zsecli.runtime.textfiles import read_text
 from zsecli.store.items import MODALITIES, PARTS
@@ -281,3 +282,37 @@ def _entries(manifest: Path, rows: list[tuple[int, dict[str, str]]]) -> list[Ent
             )
         )
     return entries
+
+
+class FolderSource:
+    """A data set of one's own, as a `DataSource`."""
+
+    is_benchmark = False
+    takes_path = True
+    needs_path = True
+
+    def find(self, path: Path | None) -> Path:
+        if path is None:
+            raise UsageError("prepare folder needs the folder, or the manifest", "zse prepare folder pictures/")
+        return path
+
+    def options_for(self, path: Path) -> frozenset[str]:
+        """A manifest has columns, where a tree has names of files."""
+        return frozenset({"where", "columns"} if path.is_file() else {"instance_rule", "unseen"})
+
+    def read(self, path: Path, options: SourceOptions) -> Listing:
+        return read(
+            path,
+            rule=options.instance_rule,
+            where=options.where,
+            columns=options.columns,
+            unseen=options.unseen,
+            apart=options.exclude,
+        )
+
+    def default_name(self, path: Path, options: SourceOptions) -> str:
+        folder = path.resolve().parent if path.is_file() else path.resolve()
+        return options.where.get("set") or folder.name
+
+
+SOURCE = FolderSource()

@@ -8,7 +8,8 @@ from pathlib import Path
 from zsecli.data.folder_walk import NO_PICTURE
 from zsecli.data.sources.base import Entry, Listing, some
 from zsecli.data.sources.class_folders import alone, folders_below, list_pictures, needed, subfolder
-from zsecli.data.sources.options import Options
+from zsecli.data.sources.options import SourceOptions
+from zsecli.data.sources.source import Benchmark
 from zsecli.errors import ZseError
 from zsecli.images.decode import SUFFIXES
 from zsecli.runtime.textfiles import read_lines
@@ -19,7 +20,7 @@ def reader(name: str, label: str) -> Callable[..., Listing]:
     lists = "photo_train.txt, photo_test.txt, sketch_train.txt, sketch_test.txt"
     shape = f"{name}_photo/*.png and {name}_sketch/*.png with {lists}; or trainA, trainB, testA, testB"
 
-    def read(root: Path, options: Options) -> Listing:
+    def read(root: Path, options: SourceOptions) -> Listing:
         listing = Listing(root.resolve(), [])
         places = [place for place in folders_below(listing.root) if not _of_another(place, listing.root, label)]
         if packed := next((p for p in _PACKED if all(_packed_folder(places, names) for names, _, _ in p)), None):
@@ -146,3 +147,17 @@ def _stem(line: str) -> str:
 
 
 shoe, chair = reader("ShoeV2", "shoe"), reader("ChairV2", "chair")
+
+
+def _benchmark(name: str, folder: str, reader: Callable[..., Listing]) -> Benchmark:
+    return Benchmark(
+        name=name,
+        reader=reader,
+        home="the SketchX group of QMUL (sketchx.eecs.qmul.ac.uk)",
+        shape=f"{folder}_photo/, {folder}_sketch/, photo_train.txt ... sketch_test.txt; "
+        "or trainA, trainB, testA, testB",
+        folder_names=(name, folder, f"QMUL/{folder}"),
+    )
+
+
+SHOE, CHAIR = _benchmark("shoe", "ShoeV2", shoe), _benchmark("chair", "ChairV2", chair)

@@ -7,7 +7,8 @@ from pathlib import Path
 from zsecli.data.sources.base import Listing, some
 from zsecli.data.sources.class_folders import add_classes, finish, folders_below, needed, subfolder, unwrapped
 from zsecli.data.sources.classes import Classes
-from zsecli.data.sources.options import Options
+from zsecli.data.sources.options import SourceOptions
+from zsecli.data.sources.source import Benchmark
 from zsecli.errors import ZseError
 from zsecli.runtime.textfiles import read_lines
 
@@ -22,7 +23,7 @@ EXTENDED = (
 INVALID = ("error", "ambiguous", "pose", "context")
 
 
-def read(root: Path, options: Options) -> Listing:
+def read(root: Path, options: SourceOptions) -> Listing:
     """The tree below `root`; ZseError where it has another shape or lacks the variant."""
     classes, root = Classes("sketchy"), root.resolve()
     base = _base(root)
@@ -39,14 +40,14 @@ def read(root: Path, options: Options) -> Listing:
         taken = needed(_variant(photos, classes, None), root, "photo/tx_*/CLASS/", SHAPE)
         listing.warnings.append(f"the photos have no {options.variant}: {taken.name} is taken")
     places = [root, base, base.parent] if base != root else [root]
-    extended = subfolder(places, *EXTENDED) if options.extended else None
+    extended = subfolder(places, *EXTENDED) if not options.originals else None
     for plural, folder, instance in (("sketches", drawn, _drawn), ("photos", taken, str)):
         listing.layout[plural] = folder.relative_to(root).as_posix()
         add_classes(listing, folder, "sketch" if instance is _drawn else "photo", classes, instance)
     if extended is not None:
         extended = unwrapped(extended, classes.of)
         _extend(listing, extended, classes)
-    elif options.extended:
+    elif not options.originals:
         listing.layout["extended photos"] = "none"
         listing.warnings.append(f"there are no extended photos ({', '.join(EXTENDED)}); published galleries hold them")
     _info(listing, root)
@@ -118,3 +119,13 @@ def _info(listing: Listing, root: Path) -> None:
 def _stem(line: str) -> str:
     name = line.strip().replace("\\", "/").rpartition("/")[2]
     return name.rsplit(".", 1)[0] if name.lower().endswith((".png", ".jpg", ".jpeg", ".svg")) else name
+
+
+SOURCE = Benchmark(
+    name="sketchy",
+    reader=read,
+    home="sketchy.eye.gatech.edu",
+    shape=SHAPE,
+    folder_names=("sketchy", "Sketchy", "Sketchy_Extended", "sketchy_extend"),
+    options=frozenset({"lists", "variant", "originals"}),
+)

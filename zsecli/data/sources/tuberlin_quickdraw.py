@@ -8,7 +8,8 @@ from pathlib import Path
 from zsecli.data.sources.base import Listing
 from zsecli.data.sources.class_folders import add_classes, finish, folders_below, needed, subfolder, unwrapped
 from zsecli.data.sources.classes import Classes
-from zsecli.data.sources.options import Options
+from zsecli.data.sources.options import SourceOptions
+from zsecli.data.sources.source import Benchmark
 
 TUBERLIN_SHAPE = "png/CLASS/*.png, ImageResized/CLASS/*.JPEG"
 QUICKDRAW_SHAPE = "sketches/CLASS/*.png, images/CLASS/*.jpg (or QuickDraw_sketches_final/, QuickDraw_images_final/)"
@@ -22,7 +23,7 @@ QUICKDRAW_PHOTOS = ("photos", "photo", "image", "QuickDraw_images_final", "Quick
 def reader(name: str, sketches: tuple[str, ...], photos: tuple[str, ...], shape: str) -> Callable[..., Listing]:
     """The reader of a benchmark whose sketches and photos lie in one of these folders."""
 
-    def read(root: Path, options: Options) -> Listing:
+    def read(root: Path, options: SourceOptions) -> Listing:
         classes, listing = Classes(name), Listing(root.resolve(), [])
         for plural, modality, names in (("sketches", "sketch", sketches), ("photos", "photo", photos)):
             place = subfolder(folders_below(listing.root), *names)
@@ -41,3 +42,17 @@ tuberlin = reader(
     TUBERLIN_SHAPE,
 )
 quickdraw = reader("quickdraw", QUICKDRAW_SKETCHES, QUICKDRAW_PHOTOS, QUICKDRAW_SHAPE)
+TUBERLIN = Benchmark(
+    name="tuberlin",
+    reader=tuberlin,
+    home="cybertron.cg.tu-berlin.de/eitz/projects/classifysketch",
+    shape=TUBERLIN_SHAPE,
+    folder_names=("tuberlin", "TUBerlin", "TU-Berlin", "tu_berlin"),
+)
+QUICKDRAW = Benchmark(
+    name="quickdraw",
+    reader=quickdraw,
+    home="github.com/sounakdey/doodle2search",
+    shape=QUICKDRAW_SHAPE,
+    folder_names=("quickdraw", "QuickDraw", "Quickdraw", "QuickDraw-Extended"),
+)
