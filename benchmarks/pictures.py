@@ -1,4 +1,4 @@
-"""Measure the shipped network on the demo's sketches made worse, and print docs/pictures.md.
+"""Measure the shipped network on the demo's sketches made worse, and print the table of docs/pictures.md.
 
     python benchmarks/pictures.py
 
@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lib.tables import block, print_conditions, print_header, print_row
 from zsecli.data.hashing import hash_files
+from zsecli.data.items import PHOTO, SKETCH, Items
 from zsecli.data.sources import folder
 from zsecli.data.sources.demo import demo_folder
 from zsecli.evaluate.evaluate_ranking import evaluate_ranking
@@ -25,13 +27,11 @@ from zsecli.images.decode import decode
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval import picture_reader
 from zsecli.retrieval.extract import extract_features
+from zsecli.retrieval.match_options import MatchOptions
 from zsecli.retrieval.rank import rank_features
-from zsecli.retrieval.rankers import MatchOptions
 from zsecli.stages.prepare_listing import prepare_listing
-from zsecli.store.items import PHOTO, SKETCH, Items
 
 Floats = NDArray[np.float64]  # (H, W), 0 black, 1 white
-TEXT = Path(__file__).with_suffix(".md")
 SPLITS = (("zs-inter", "AP (raw)"), ("zs-intra", "Acc@1"))
 DOWN, ACROSS = np.mgrid[0:256, 0:256] / 255
 
@@ -69,21 +69,22 @@ CASES: dict[str, Callable[[Floats], Floats]] = {
 
 
 def main() -> None:
-    """Measure every case, and print the page."""
+    """Measure every case."""
     spec, place = ModelSpec.parse("small"), demo_folder() / "manifest.csv"
-    with tempfile.TemporaryDirectory() as made:
+    with block("sketches"), tempfile.TemporaryDirectory() as made:
         home = Path(made)
         items = prepare_listing(folder.read(place), home / "demo.h5", "demo").dataset.items
         photos, sketches = (items.take(np.flatnonzero(items.modality == one)) for one in (PHOTO, SKETCH))
         extract_features(photos, place.parent, spec, home / "photos.h5")
-        rows = []
+        print_conditions()
+        own = "own picture first of its class"
+        print_header("sketches", "mAP, untouched", f"{own}, untouched", "mAP", own)
         for name, change in CASES.items():
             some = _changed(sketches, place.parent, home / "changed", change)
             with mock.patch.object(picture_reader, "as_seen", lambda image, *_: (image, ())):
                 before = _measured(some, home, spec)
-            rows.append([name, *before, *_measured(some, home, spec)])
-    table = "\n".join(f"| {name} | " + " | ".join(f"{100 * v:.1f}" for v in values) + " |" for name, *values in rows)
-    print(TEXT.read_text().replace("{table}", table), end="")
+            after = _measured(some, home, spec)
+            print_row(name, *(f"{100 * value:.1f}" for value in (*before, *after)))
 
 
 def _changed(items: Items, root: Path, into: Path, change: Callable[[Floats], Floats]) -> Items:

@@ -51,12 +51,20 @@ DATA_SOURCES: Registry[Entry] = Registry(
 SCORING_RULES: Registry[Entry] = Registry(
     "scoring rule",
     [
-        Entry(name="ret", description="cosine of [Ret]", target=""),
-        Entry(name="rn", description="relation score of every pair", target=""),
-        Entry(name="cascade", description="a shortlist by [Ret], re-ranked by relation score", target=""),
+        Entry(name="ret", description="cosine of [Ret]", target="zsecli.retrieval.rankers.cosine:CosineRanker"),
+        Entry(
+            name="rn",
+            description="relation score of every pair",
+            target="zsecli.retrieval.rankers.relation:RelationRanker",
+        ),
+        Entry(
+            name="cascade",
+            description="a shortlist by [Ret], re-ranked by relation score",
+            target="zsecli.retrieval.rankers.cascade:CascadeRanker",
+        ),
     ],
 )
-"""How `zse match --by` scores pairs."""
+"""How `zse match --by` scores pairs: classes of the interface `zsecli.retrieval.rankers.base.Ranker`."""
 
 EXPLANATION_SOURCES: Registry[Entry] = Registry(
     "source of explanations",

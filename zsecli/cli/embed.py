@@ -82,11 +82,11 @@ def embed(
     and blank sketches are listed and left out, and the exit code is 4. Sketches drawn bright on dark
     are inverted.
     """
-    from zsecli.runtime.shards import share
+    from zsecli.runtime.shards import current_shard
     from zsecli.stages import embed as stage
     from zsecli.stages.defaults import Compute
 
-    shard_of_process = context.with_resource(share(shard))
+    shard_of_process = context.with_resource(current_shard(shard))
     inputs = inputs or []
     store = _find_store(inputs)
     is_dataset = store is not None or not inputs
@@ -130,7 +130,7 @@ def embed(
     )
     result = stage.run(request, progress=console.progress)
     print_lines(result.plan)
-    if not dry_run and shard_of_process.speaks and result.path.is_file():  # a shard may have no rows
+    if not dry_run and shard_of_process.is_main and result.path.is_file():  # a shard may have no rows
         rest = "" if is_dataset else " PHOTOS.h5 --top 5"
         hint = f"zse match {shlex.quote(str(result.path))}{rest}"
         finish(result.path, result.fresh, result.skipped, as_json, hint, passed_over=result.passed_over)

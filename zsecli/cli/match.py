@@ -96,13 +96,13 @@ def match(
     """
     from zsecli.model.spec import ModelSpec
     from zsecli.render.hits import print_hits, show_hits
-    from zsecli.runtime.shards import share
+    from zsecli.runtime.shards import current_shard
     from zsecli.stages import match as stage
     from zsecli.stages.defaults import Compute
 
     if output_format:
         reject_options(context, ("shard",), "has no hits to print before all are merged", "leave out --format")
-    shard_of_process = context.with_resource(share(shard))
+    shard_of_process = context.with_resource(current_shard(shard))
     sketch_store = photo_store = None
     # feature stores name their model, which a default from elsewhere does not replace
     needs_model = sketches is None or was_typed(context, "model")
@@ -139,7 +139,7 @@ def match(
     )
     result = stage.run(request, progress=console.progress)
     print_lines(result.plan)
-    if dry_run or not shard_of_process.speaks or not result.path.is_file():  # a shard may have no rows
+    if dry_run or not shard_of_process.is_main or not result.path.is_file():  # a shard may have no rows
         return
     if output_format:
         print_hits(result.path, top, output_format)

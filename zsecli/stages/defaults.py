@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from zsecli.data.dataset import Dataset
 from zsecli.data.hashing import ChangedPicture
 from zsecli.data.sources.source import DataSource
 from zsecli.errors import DryRunEnded, ZseError
@@ -18,7 +19,6 @@ from zsecli.model.spec import ModelSpec
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.distributed import launch
 from zsecli.runtime.shards import WHOLE, Shard
-from zsecli.store.dataset import Dataset
 from zsecli.store.remake_commands import NEW_FOLDER, remake_dataset
 from zsecli.vocabulary import DATA_SOURCES
 from zsecli.workspace import Workspace

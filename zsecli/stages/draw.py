@@ -11,6 +11,7 @@ import numpy as np
 
 from zsecli.data.folder_walk import workspace_folders
 from zsecli.data.hashing import hash_files
+from zsecli.data.items import NEITHER, PHOTO, Column, Items
 from zsecli.data.picture_list import search
 from zsecli.data.sources import demo, folder
 from zsecli.errors import StoreError, UsageError
@@ -29,7 +30,6 @@ from zsecli.stages.embed import Embedding, EmbedResult, embed_dataset, embed_pho
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import open_features
 from zsecli.store.hdf5 import open_store, read_header
-from zsecli.store.items import NEITHER, PHOTO, Column, Items
 from zsecli.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ def _embed_demo(embedding: Embedding) -> PhotoStore:
         modality=np.full(len(entries), PHOTO, np.uint8),
         part=np.full(len(entries), NEITHER, np.int8),
         sha256=hashed.sha256,
-        label=Column.of([entry.label for entry in entries]),
+        label=Column.from_values([entry.label for entry in entries]),
     )
     result = embed_photos(embedding, "demo", items, listing.root)
     return _photo_store(embedding, result, "demo")

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from zsecli.data.dataset import Dataset
 from zsecli.data.folder_walk import workspace_folders
 from zsecli.data.hashing import changed_files
+from zsecli.data.items import PARTS, PHOTO, Items
 from zsecli.data.picture_list import Search, items_of, search
 from zsecli.data.splits import Split, select
 from zsecli.errors import UsageError, ZseError
@@ -28,9 +30,8 @@ from zsecli.stages.defaults import (
     no_progress,
 )
 from zsecli.stages.guards import reject_inputs
-from zsecli.store.dataset import Dataset, read_dataset
-from zsecli.store.hdf5 import finished
-from zsecli.store.items import PARTS, PHOTO, Items
+from zsecli.store.dataset import read_dataset
+from zsecli.store.hdf5 import is_up_to_date
 from zsecli.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -146,7 +147,7 @@ def embed_dataset(embedding: Embedding, store: Path, part: str | Split) -> Embed
     assert dataset.header is not None
     partition, selection = "", str(part)
     if isinstance(part, Split):
-        split = part.under(dataset.partition)
+        split = part.shorten(dataset.partition)
         items, partition, selection, part = select(dataset, split), split.partition, split.selection, split.pictures
     else:
         items = _select_part(dataset, part)
@@ -189,11 +190,11 @@ def _embed_items(embedding: Embedding, items: Items, root: Path, default: Path, 
     target = embedding.output or default
     precision = compute.precision_for(spec)
     if embedding.dry_run:
-        is_done = finished(target, "features", features_key(items, spec, precision))
+        is_done = is_up_to_date(target, "features", features_key(items, spec, precision))
         state = "up to date" if is_done else "to embed"
         plan = f"{state}: {len(items)} pictures below {root.resolve()} with {spec.text}, into {target}"
         return EmbedResult(path=target, plan=[plan])
-    if not embedding.may_compute and not finished(target, "features", features_key(items, spec, precision)):
+    if not embedding.may_compute and not is_up_to_date(target, "features", features_key(items, spec, precision)):
         raise UsageError(
             "--shard of a ranking needs the features of all pictures", "zse embed makes them, by --shard too"
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from zsecli.data.items import SEEN
 from zsecli.data.splits import Split
 from zsecli.errors import UsageError, ZseError
 from zsecli.evaluate.compare import compare
@@ -32,7 +33,6 @@ from zsecli.stages.defaults import (
 )
 from zsecli.stages.guards import pictures_of, reject_inputs
 from zsecli.store.dataset import read_dataset
-from zsecli.store.items import SEEN
 from zsecli.store.ranking import open_ranking
 from zsecli.workspace import Workspace
 

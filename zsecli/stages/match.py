@@ -12,8 +12,8 @@ from typing import cast
 from zsecli.data.splits import Split
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
+from zsecli.retrieval.match_options import MatchOptions
 from zsecli.retrieval.rank import is_ranked, no_relation_network, rank_features
-from zsecli.retrieval.rankers import By, MatchOptions
 from zsecli.runtime.shards import WHOLE
 from zsecli.stages.defaults import (
     DEFAULT_WORKSPACE,
@@ -137,11 +137,11 @@ def rank_dataset(request: MatchRequest, *, progress: ProgressBars = no_progress)
     workspace = Workspace(request.workspace)
     model = request.model or choose_model(workspace, None)
     by = request.by or default_rule(model.has_relation)
-    match_options(request, by)  # checked before anything is embedded
-    if by != "ret" and not model.has_relation:
+    options = match_options(request, by)  # checked before anything is embedded
+    if options.ranker.uses_relation and not model.has_relation:
         raise no_relation_network(model.text)
     compute = request.compute
-    is_separate_shard = compute.shard.of > 1 and not compute.shard.together
+    is_separate_shard = compute.shard.count > 1 and not compute.shard.together
     if is_separate_shard:  # a ranking needs all features
         compute = dataclasses.replace(compute, shard=WHOLE)
     embedding = Embedding(
@@ -163,7 +163,7 @@ def rank_dataset(request: MatchRequest, *, progress: ProgressBars = no_progress)
 def match_options(request: MatchRequest, by: str) -> MatchOptions:
     """The options of the ranking itself; UsageError where they contradict each other."""
     return MatchOptions(
-        by=cast(By, by),
+        by=by,
         shortlist=request.shortlist,
         ignore_same=request.ignore_same,
         center=request.center,

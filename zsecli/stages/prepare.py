@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zsecli.data.dataset import Dataset
 from zsecli.data.folder_walk import workspace_folders
 from zsecli.data.names import tidy_name
 from zsecli.data.sources import split_files
@@ -22,7 +23,7 @@ from zsecli.runtime.textfiles import read_lines
 from zsecli.stages.defaults import DEFAULT_WORKSPACE, ProgressBars, no_progress
 from zsecli.stages.guards import reject_inputs
 from zsecli.stages.prepare_listing import prepare_listing
-from zsecli.store.dataset import Dataset, read_dataset
+from zsecli.store.dataset import read_dataset
 from zsecli.vocabulary import DATA_SOURCES
 from zsecli.workspace import Workspace
 

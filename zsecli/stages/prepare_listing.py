@@ -13,16 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.data.dataset import Dataset
 from zsecli.data.hashing import Hashed, Known, hash_files
+from zsecli.data.items import MODALITIES, PARTS, PHOTO, SKETCH, Column, Items
 from zsecli.data.journal import Journal
 from zsecli.data.sources.base import Entry, Listing
 from zsecli.data.splits import hold_out
 from zsecli.errors import StoreError, UsageError, ZseError, nearest
 from zsecli.runtime.console import SILENT, Progress
+from zsecli.runtime.fingerprint import installed_versions
 from zsecli.runtime.log_levels import NOTICE
-from zsecli.store.dataset import Dataset, read_dataset, write_dataset
-from zsecli.store.hdf5 import check_target, versions
-from zsecli.store.items import MODALITIES, PARTS, PHOTO, SKETCH, Column, Items
+from zsecli.store.dataset import read_dataset, write_dataset
+from zsecli.store.writer import check_target
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +93,12 @@ def prepare_listing(
             check_target(output, "dataset", overwrite)
         elif _details(stored) == _details(dataset):
             return PreparedDataset(output, False, dataset, skipped)
-        provenance = {"argv": sys.argv[1:], "folder": str(Path.cwd()), "versions": versions(), "drop": list(drop)}
+        provenance = {
+            "argv": sys.argv[1:],
+            "folder": str(Path.cwd()),
+            "versions": installed_versions(),
+            "drop": list(drop),
+        }
         write_dataset(output, dataset, provenance | dict(settings or {}))
     if stored is not None and stored.root != dataset.root and stored.key() == dataset.key():
         is_copy = os.path.isdir(stored.root)  # --overwrite asked for it, so that is no news
@@ -155,7 +162,9 @@ def _build_dataset(name: str, listing: Listing, entries: list[Entry], hashed: Ha
     flags["blank"] = hashed.blank
     flags["duplicate"] = _find_duplicates(items)
     rows = _rows_without(flags, drop)
-    dataset = Dataset(name, listing.root, items.take(rows), hashed.size[rows], hashed.mtime[rows])
+    dataset = Dataset(
+        name=name, root=listing.root, items=items.take(rows), size=hashed.size[rows], mtime=hashed.mtime[rows]
+    )
     dataset.flags = {flag: marks[rows] for flag, marks in flags.items()}
     dataset.partition = listing.partition
     dataset.partitions = _partitions(dataset.items, listing)
@@ -169,10 +178,12 @@ def _items(entries: list[Entry], sha256: Any) -> Items:
         modality=np.array([MODALITIES.index(entry.modality) for entry in entries], np.uint8),
         part=np.array([PARTS.index(entry.part) if entry.part else -1 for entry in entries], np.int8),
         sha256=sha256,
-        label=Column.of([entry.label for entry in entries]),
+        label=Column.from_values([entry.label for entry in entries]),
         # an instance is named within its class: two classes may both have an object "1"
-        instance=Column.of([f"{entry.label}/{entry.instance}" if entry.instance else None for entry in entries]),
-        family=Column.of([entry.family for entry in entries]),
+        instance=Column.from_values(
+            [f"{entry.label}/{entry.instance}" if entry.instance else None for entry in entries]
+        ),
+        family=Column.from_values([entry.family for entry in entries]),
     )
 
 

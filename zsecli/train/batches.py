@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from zsecli.arrays import Ints
 from zsecli.data.hashing import ChangedPicture, Stamp, WatchedFiles
+from zsecli.data.items import MODALITIES, Items
 from zsecli.errors import StoreError, ZseError
 from zsecli.images.decode import PictureError, Pixels
 from zsecli.images.loader import ContentChanged, load_input
@@ -23,7 +25,6 @@ from zsecli.images.preprocess_rules import Preprocess, Role
 from zsecli.retrieval.picture_reader import changed
 from zsecli.runtime.parallel import end_with_parent
 from zsecli.store.features import open_features
-from zsecli.store.items import MODALITIES, Ints, Items
 from zsecli.train.augment import augment
 from zsecli.train.config import TrainConfig
 from zsecli.train.outlines import outlined

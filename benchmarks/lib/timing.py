@@ -1,8 +1,7 @@
-"""Works timed in turn, so that a slow minute of the machine meets all of them, and how their times are told."""
+"""Time several works in turn, so that a slow minute of the machine affects all of them, and format their times."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
@@ -42,14 +41,3 @@ def spread(values: Sequence[float], form: str) -> str:
 def times(slow: Sequence[float], fast: Sequence[float]) -> str:
     """How many times as fast, round by round."""
     return spread([a / b for a, b in zip(slow, fast, strict=True)], ".1f")
-
-
-def machine() -> str:
-    """The device in words."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    model = ""
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as file:
-            model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), "")
-    return f"CPU {model}, {os.cpu_count()} cores".replace("  ", " ")

@@ -1,6 +1,6 @@
 """Train the shipped network from the pictures of a manifest, and write its weights in float16 into the package.
 
-    python benchmarks/shipped.py MANIFEST BACKBONE_WEIGHTS WORKSPACE
+    python scripts/train_shipped.py MANIFEST BACKBONE_WEIGHTS WORKSPACE
 
 A run that was stopped goes on. The commands:
 
