@@ -113,9 +113,7 @@ def match(
         photo_store = _feature_store(photos) if photos else None
         by = by or stage.default_rule(stage.has_relation_features(sketch_store))
         if by == "ret":
-            reject_options(
-                context, ("precision",), "has no effect on [Ret] in a store", "leave it out, or --by cascade"
-            )
+            reject_options(context, ("precision",), "has no effect on stored [Ret]", "leave it out, or --by cascade")
     request = stage.MatchRequest(
         sketches=sketch_store,
         photos=photo_store,
