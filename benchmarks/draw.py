@@ -31,7 +31,7 @@ from PIL import Image, ImageChops
 
 from lib.tables import block, print_conditions, print_header, print_row
 from zsecli.data.items import PHOTO, Items
-from zsecli.data.picture_list import search
+from zsecli.data.picture_list import find_pictures
 from zsecli.data.sources.demo import demo_folder
 from zsecli.images.decode import PictureError
 from zsecli.model.spec import ModelSpec
@@ -40,8 +40,7 @@ from zsecli.serve.app import DrawServer
 from zsecli.serve.drawings import DrawingRefused, encode_drawing, read_drawing
 from zsecli.serve.levels import SCRIBBLES
 from zsecli.serve.scribbles import draw_scribble
-from zsecli.stages.defaults import Compute
-from zsecli.stages.embed import Embedding, embed_pictures
+from zsecli.stages import defaults
 from zsecli.store.features import FeatureWriter
 from zsecli.workspace import Workspace
 
@@ -210,14 +209,16 @@ def judge(server: DrawServer, pictures: list[bytes]) -> list[tuple[bool, int]]:
 def print_levels(folder: Path, name: str, photos: list[Row], kinds: dict[str, list[Row]], root: Path) -> None:
     """Rows of the table for one gallery."""
     listed = {str(root / row["path"]): row["class"] for row in photos}
-    embedding = Embedding(
-        workspace=Workspace(folder / "zse"),
-        model=ModelSpec.parse("small"),
-        compute=Compute(device="cpu"),
-        output=folder / f"{name}.h5",
-        overwrite=True,
+    compute = defaults.Compute("cpu")
+    made = defaults.embed_pictures(
+        Workspace(folder / "zse"),
+        find_pictures(map(Path, listed)),
+        ModelSpec.parse("small"),
+        "photo",
+        compute,
+        folder / f"{name}.h5",
+        True,
     )
-    made = embed_pictures(embedding, search(map(Path, listed)), "photo")
     request = serving.ServeOptions(store=made.path, name=name, model=ModelSpec.parse("small"), device="cpu")
     with serving.open_server(request, 1) as server:
         ids = server.engine.gallery.features.items.id

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from zsecli.errors import UsageError, nearest
+from zsecli.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class Registry(Generic[E]):
         """The entry called `name`; UsageError with the choices where there is none."""
         if name not in self._entries:
             choices = ", ".join(self)
-            raise UsageError(f"there is no {self.noun} {name!r}", f"choices: {choices}{nearest(name, self)}")
+            raise UsageError(f"there is no {self.noun} {name!r}", f"choices: {choices}{did_you_mean(name, self)}")
         return self._entries[name]
 
     def entries(self) -> list[E]:

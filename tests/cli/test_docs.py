@@ -138,6 +138,7 @@ def scratch(tmp_path: Path, pictures: Path, sketch: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.processes
 @pytest.mark.usefixtures("scratch")
 @pytest.mark.parametrize("block", blocks(), ids=lambda block: block.split("\n")[0])
 def test_a_block_of_the_readme_runs(shell: Zse, block: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from zsecli.cli.arguments import spelling
-from zsecli.errors import UsageError, nearest
+from zsecli.errors import UsageError, did_you_mean
 from zsecli.runtime import console
 
 
@@ -48,7 +48,7 @@ def one_of(choices: Iterable[str]) -> Callable[[typer.Context, typer.CallbackPar
             file = f"{context.params['config']}: " if is_default else ""
             raise UsageError(
                 f"{file}{spelling(param)} {value!r} is unknown",
-                f"choices: {', '.join(choices)}{nearest(value, choices)}",
+                f"choices: {', '.join(choices)}{did_you_mean(value, choices)}",
             )
         return value
 

@@ -102,7 +102,7 @@ def draw(
     signals.farewell = "the page is closed"  # there is no work to continue
     stage.run(
         request,
-        announce=lambda address: print(console.shown(address), flush=True),
-        on_skipped=console.skipped,
-        progress=console.progress,
+        announce=lambda address: print(console.escape_for_stdout(address), flush=True),
+        on_skipped=console.print_skipped,
+        progress=console.show_progress,
     )

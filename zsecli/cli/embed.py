@@ -128,7 +128,7 @@ def embed(
         workspace=workspace,
         protected=input_files(context),
     )
-    result = stage.run(request, progress=console.progress)
+    result = stage.run(request, progress=console.show_progress)
     print_lines(result.plan)
     if not dry_run and shard_of_process.is_main and result.path.is_file():  # a shard may have no rows
         rest = "" if is_dataset else " PHOTOS.h5 --top 5"

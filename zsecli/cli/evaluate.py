@@ -208,7 +208,7 @@ def evaluate(
         workspace=workspace,
         protected=input_files(context),
     )
-    result = stage.run(request, progress=console.progress)
+    result = stage.run(request, progress=console.show_progress)
     print_lines(result.plan)
     if result.evaluation is not None:
         _print(result.evaluation, per_class, as_json, as_csv)
@@ -221,7 +221,7 @@ def _print(evaluation: Evaluation, per_class: bool, as_json: bool, as_csv: bool)
 
     if as_csv:
         for note in dict.fromkeys(note for ranking in evaluation.reports for note in ranking.notes):
-            console.tell(note)  # the CSV has no place for them
+            console.print_notice(note)  # the CSV has no place for them
         print(report.csv_text(evaluation), end="")
     elif as_json:
         print(report.json_text(evaluation, queries=False), end="")

@@ -123,4 +123,4 @@ def _print(explanation: Explanation, as_json: bool) -> None:
         document = {"path": paths[0], "paths": paths, "relation": explanation.relation, "check": explanation.check}
         print(json.dumps(document))
     else:
-        print(console.shown(paths[0]))
+        print(console.escape_for_stdout(paths[0]))

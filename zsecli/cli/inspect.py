@@ -9,7 +9,7 @@ import typer
 
 from zsecli.cli import options as opt
 from zsecli.cli.arguments import INPUT, read_store_path
-from zsecli.runtime.console import json_line, plain, shown
+from zsecli.runtime.console import escape_for_stdout, escape_for_terminal, escape_json_line_breaks
 
 
 def inspect(
@@ -36,7 +36,7 @@ def inspect(
 
     description = stage.run(stage.InspectRequest(file=read_store_path(file), verify=verify))
     if as_json:
-        print(shown(json_line(json.dumps(description, ensure_ascii=False))))
+        print(escape_for_stdout(escape_json_line_breaks(json.dumps(description, ensure_ascii=False))))
     else:
         _print(description)
 
@@ -47,8 +47,8 @@ def _print(description: dict[str, object], indent: int = 0) -> None:
     for key, value in description.items():
         if isinstance(value, dict):
             if value:
-                print(" " * indent + plain(key))
+                print(" " * indent + escape_for_terminal(key))
                 _print(value, indent + 2)
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            print(f"{' ' * indent}{plain(key):<{width}}  {plain(text) or '-'}")
+            print(f"{' ' * indent}{escape_for_terminal(key):<{width}}  {escape_for_terminal(text) or '-'}")

@@ -135,7 +135,7 @@ def match(
         workspace=workspace,
         protected=input_files(context),
     )
-    result = stage.run(request, progress=console.progress)
+    result = stage.run(request, progress=console.show_progress)
     print_lines(result.plan)
     if dry_run or not shard_of_process.is_main or not result.path.is_file():  # a shard may have no rows
         return
@@ -143,7 +143,7 @@ def match(
         print_hits(result.path, top, output_format)
         end(result.skipped)
         return
-    if sys.stdout.isatty() and console.talks() and not as_json:
+    if sys.stdout.isatty() and console.is_watched() and not as_json:
         show_hits(result.path, top)
     hint = f"zse evaluate {shlex.quote(str(result.path))}" if sketches is None else ""
     finish(result.path, result.fresh, result.skipped, as_json, hint)

@@ -159,11 +159,11 @@ def prepare(
         workspace=workspace,
         protected=input_files(context),
     )
-    result = stage.run(request, progress=console.progress)
+    result = stage.run(request, progress=console.show_progress)
     if result.dataset is None:
         print_lines(result.plan)
         return
-    if console.talks() and not as_json:
+    if console.is_watched() and not as_json:
         show_report(result.dataset)
     report = result.dataset.report
     hint = f"zse embed {result.path}" if output else "zse evaluate --model frozen:tf_efficientnet_lite0"

@@ -112,5 +112,5 @@ def _print(picture: SynthesizedPicture, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"path": paths[0], "paths": paths, **picture.numbers}))
     else:
-        print(console.shown(paths[0]))
-    console.note(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in picture.numbers.items()))
+        print(console.escape_for_stdout(paths[0]))
+    console.print_info(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in picture.numbers.items()))

@@ -17,7 +17,7 @@ from zsecli.errors import DryRunEnded, ZseError
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
 from zsecli.runtime.console import SILENT, Progress
-from zsecli.runtime.distributed import launch
+from zsecli.runtime.distributed import get_launch
 from zsecli.runtime.shards import WHOLE, Shard
 from zsecli.store.remake_commands import NEW_FOLDER, remake_dataset
 from zsecli.vocabulary import DATA_SOURCES
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_WORKSPACE = Workspace().root
 
 ProgressBars = Callable[[str], AbstractContextManager[Progress]]
-"""Opens a bar for a named part of the work, as `zsecli.runtime.console.progress` does."""
+"""Opens a bar for a named part of the work, as `zsecli.runtime.console.show_progress` does."""
 
 
 def no_progress(label: str) -> AbstractContextManager[Progress]:
@@ -83,7 +83,7 @@ def find_dataset(workspace: Workspace, name: str | None, dry_run: bool = False) 
     if source.needs_path:
         return workspace.find_dataset(name)
     path = source.find(None)
-    if launch().world > 1:
+    if get_launch().world > 1:
         raise ZseError(f"{name} is not prepared", f"zse prepare {name}, and then this again")
     if dry_run:
         raise DryRunEnded(f"to prepare {name} from {path}; the rest depends on what it holds")

@@ -12,7 +12,7 @@ import numpy as np
 from zsecli.data.folder_walk import workspace_folders
 from zsecli.data.hashing import hash_files
 from zsecli.data.items import NEITHER, PHOTO, Column, Items
-from zsecli.data.picture_list import search
+from zsecli.data.picture_list import find_pictures
 from zsecli.data.sources import demo, folder
 from zsecli.errors import StoreError, UsageError
 from zsecli.model.spec import ModelSpec
@@ -182,7 +182,7 @@ def _embed_folder(embedding: Embedding, path: Path) -> PhotoStore:
     if (path / "photo").is_dir() and (path / "sketch").is_dir():  # as zse prepare folder wants it
         path = path / "photo"
         logger.log(NOTICE, f"the photos are those in {path}")
-    pictures = search([path], apart=workspace_folders(embedding.workspace.root))
+    pictures = find_pictures([path], apart=workspace_folders(embedding.workspace.root))
     result = embed_pictures(embedding, pictures, "photo")
     return _photo_store(embedding, result, path.resolve().name or str(path))
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from zsecli.data.dataset import Dataset
 from zsecli.data.folder_walk import workspace_folders
-from zsecli.data.hashing import changed_files
+from zsecli.data.hashing import find_changed_files
 from zsecli.data.items import PARTS, PHOTO, Items
-from zsecli.data.picture_list import Search, items_of, search
-from zsecli.data.splits import Split, select
+from zsecli.data.picture_list import PictureSearch, find_pictures, make_items
+from zsecli.data.splits import Split, select_pictures
 from zsecli.errors import UsageError, ZseError
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval.extract import ExtractResult, extract_features, features_key
@@ -102,7 +102,7 @@ def run(request: EmbedRequest, *, progress: ProgressBars = no_progress) -> Embed
         progress=progress,
     )
     if request.pictures is not None:
-        found = search(request.pictures, request.listed, workspace_folders(workspace.root))
+        found = find_pictures(request.pictures, request.listed, workspace_folders(workspace.root))
         return embed_pictures(embedding, found, request.modality)
     store = request.dataset or find_dataset(workspace, request.data, request.dry_run)
     if request.split is not None:
@@ -126,11 +126,11 @@ class Embedding:
     progress: ProgressBars = no_progress
 
 
-def embed_pictures(embedding: Embedding, pictures: Search, modality: str) -> EmbedResult:
+def embed_pictures(embedding: Embedding, pictures: PictureSearch, modality: str) -> EmbedResult:
     """Embed pictures that are given one by one."""
     spec, compute = embedding.model, embedding.compute
     with embedding.progress("reading") as bar:
-        items, unreadable = items_of(pictures, modality, bar)
+        items, unreadable = make_items(pictures, modality, bar)
     pictures.passed.report()
     key = features_key(items, spec, compute.precision_for(spec))
     default = embedding.workspace.features(f"pictures-{key[:12]}", compute.tag_for(spec), "all")
@@ -148,7 +148,12 @@ def embed_dataset(embedding: Embedding, store: Path, part: str | Split) -> Embed
     partition, selection = "", str(part)
     if isinstance(part, Split):
         split = part.shorten(dataset.partition)
-        items, partition, selection, part = select(dataset, split), split.partition, split.selection, split.pictures
+        items, partition, selection, part = (
+            select_pictures(dataset, split),
+            split.partition,
+            split.selection,
+            split.pictures,
+        )
     else:
         items = _select_part(dataset, part)
     origin = {
@@ -164,7 +169,7 @@ def embed_dataset(embedding: Embedding, store: Path, part: str | Split) -> Embed
     logger.info(f"{dataset.name}: {len(items)} of {len(dataset.items)} pictures ({part})")
     default = embedding.workspace.features(dataset.name, embedding.compute.tag_for(embedding.model), part)
     with explain_changed_pictures(dataset):
-        if different := changed_files(dataset.root, dataset.stamps(items.id)):
+        if different := find_changed_files(dataset.root, dataset.stamps(items.id)):
             raise changed(dataset.root / different[0])
         return _embed_items(embedding, items, dataset.root, default, origin)
 

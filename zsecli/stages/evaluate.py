@@ -16,9 +16,9 @@ import numpy as np
 from zsecli.data.items import SEEN
 from zsecli.data.splits import Split
 from zsecli.errors import UsageError, ZseError
-from zsecli.evaluate.compare import compare
+from zsecli.evaluate.compare import compare_rankings
 from zsecli.evaluate.evaluate_ranking import evaluate_ranking
-from zsecli.evaluate.published import Published, published
+from zsecli.evaluate.published import Published, find_published
 from zsecli.evaluate.report_model import Evaluation, RankingReport
 from zsecli.model.spec import ModelSpec
 from zsecli.render import contact_sheet, report, trec
@@ -138,7 +138,7 @@ def run(request: EvaluateRequest, *, progress: ProgressBars = no_progress) -> Ev
         reports=reports,
         published=_find_published(request, split, reports[0]),
         explanations=_test_explanations(request, rankings[0], progress),
-        comparisons=compare(reports, request.seed) if len(reports) > 1 else [],
+        comparisons=compare_rankings(reports, request.seed) if len(reports) > 1 else [],
         seed=request.seed,
     )
     _write_outputs(request, evaluation)
@@ -310,7 +310,7 @@ def _find_published(request: EvaluateRequest, split: Split, first: RankingReport
     if not request.with_published:
         return None
     benchmark = first.provenance["benchmark"]
-    figures = published(benchmark) if split.family == "zs-inter" and benchmark else None
+    figures = find_published(benchmark) if split.family == "zs-inter" and benchmark else None
     if figures is None:
         logger.warning("no published figures are known for this data set and split")
     return figures

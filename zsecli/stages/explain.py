@@ -18,10 +18,10 @@ from zsecli.explain.pair import Pair, look, relate
 from zsecli.model.embedders.base import NetworkEmbedder
 from zsecli.model.spec import ModelSpec
 from zsecli.render import explanation_figure, explanation_json, explanation_page
-from zsecli.runtime.files import replacing
+from zsecli.runtime.files import atomic_write
 from zsecli.stages.defaults import DEFAULT_WORKSPACE
 from zsecli.stages.guards import check_writable, pictures_of
-from zsecli.stages.pairs import QueryPhotos, check_is_file, check_unchanged, choose_network, select_pairs
+from zsecli.stages.pairs import QueryPhotos, check_is_picture_file, check_unchanged, choose_network, select_pairs
 from zsecli.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def run(
         request.sketch, [request.photo] if request.photo else [], request.ranking, request.query, request.ranks
     )
     if request.contrast is not None:
-        check_is_file(request.contrast)
+        check_is_picture_file(request.contrast)
         if request.ranking is not None:
             check_unchanged(request.ranking, request.contrast)
     workspace = Workspace(request.workspace)
@@ -186,7 +186,7 @@ def explain_pair(
         pictures["contrast"] = other.photo.image
     paths = output_files(base)
     base.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(*paths) as (html, png, svg, plain):
+    with atomic_write(*paths) as (html, png, svg, plain):
         explanation_page.write(document, pictures, html)
         explanation_figure.write(pair, source, svg, png, other, tested.get(source))
         explanation_json.write(document, plain)

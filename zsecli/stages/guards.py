@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from zsecli.errors import StoreError, UsageError
-from zsecli.runtime.files import check_file
+from zsecli.runtime.files import check_is_file
 
 
 def reject_inputs(output: Path | None, inputs: Iterable[Path]) -> None:
@@ -19,7 +19,7 @@ def reject_inputs(output: Path | None, inputs: Iterable[Path]) -> None:
     """
     if output is None or not output.exists():
         return
-    check_file(output)
+    check_is_file(output)
     existing = output.stat()
     for path in inputs:
         with contextlib.suppress(OSError):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zsecli.errors import UsageError, nearest
+from zsecli.errors import UsageError, did_you_mean
 from zsecli.explain.load_network import network_of_ranking
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval.ranked_pictures import check_named, check_ranked
@@ -53,7 +53,7 @@ def select_pairs(
             "a sketch and a photo are needed", "zse explain sketch.png photo.jpg, or --ranking and --query"
         )
     for picture in (sketch, *photos):
-        check_is_file(picture)
+        check_is_picture_file(picture)
     ranked = [RankedPhoto(rank=rank, photo=photo) for rank, photo in enumerate(photos, 1)]
     return QueryPhotos(sketch=sketch, photos=ranked)
 
@@ -89,7 +89,7 @@ def choose_network(workspace: Workspace, model: ModelSpec | None, ranking: Path 
         return network_of_ranking(opened)
 
 
-def check_is_file(picture: Path) -> None:
+def check_is_picture_file(picture: Path) -> None:
     """UsageError where `picture` is no file."""
     if picture.is_file():
         return
@@ -113,7 +113,7 @@ def _find_query(ids: Sequence[str], query: str) -> int:
     if len(rows) == 1:
         return rows[0]
     problem = f"names {len(rows)} sketches of it" if rows else "is no sketch of it"
-    raise UsageError(f"--query {query}: {problem}{nearest(query, ids)}", f"for example {ids[0]}")
+    raise UsageError(f"--query {query}: {problem}{did_you_mean(query, ids)}", f"for example {ids[0]}")
 
 
 def _parse_ranks(text: str) -> Iterator[int]:

@@ -18,8 +18,8 @@ from zsecli.data.hashing import Hashed, Known, hash_files
 from zsecli.data.items import MODALITIES, PARTS, PHOTO, SKETCH, Column, Items
 from zsecli.data.journal import Journal
 from zsecli.data.sources.base import Entry, Listing
-from zsecli.data.splits import hold_out
-from zsecli.errors import StoreError, UsageError, ZseError, nearest
+from zsecli.data.splits import hold_out_validation
+from zsecli.errors import StoreError, UsageError, ZseError, did_you_mean
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.fingerprint import installed_versions
 from zsecli.runtime.log_levels import NOTICE
@@ -112,7 +112,7 @@ def _check_flags(listing: Listing, drop: Sequence[str]) -> None:
     for flag in drop:
         if flag not in names:
             raise UsageError(
-                f"--drop {flag}: there is no such flag{nearest(flag, names)}", f"flags: {', '.join(names)}"
+                f"--drop {flag}: there is no such flag{did_you_mean(flag, names)}", f"flags: {', '.join(names)}"
             )
 
 
@@ -214,7 +214,7 @@ def _partitions(items: Items, listing: Listing) -> dict[str, NDArray[np.int8]]:
         own[name] = np.array([*codes, -1], np.int8)[items.label.codes]  # the last is for code -1, no class
     validation = {}
     for name, parts in {"": items.part, **own}.items():
-        for kind, held_out in hold_out(items, parts).items():
+        for kind, held_out in hold_out_validation(items, parts).items():
             validation[f"{name}-{kind}".removeprefix("-")] = held_out
     return own | validation
 
