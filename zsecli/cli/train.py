@@ -237,6 +237,7 @@ def train(
     from zsecli.model import config as model_config
     from zsecli.runtime.distributed import get_launch
     from zsecli.stages import defaults
+    from zsecli.stages.find_dataset import find_dataset
     from zsecli.stages.guards import reject_inputs
     from zsecli.store.dataset import read_dataset
     from zsecli.train import config as train_config
@@ -257,7 +258,7 @@ def train(
         raise UsageError(f"--backbone-weights {backbone_weights}: no such file", "a file of weights in timm's names")
     first = get_launch().rank == 0  # of torchrun's processes the one that talks
     ws = Workspace(workspace)
-    data = read_dataset(defaults.find_dataset(ws, dataset, dry_run))
+    data = read_dataset(find_dataset(ws, dataset, dry_run))
     job = Job(data, partition, network, way, backbone_weights, not scratch, backbone_from)
     label = name or "-".join(filter(None, (data.name, partition, preset)))
     target = output or ws.checkpoint(label)

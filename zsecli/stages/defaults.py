@@ -12,15 +12,11 @@ from typing import cast
 
 from zsecli.data.dataset import Dataset
 from zsecli.data.hashing import ChangedPicture
-from zsecli.data.sources.source import DataSource
-from zsecli.errors import DryRunEnded, ZseError
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
 from zsecli.runtime.console import SILENT, Progress
-from zsecli.runtime.distributed import get_launch
 from zsecli.runtime.shards import WHOLE, Shard
 from zsecli.store.remake_commands import NEW_FOLDER, remake_dataset
-from zsecli.vocabulary import DATA_SOURCES
 from zsecli.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -68,30 +64,6 @@ def choose_model(workspace: Workspace, name: str | None) -> ModelSpec:
     newest = workspace.newest_checkpoint()
     logger.info(f"model: {newest or 'small, the shipped one'}")
     return ModelSpec.parse("small" if newest is None else str(newest))
-
-
-def find_dataset(workspace: Workspace, name: str | None, dry_run: bool = False) -> Path:
-    """The dataset store called `name`, or the one prepared last. A benchmark in its usual place is prepared first.
-
-    Raises:
-        ZseError: there is none, or several processes would prepare it at once.
-        DryRunEnded: it is a dry run and the benchmark is not prepared, so nothing is known of its content.
-    """
-    if name is None or name not in DATA_SOURCES or workspace.dataset(name).is_file():
-        return workspace.find_dataset(name)
-    source: DataSource = DATA_SOURCES.load(name)
-    if source.needs_path:
-        return workspace.find_dataset(name)
-    path = source.find(None)
-    if get_launch().world > 1:
-        raise ZseError(f"{name} is not prepared", f"zse prepare {name}, and then this again")
-    if dry_run:
-        raise DryRunEnded(f"to prepare {name} from {path}; the rest depends on what it holds")
-    from zsecli.stages import prepare
-
-    logger.info(f"preparing {name}")
-    request = prepare.PrepareRequest(source=name, workspace=workspace.root)
-    return prepare.run(request).path
 
 
 @contextlib.contextmanager

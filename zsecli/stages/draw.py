@@ -23,10 +23,10 @@ from zsecli.stages.defaults import (
     Compute,
     ProgressBars,
     choose_model,
-    find_dataset,
     no_progress,
 )
 from zsecli.stages.embed import Embedding, EmbedResult, embed_dataset, embed_photos, embed_pictures
+from zsecli.stages.find_dataset import find_dataset
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import open_features
 from zsecli.store.hdf5 import open_store, read_header

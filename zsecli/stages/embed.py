@@ -26,9 +26,9 @@ from zsecli.stages.defaults import (
     ProgressBars,
     choose_model,
     explain_changed_pictures,
-    find_dataset,
     no_progress,
 )
+from zsecli.stages.find_dataset import find_dataset
 from zsecli.stages.guards import reject_inputs
 from zsecli.store.dataset import read_dataset
 from zsecli.store.hdf5 import is_up_to_date

@@ -28,9 +28,9 @@ from zsecli.stages.defaults import (
     Compute,
     ProgressBars,
     choose_model,
-    find_dataset,
     no_progress,
 )
+from zsecli.stages.find_dataset import find_dataset
 from zsecli.stages.guards import pictures_of, reject_inputs
 from zsecli.store.dataset import read_dataset
 from zsecli.store.ranking import open_ranking

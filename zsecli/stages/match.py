@@ -20,10 +20,10 @@ from zsecli.stages.defaults import (
     Compute,
     ProgressBars,
     choose_model,
-    find_dataset,
     no_progress,
 )
 from zsecli.stages.embed import Embedding, embed_dataset
+from zsecli.stages.find_dataset import find_dataset
 from zsecli.stages.guards import reject_inputs
 from zsecli.store.features import open_features
 from zsecli.workspace import Workspace
