@@ -224,7 +224,7 @@ def test_lists_know_the_folders_by_every_name(tmp_path: Path) -> None:
     folder = trees.lists(tmp_path / "l", train, zero)
     for file in folder.iterdir():
         file.write_bytes(file.read_text().encode("utf-16"))
-    listing = split_files.apply(DATA_SOURCES.load("quickdraw").read(root, SourceOptions()), folder)
+    listing = split_files.apply_lists(DATA_SOURCES.load("quickdraw").read(root, SourceOptions()), folder)
     assert listing.skipped == []
     assert sorted((e.modality, e.part) for e in listing.entries if e.part) == [
         ("photo", "seen"), ("photo", "unseen"), ("sketch", "seen"), ("sketch", "unseen"),

@@ -182,7 +182,7 @@ def _embed_folder(embedding: Embedding, path: Path) -> PhotoStore:
     if (path / "photo").is_dir() and (path / "sketch").is_dir():  # as zse prepare folder wants it
         path = path / "photo"
         logger.log(NOTICE, f"the photos are those in {path}")
-    pictures = find_pictures([path], apart=workspace_folders(embedding.workspace.root))
+    pictures = find_pictures([path], excluded=workspace_folders(embedding.workspace.root))
     result = embed_pictures(embedding, pictures, "photo")
     return _photo_store(embedding, result, path.resolve().name or str(path))
 

@@ -178,7 +178,7 @@ def classes_of_checkpoints(models: Sequence[ModelSpec]) -> set[str]:
 def _parse_split(request: EvaluateRequest) -> Split:
     """The split; UsageError where there is none of that name, or the other options do not go with it."""
     split = Split.parse(request.split)
-    if split.family.startswith("zs-cross"):
+    if split.protocol.startswith("zs-cross"):
         hint = f"zse evaluate --split {request.split} --train-data sketchy --data tuberlin"
         if request.data is None and request.ranking is None:
             raise UsageError(f"--split {request.split} needs --data, the data set to evaluate on", hint)
@@ -241,7 +241,7 @@ def _find_trained_classes(request: EvaluateRequest, split: Split, models: list[M
     """The classes that a model of zs-cross saw in training elsewhere; None for other splits."""
     if request.train_data is not None:
         return classes_of_training_data(Workspace(request.workspace), request.train_data, request.dry_run)
-    if not split.family.startswith("zs-cross"):
+    if not split.protocol.startswith("zs-cross"):
         return None
     seen = classes_of_checkpoints(models)
     if not seen:
@@ -310,7 +310,7 @@ def _find_published(request: EvaluateRequest, split: Split, first: RankingReport
     if not request.with_published:
         return None
     benchmark = first.provenance["benchmark"]
-    figures = find_published(benchmark) if split.family == "zs-inter" and benchmark else None
+    figures = find_published(benchmark) if split.protocol == "zs-inter" and benchmark else None
     if figures is None:
         logger.warning("no published figures are known for this data set and split")
     return figures

@@ -188,7 +188,7 @@ def _list_pictures(request: PrepareRequest, source: DataSource, path: Path, work
     options = dataclasses.replace(request.options, exclude=tuple(workspace_folders(workspace.root)))
     listing = source.read(path, options)
     if options.lists is not None:
-        listing = split_files.apply(listing, options.lists)
+        listing = split_files.apply_lists(listing, options.lists)
     for warning in listing.warnings:
         logger.warning(warning)
     return listing

@@ -83,8 +83,8 @@ def prepare_listing(
             known = _known_files(output, listing.root) | journal.known
         paths = [entry.path for entry in entries]
         named = frozenset(paths) if listing.named else frozenset()
-        hashed = hash_files(listing.root, paths, known, progress, decode=True, done=journal.add, named=named)
-        skipped = listing.passed.take_own(hashed.bad) + listing.skipped
+        hashed = hash_files(listing.root, paths, known, progress, decode=True, on_read=journal.add, named=named)
+        skipped = listing.passed.remove_own(hashed.bad) + listing.skipped
         if not len(hashed.good):
             raise _no_picture(listing, skipped)
         dataset = _build_dataset(name, listing, [entries[i] for i in hashed.good], hashed, drop)
