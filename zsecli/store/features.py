@@ -25,7 +25,7 @@ TYPES = {"ret": "f", "tokens": "f", "index": "i"}  # NumPy's kinds of the datase
 
 @dataclass(frozen=True)
 class Embedded:
-    """Features of B pictures: ret (B, D) float32; tokens (B, 1 + T, D) and index (B, T) where the model has them."""
+    """Features of B pictures: ret (B, R) float32; tokens (B, 1 + T, D) and index (B, T) where the model has them."""
 
     ret: Floats
     tokens: Floats | None = None
@@ -50,9 +50,22 @@ class FeatureWriter(Writer):
     """Writes features batch by batch; rows that could not be computed stay empty and are marked so."""
 
     def __init__(
-        self, path: Path, key: str, provenance: dict[str, Any], items: Items, width: int, tokens: int, kept: int | None
+        self,
+        path: Path,
+        key: str,
+        provenance: dict[str, Any],
+        items: Items,
+        width: int,
+        tokens: int,
+        kept: int | None,
+        token_width: int | None = None,
     ) -> None:
-        """`width` D of a token; `tokens` 1 + T of a picture, 0 for none; `kept` T where some were dropped."""
+        """Create the store.
+
+        Args:
+            width: R, of [Ret]. tokens: 1 + T of a picture, 0 for none. kept: T where some were dropped.
+            token_width: D; None: that of [Ret].
+        """
 
         def create(file: h5py.File) -> None:
             count = len(items)
@@ -61,7 +74,7 @@ class FeatureWriter(Writer):
             file.create_dataset("skipped", data=np.zeros(count, text))
             create_rows(file, "ret", (count, width), "f4", np.nan)
             if tokens:
-                create_rows(file, "tokens", (count, tokens, width), "f2", np.nan)
+                create_rows(file, "tokens", (count, tokens, token_width or width), "f2", np.nan)
             if kept is not None:
                 create_rows(file, "index", (count, kept), "i2", -1)
 
@@ -74,7 +87,7 @@ class FeatureWriter(Writer):
 
         Args:
             ids: their names. reasons: why a picture has no features; "" for the G pictures that have.
-            ret: (G, D) float32. tokens: (G, 1 + T, D), stored as float16. index: (G, T) grid places.
+            ret: (G, R) float32. tokens: (G, 1 + T, D), stored as float16. index: (G, T) grid places.
 
         Raises:
             ZseError: a value is not finite, or beyond float16; the picture is named.
@@ -142,7 +155,13 @@ class Features:
 
     @property
     def width(self) -> int:
+        """R, of [Ret]."""
         return int(self.file["ret"].shape[1])
+
+    @property
+    def token_width(self) -> int:
+        """D, of a token; that of [Ret] where there are none."""
+        return int(self.file["tokens"].shape[2]) if self.has_tokens else self.width
 
     def take(self, keep: NDArray[np.bool_]) -> Features:
         """The same store, seen as if it held only the pictures of the mask `keep` (N,)."""
@@ -197,11 +216,11 @@ def open_features(path: Path) -> Iterator[Features]:
 def _fit(
     count: int, ret: tuple[int, ...], tokens: tuple[int, ...] | None = None, index: tuple[int, ...] | None = None
 ) -> bool:
-    """Whether the shapes are ret (N, D), tokens (N, 1 + T, D) and index (N, T)."""
-    width = ret[-1] if ret else 0
+    """Whether the shapes are ret (N, R), tokens (N, 1 + T, D) and index (N, T)."""
     return (
-        ret == (count, width)
-        and (tokens is None or (len(tokens) == 3 and tokens[1] > 0 and tokens == (count, tokens[1], width)))
+        len(ret) == 2
+        and ret[0] == count
+        and (tokens is None or (len(tokens) == 3 and tokens[0] == count and min(tokens) > 0))
         and (index is None or (tokens is not None and index == (count, tokens[1] - 1)))
     )
 
@@ -209,9 +228,9 @@ def _fit(
 def like(shard: Path, path: Path, key: str, items: Items) -> FeatureWriter:
     """The writer of the store `path` of which the finished store `shard` is a part."""
     with open_features(shard) as opened:
-        count, width = opened.file["tokens"].shape[1:] if opened.has_tokens else (0, opened.width)
+        count = opened.file["tokens"].shape[1] if opened.has_tokens else 0
         kept = count - 1 if "index" in opened.file else None
-        return FeatureWriter(path, key, opened.header.provenance, items, width, count, kept)
+        return FeatureWriter(path, key, opened.header.provenance, items, opened.width, count, kept, opened.token_width)
 
 
 def skipped_in(path: Path) -> list[tuple[str, str]]:
