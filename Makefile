@@ -1,9 +1,19 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-WEIGHTS ?= ../shared/weights/tf_efficientnet_lite0.safetensors
-PICTURES ?= ../shared/data/manifest.csv
-FREEHAND ?= ../shared/data/all.csv
+# What no clone has and some targets read, as in: make results PICTURES=manifest.csv WEIGHTS=lite0.safetensors
+# PICTURES: a manifest with the sets `emoji` and `stamps` (path, modality, class, instance, split, set, family, concept)
+# WEIGHTS: ImageNet weights of tf_efficientnet_lite0, in timm's names
+# FREEHAND: a list of free-hand sketches and photographs (path, set, modality, class, split)
+PICTURES ?=
+WEIGHTS ?=
+FREEHAND ?=
+
+fill = $(BIN)/python benchmarks/fill.py
+need = @test -n "$($(1))" || { echo "make $@ reads $(1): give $(1)=FILE, $(2)" >&2; exit 2; }
+need_pictures = $(call need,PICTURES,a manifest with the sets emoji and stamps)
+need_weights = $(call need,WEIGHTS,ImageNet weights of tf_efficientnet_lite0)
+need_freehand = $(call need,FREEHAND,a list of free-hand sketches and photographs)
 
 .venv/done: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -13,11 +23,15 @@ FREEHAND ?= ../shared/data/all.csv
 
 .PHONY: demo
 demo: .venv/done ## retrieve the shipped photos from the shipped sketches, and measure it
-	@PATH="$(CURDIR)/$(BIN):$$PATH" WEIGHTS=$(WEIGHTS) sh fixtures/demo.sh
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh fixtures/demo.sh
 
 .PHONY: test
 test: .venv/done ## run the tests
 	$(BIN)/pytest
+
+.PHONY: test-fast
+test-fast: .venv/done ## run ten seconds of tests that touch every package once
+	$(BIN)/pytest -m fast
 
 .PHONY: minimum
 minimum: ## run the tests with the lowest versions that pyproject.toml allows (PYTHON=python3.11; 8 GB)
@@ -39,17 +53,19 @@ lint: .venv/done ## check style and types
 	$(BIN)/mypy
 
 .PHONY: bench
-bench: .venv/done ## make docs/performance.md: speed and memory, beside plain programs (an hour on two cores; a GPU is used where there is one)
-	$(BIN)/python benchmarks/memory.py > docs/performance.md.new
-	$(BIN)/python benchmarks/speed.py >> docs/performance.md.new
-	$(BIN)/python benchmarks/cascade.py $(PICTURES) zse/results >> docs/performance.md.new
-	$(BIN)/python benchmarks/start.py >> docs/performance.md.new
-	$(BIN)/python benchmarks/metrics.py >> docs/performance.md.new
-	$(BIN)/python benchmarks/large.py >> docs/performance.md.new
-	$(BIN)/python benchmarks/prepare.py >> docs/performance.md.new
-	$(BIN)/python benchmarks/checksums.py >> docs/performance.md.new
-	$(BIN)/python benchmarks/draw.py $(FREEHAND) >> docs/performance.md.new
-	mv docs/performance.md.new docs/performance.md
+bench: .venv/done ## measure the tables of docs/performance.md: speed and memory, beside plain programs (an hour on two cores; a GPU is used where there is one)
+	$(need_pictures)
+	$(need_freehand)
+	$(BIN)/python benchmarks/memory.py > memory.new
+	$(BIN)/python benchmarks/speed.py > speed.new
+	$(BIN)/python benchmarks/cascade.py $(PICTURES) zse/results > cascade.new
+	$(BIN)/python benchmarks/start.py > start.new
+	$(BIN)/python benchmarks/metrics.py > metrics.new
+	$(BIN)/python benchmarks/large.py > large.new
+	$(BIN)/python benchmarks/prepare.py > prepare.new
+	$(BIN)/python benchmarks/checksums.py > checksums.new
+	$(BIN)/python benchmarks/draw.py $(FREEHAND) > draw.new
+	$(fill) docs/performance.md memory.new speed.new cascade.new start.new metrics.new large.new prepare.new checksums.new draw.new
 
 .PHONY: faults
 faults: .venv/done ## make docs/reliability.md: kill, stop and starve every stage, damage every file (about a quarter of an hour on two cores)
@@ -61,24 +77,28 @@ fuzz: .venv/done ## look for inputs that break a reader, a minute for each (a qu
 	cd tests && PYTHONPATH=. ../$(BIN)/python -m fuzz all 60
 
 .PHONY: results
-results: .venv/done ## make docs/results.md from the pictures of PICTURES and the backbone in WEIGHTS
-	$(BIN)/python benchmarks/results.py $(PICTURES) $(WEIGHTS) zse/results > docs/results.md.new
-	mv docs/results.md.new docs/results.md
+results: .venv/done ## measure the tables of docs/results.md from the pictures of PICTURES and the backbone in WEIGHTS
+	$(need_pictures)
+	$(need_weights)
+	$(BIN)/python benchmarks/results.py $(PICTURES) $(WEIGHTS) zse/results > results.new
+	$(fill) docs/results.md results.new
 
 .PHONY: intervals
-intervals: .venv/done ## make docs/intervals.md: how often intervals and tests hold, by simulation (about 4 minutes on one core)
-	$(BIN)/python benchmarks/intervals.py > docs/intervals.md.new
-	mv docs/intervals.md.new docs/intervals.md
+intervals: .venv/done ## measure the tables of docs/intervals.md: how often intervals and tests hold, by simulation (about 4 minutes on one core)
+	$(BIN)/python benchmarks/intervals.py > intervals.new
+	$(fill) docs/intervals.md intervals.new
 
 .PHONY: pictures
-pictures: .venv/done ## make docs/pictures.md: what is done with pictures, and what bad sketches cost (about 5 minutes on two cores)
-	$(BIN)/python benchmarks/pictures.py > docs/pictures.md.new
-	mv docs/pictures.md.new docs/pictures.md
+pictures: .venv/done ## measure the tables of docs/pictures.md: what is done with pictures, and what bad sketches cost (about 5 minutes on two cores)
+	$(BIN)/python benchmarks/pictures.py > pictures.new
+	$(fill) docs/pictures.md pictures.new
 
 .PHONY: explanations
-explanations: .venv/done ## make docs/explanations.md and its figures: are explanations true? (about 10 minutes on two cores)
-	$(BIN)/python benchmarks/explanations.py $(PICTURES) $(WEIGHTS) zse/results docs/figures > docs/explanations.md.new
-	mv docs/explanations.md.new docs/explanations.md
+explanations: .venv/done ## measure the tables of docs/explanations.md, and draw its figures: are explanations true? (about 10 minutes on two cores)
+	$(need_pictures)
+	$(need_weights)
+	$(BIN)/python benchmarks/explanations.py $(PICTURES) $(WEIGHTS) zse/results docs/figures > explanations.new
+	$(fill) docs/explanations.md explanations.new
 
 .PHONY: screenshots
 screenshots: .venv/done ## make the pictures of zse draw in docs/figures, in a headless Chromium (a minute)
@@ -86,14 +106,18 @@ screenshots: .venv/done ## make the pictures of zse draw in docs/figures, in a h
 
 .PHONY: weights
 weights: .venv/done ## train the shipped network on PICTURES from the backbone in WEIGHTS (about an hour on two cores)
+	$(need_pictures)
+	$(need_weights)
 	MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \
-	$(BIN)/python benchmarks/shipped.py $(PICTURES) $(WEIGHTS) zse
+	$(BIN)/python scripts/train_shipped.py $(PICTURES) $(WEIGHTS) zse
 
 .PHONY: ablations
-ablations: .venv/done ## make docs/ablations.md: short trainings with one thing changed (about 30 minutes on two cores)
-	$(BIN)/python benchmarks/ablations.py $(PICTURES) $(WEIGHTS) zse/ablations > docs/ablations.md.new
-	mv docs/ablations.md.new docs/ablations.md
+ablations: .venv/done ## measure the tables of docs/ablations.md: short trainings with one thing changed (about 30 minutes on two cores)
+	$(need_pictures)
+	$(need_weights)
+	$(BIN)/python benchmarks/ablations.py $(PICTURES) $(WEIGHTS) zse/ablations > ablations.new
+	$(fill) docs/ablations.md ablations.new
 
 .PHONY: help
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | awk -F': ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'

@@ -1,4 +1,4 @@
-"""Measure what a cascade's shortlist and a lower precision cost, and print sections of docs/performance.md.
+"""Measure what a cascade's shortlist and a lower precision cost, and print tables of docs/performance.md.
 
     python benchmarks/cascade.py MANIFEST WORKSPACE
 
@@ -16,12 +16,13 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from results import zse
-from timing import in_turn, machine, spread
 
+from lib.commands import zse
+from lib.tables import block, print_conditions, print_header, print_row
+from lib.timing import in_turn, spread
 from zsecli.model.spec import ModelSpec
+from zsecli.retrieval.rank import rank_features
 from zsecli.retrieval.rankers import MatchOptions
-from zsecli.stages import match
 from zsecli.store.features import FeatureWriter, open_features
 from zsecli.store.items import PHOTO, SKETCH, Items
 
@@ -87,7 +88,7 @@ def seconds(source: Path) -> dict[str, list[float]]:
         def rank(options: MatchOptions) -> None:
             asked = few if options.by == "rn" else sketches
             (folder / "ranking.h5").unlink(missing_ok=True)
-            match.run(asked, photos, folder / "ranking.h5", options, model=ModelSpec.parse("small"))
+            rank_features(asked, photos, folder / "ranking.h5", options, model=ModelSpec.parse("small"))
 
         ways = {"ret": MatchOptions(by="ret"), "rn": MatchOptions(by="rn")}
         ways |= {str(k): MatchOptions(shortlist=k) for k in SHORTLISTS}
@@ -101,42 +102,28 @@ def main(manifest: str, workspace: str) -> None:
     exact = quality(("--by", "rn"), workspace)
     (source,) = Path(workspace).glob(f"features/emoji.unseen.{ModelSpec.parse('small').tag()}.h5")
     took = seconds(source)
-    titles = " | ".join(column[0] for column in COLUMNS)
-    print(TEXT.format(machine=machine(), photos=PHOTOS, sketches=SKETCHES, few=FEW, titles=titles))
+    titles = [title for title, *_ in COLUMNS]
     rows = [("Ret alone", "ret", quality(("--by", "ret"), workspace))]
     rows += [
         (f"cascade, {k}", str(k), quality(("--by", "cascade", "--shortlist", str(k)), workspace)) for k in SHORTLISTS
     ]
     rows += [("RN of every pair", "rn", exact)]
-    for title, name, found in rows:
-        faster = median(a / b for a, b in zip(took["rn"], took[name], strict=True))
-        cells = [f"{value:.3f} ({100 * (value - best):+.1f})" for value, best in zip(found, exact, strict=True)]
-        print(f"| {title} | {spread(took[name], '.3f')} | {faster:.0f} | {' | '.join(cells)} |")
-    print(PRECISION.format(titles=titles))
-    whole = quality(("--by", "cascade"), workspace)
-    for precision in ("fp32", "bf16"):
-        found = quality(("--by", "cascade", "--precision", precision), workspace)
-        cells = [f"{value:.4f} ({100 * (value - first):+.2f})" for value, first in zip(found, whole, strict=True)]
-        print(f"| {precision} | {' | '.join(cells)} |")
+    with block("cascade"):
+        print_conditions("fp32", f"{PHOTOS:,} made-up photos, {SKETCHES} sketches together, {FEW} for RN")
+        print_header("shortlist", "seconds a sketch", "times as fast", *titles)
+        for title, name, means in rows:
+            faster = median(a / b for a, b in zip(took["rn"], took[name], strict=True))
+            cells = [f"{value:.3f} ({100 * (value - best):+.1f})" for value, best in zip(means, exact, strict=True)]
+            print_row(title, spread(took[name], ".3f"), f"{faster:.0f}", *cells)
+    with block("precision"):
+        print_conditions()
+        print_header("precision", *titles)
+        whole = quality(("--by", "cascade"), workspace)
+        for precision in ("fp32", "bf16"):
+            means = quality(("--by", "cascade", "--precision", precision), workspace)
+            cells = [f"{value:.4f} ({100 * (value - first):+.2f})" for value, first in zip(means, whole, strict=True)]
+            print_row(precision, *cells)
 
-
-TEXT = """
-## A cascade's shortlist
-
-`benchmarks/cascade.py`, fp32. Time: seconds a sketch of `zse match` once Python is there, against {photos:,} made-up
-photos ({sketches} sketches together, {few} for RN), {machine}; and how many times as fast as RN of every pair. Quality:
-mAP (raw) of the shipped network on unseen classes, and the points it differs from RN of every pair.
-
-| shortlist | seconds a sketch | times as fast | {titles} |
-|---|---|---|---|---|---|---|"""
-
-PRECISION = """
-## What a lower precision costs
-
-mAP (raw) of a cascade of 100, pictures embedded and pairs scored with `--precision`, and the points it differs by.
-
-| precision | {titles} |
-|---|---|---|---|---|"""
 
 if __name__ == "__main__":
     main(*sys.argv[1:])

@@ -1,23 +1,23 @@
-"""Measure what the checksums of stores cost, and print a section of docs/performance.md.
+"""Measure what the checksums of stores cost, and print a table of docs/performance.md.
 
 python benchmarks/checksums.py
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from statistics import median
 from unittest.mock import patch
 
 import numpy as np
-from timing import in_turn, machine, spread
 
-from zsecli.stages.prepare import demo_root
+from lib.commands import measure_zse
+from lib.tables import block, print_conditions, print_header, print_row
+from lib.timing import in_turn, spread
+from zsecli.data.sources.demo import demo_folder
 from zsecli.store import rows, seal
 from zsecli.store.features import FeatureWriter, open_features
 from zsecli.store.items import PHOTO, Items
@@ -32,7 +32,7 @@ def write(path: Path, count: int, tokens: int) -> None:
     path.unlink(missing_ok=True)
     rng = np.random.default_rng(0)
     ret = rng.standard_normal((BATCH, WIDTH)).astype(np.float32)
-    some = rng.standard_normal((BATCH, tokens, WIDTH)).astype(np.float16) if tokens else None
+    batch = rng.standard_normal((BATCH, tokens, WIDTH)).astype(np.float16) if tokens else None
     items = Items(
         [f"photo/{i}" for i in range(count)],
         np.full(count, PHOTO, np.uint8),
@@ -43,7 +43,7 @@ def write(path: Path, count: int, tokens: int) -> None:
     with FeatureWriter(path, f"{count}", provenance, items, WIDTH, tokens, None) as store:
         for start in range(0, count, BATCH):
             ids = items.id[start : start + BATCH]
-            store.write(list(ids), [""] * len(ids), ret[: len(ids)], None if some is None else some[: len(ids)])
+            store.write(list(ids), [""] * len(ids), ret[: len(ids)], None if batch is None else batch[: len(ids)])
         store.finish()
 
 
@@ -80,8 +80,8 @@ def _read(self: rows.Rows, wanted: slice, out: np.ndarray) -> None:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as name:
-        tokens, many, other = (Path(name) / f"{name_}.h5" for name_ in ("tokens", "many", "other"))
+    with block("checksums"), tempfile.TemporaryDirectory() as folder:
+        tokens, many, other = (Path(folder) / f"{name}.h5" for name in ("tokens", "many", "other"))
         write(tokens, PHOTOS, TOKENS)
         write(many, MANY, 0)
         works: dict[str, tuple[Callable[[Path], None], Path]] = {
@@ -89,34 +89,24 @@ def main() -> None:
             f"read their tokens, {tokens.stat().st_size / 1e6:.0f} MB": (read, tokens),
             f"open a store of {MANY:,} photos": (look, many),
         }
-        print(TEXT.format(machine=machine(), rounds=ROUNDS))
-        cost = 0.0
+        print_conditions(f"{ROUNDS} rounds")
+        print_header("work", "with, ms", "without, ms", "more, ms")
+        cost_of_one = 0.0  # milliseconds of a photo that is written
         for title, (work, path) in works.items():
-            took = in_turn(
-                {"with": lambda w=work, p=path: w(p), "without": lambda w=work, p=path: without(w)(p)}, ROUNDS
-            )
-            ms = {way: [1000 * s for s in seconds] for way, seconds in took.items()}
+            pair = {"with": partial(work, path), "without": partial(without(work), path)}
+            ms = {name: [1000 * s for s in seconds] for name, seconds in in_turn(pair, ROUNDS).items()}
             more = [a - b for a, b in zip(ms["with"], ms["without"], strict=True)]
-            cost = cost or sorted(more)[len(more) // 2] / PHOTOS
-            cells = spread(ms["with"], ".0f"), spread(ms["without"], ".0f"), spread(more, "+.0f")
-            print(f"| {title} | {' | '.join(cells)} |")
-        photos = sorted(map(str, (demo_root() / "photo").rglob("*.*")))[:100]
-        words = [sys.executable, "-m", "zsecli", "embed", *photos, "--model", "small", "--modality", "photo"]
-        began = time.perf_counter()
-        subprocess.run([*words, "-o", Path(name) / "real.h5"], check=True, stdout=subprocess.DEVNULL, env=os.environ)
-        each = 1000 * (time.perf_counter() - began) / len(photos)
-    print(f"\n`zse embed --model small` takes {each:.0f} ms for each of {len(photos)} photos, its start included;")
-    print(f"their checksums are {cost:.2f} ms of that, {100 * cost / each:.2f} %.")
+            cost_of_one = cost_of_one or median(more) / PHOTOS
+            print_row(title, spread(ms["with"], ".0f"), spread(ms["without"], ".0f"), spread(more, "+.0f"))
+        photos = sorted(map(str, (demo_folder() / "photo").rglob("*.*")))[:100]
+        output = Path(folder) / "real.h5"
+        embedded = measure_zse("embed", *photos, "--model", "small", "--modality", "photo", "-o", output)
+        each = 1000 * embedded.seconds / len(photos)
+    print()
+    print_header("a photo embedded by `zse embed --model small`", "ms")
+    print_row(f"all of it, of {len(photos)} photos, the start included", f"{each:.0f}")
+    print_row("its checksums", f"{cost_of_one:.2f} ({100 * cost_of_one / each:.2f} %)")
 
-
-TEXT = """
-## What checksums cost
-
-`benchmarks/checksums.py`: the tokens of the shipped network, {machine}; the system holds the files in memory.
-{rounds} rounds in turn, median with lowest and highest. Without: nothing is added up or compared.
-
-| work | with, ms | without, ms | more, ms |
-|---|---|---|---|"""
 
 if __name__ == "__main__":
     main()

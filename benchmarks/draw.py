@@ -1,4 +1,4 @@
-"""Measure `zse draw`, and print a section of docs/performance.md.
+"""Measure `zse draw`, and print tables of docs/performance.md.
 
     python benchmarks/draw.py [--strokes 100] [--growth 10000] [--largest 100000] [ALL.csv]
 
@@ -28,18 +28,18 @@ from pathlib import Path
 import httpx
 import numpy as np
 from PIL import Image, ImageChops
-from timing import machine
 
+from lib.tables import block, print_conditions, print_header, print_row
 from zsecli.data.picture_list import search
+from zsecli.data.sources.demo import demo_folder
 from zsecli.images.decode import PictureError
 from zsecli.model.spec import ModelSpec
+from zsecli.serve import server as serving
 from zsecli.serve.app import DrawServer
 from zsecli.serve.drawings import DrawingRefused, encode_drawing, read_drawing
 from zsecli.serve.levels import SCRIBBLES
 from zsecli.serve.scribbles import draw_scribble
 from zsecli.stages import defaults
-from zsecli.stages import draw as stage
-from zsecli.stages.prepare import demo_root
 from zsecli.store.features import FeatureWriter
 from zsecli.store.items import PHOTO, Items
 from zsecli.workspace import Workspace
@@ -48,24 +48,6 @@ SIZES = (1_000, 10_000, 100_000)
 TOKENS, WIDTH = 197, 256
 PER_DRAWING = 8  # strokes, after which the paper is cleared
 SAMPLE = 500  # photos of a gallery, and at most a fifth of it drawings of each kind
-
-INTRODUCTION = """
-## Drawing: from a stroke to the hits
-
-`benchmarks/draw.py`: `zse draw` on {machine}, asked over HTTP. A stroke is a picture of 512 pixels, first searched by
-[Ret] and, once that is answered, with the 24 best re-ranked; a drawing has eight strokes. Median / worst of {strokes}
-strokes in milliseconds; with two clients each makes as many. The galleries are made up: random [Ret] and tokens of the
-shipped network's shape, so that re-ranking finds other photos with every stroke, which is the slowest case. CPU ms:
-what the server computes for a stroke of one client, by [Ret] and then re-ranked, median: on cores that nobody else uses
-that is the time it takes.
-"""
-LEVELS = """
-### When nothing looks like it
-
-How often `zse draw` says so: of 200 scribbles that took no part in measuring its levels, and of drawings of things, all
-re-ranked. The last columns: how often the first hit is of the drawing's class where it says so, and where it does not.
-The page goes on showing the hits.
-"""
 
 
 Times = defaultdict[str, list[float]]
@@ -155,7 +137,7 @@ def told(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.0f} / {max(values):.0f}"
 
 
-def measure_gallery(store: Path, photos: int, count: int) -> str:
+def measure_gallery(store: Path, photos: int, count: int) -> list[str]:
     """A row of the table: one client, then two at once."""
     with served(store) as server:
         alone, both = Times(list), Times(list)
@@ -169,7 +151,7 @@ def measure_gallery(store: Path, photos: int, count: int) -> str:
         cells = [told(times[by]) for times in (alone, both) for by in ("ret", "cascade")]
         peak = server.memory("VmHWM")
     computed = " + ".join(f"{statistics.median(alone[f'cpu {by}']):.0f}" for by in ("ret", "cascade"))
-    return f"| {photos:,} | {' | '.join(cells)} | {computed} | {peak:.0f} |"
+    return [f"{photos:,}", *cells, computed, f"{peak:.0f}"]
 
 
 def measure_growth(store: Path, count: int) -> str:
@@ -186,16 +168,17 @@ def measure_growth(store: Path, count: int) -> str:
 
 
 def print_timings(folder: Path, sizes: Sequence[int], count: int, growth: int) -> None:
-    print("| photos | [Ret] | re-ranked | [Ret], two clients | re-ranked, two clients | CPU ms | peak MiB |")
-    print("|---|---|---|---|---|---|---|")
+    print_conditions(f"{count} strokes")
+    clients = ("[Ret], two clients", "re-ranked, two clients")
+    print_header("photos", "[Ret]", "re-ranked", *clients, "CPU ms", "peak MiB")
     for photos in sizes:
         store = folder / "made-up.h5"
         need = photos * TOKENS * WIDTH * 2
         if shutil.disk_usage(folder).free < 1.2 * need:
-            print(f"| {photos:,} | not run here: its store takes {need / 1e9:.0f} GB of disk | | | | | |")
+            print_row(f"{photos:,}", f"not run here: its store takes {need / 1e9:.0f} GB of disk", *[""] * 5)
             continue
         make_store(store, photos)
-        print(measure_gallery(store, photos, count), flush=True)
+        print_row(*measure_gallery(store, photos, count))
     make_store(store, 1000)
     print(f"\n{measure_growth(store, growth)}", flush=True)
 
@@ -236,8 +219,8 @@ def print_levels(folder: Path, name: str, photos: list[Row], kinds: dict[str, li
         folder / f"{name}.h5",
         True,
     )
-    request = stage.DrawRequest(store=made.path, name=name, model=ModelSpec.parse("small"), device="cpu")
-    with stage.open_server(request, 1) as server:
+    request = serving.ServeOptions(store=made.path, name=name, model=ModelSpec.parse("small"), device="cpu")
+    with serving.open_server(request, 1) as server:
         ids = server.engine.gallery.features.items.id
         scribbles = []
         for number in range(SCRIBBLES, SCRIBBLES + 200):
@@ -245,15 +228,14 @@ def print_levels(folder: Path, name: str, photos: list[Row], kinds: dict[str, li
             draw_scribble(number).save(file, "PNG")
             scribbles.append(file.getvalue())
         said = judge(server, scribbles)
-        print(
-            f"| {name}, {len(ids)} photos | scribbles | {len(said)} | {share([nothing for nothing, _ in said])} | | |"
-        )
+        nothing = share([nothing for nothing, _ in said])
+        print_row(f"{name}, {len(ids)} photos", "scribbles", len(said), nothing, "", "")
         for kind, drawings in kinds.items():
             said = judge(server, [(root / row["path"]).read_bytes() for row in drawings])
             right = [listed[ids[row]] == one["class"] for (_, row), one in zip(said, drawings, strict=True)]
             cells = [share([r for r, (n, _) in zip(right, said, strict=True) if n is which]) for which in (True, False)]
             nothing = share([nothing for nothing, _ in said])
-            print(f"| | {kind} | {len(said)} | {nothing} | {cells[0]} | {cells[1]} |", flush=True)
+            print_row("", kind, len(said), nothing, *cells)
 
 
 def share(values: Sequence[bool]) -> str:
@@ -261,9 +243,10 @@ def share(values: Sequence[bool]) -> str:
 
 
 def print_all_levels(folder: Path, free_hand: Path | None) -> None:
-    print("| gallery | drawings | number | nothing looks like it | first hit right where it says so | and elsewhere |")
-    print("|---|---|---|---|---|---|")
-    root = demo_root()
+    print_conditions()
+    right = ("first hit right where it says so", "and elsewhere")
+    print_header("gallery", "drawings", "number", "nothing looks like it", *right)
+    root = demo_folder()
     with (root / "manifest.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     sketches = {"the demo's sketches": pick(rows, SAMPLE, modality="sketch")}
@@ -291,12 +274,12 @@ def main() -> None:
     parser.add_argument("--growth", type=int, default=10_000)
     parser.add_argument("--largest", type=int, default=SIZES[-1])
     options = parser.parse_args()
-    print(INTRODUCTION.format(machine=machine(), strokes=options.strokes))
     with tempfile.TemporaryDirectory() as name:
         sizes = [size for size in SIZES if size <= options.largest]
-        print_timings(Path(name), sizes, options.strokes, options.growth)
-        print(LEVELS)
-        print_all_levels(Path(name), options.free_hand)
+        with block("draw"):
+            print_timings(Path(name), sizes, options.strokes, options.growth)
+        with block("levels"):
+            print_all_levels(Path(name), options.free_hand)
 
 
 if __name__ == "__main__":

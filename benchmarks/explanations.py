@@ -1,4 +1,5 @@
-"""Test the explanations of the shipped network, draw the figures of the docs, and print docs/explanations.md.
+"""Test the explanations of the shipped network, draw the figures of the docs, and print the tables of
+docs/explanations.md.
 
     python benchmarks/explanations.py MANIFEST BACKBONE_WEIGHTS WORKSPACE FIGURES
 
@@ -10,15 +11,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 
-ZSE = str(Path(sys.executable).with_name("zse"))
+from lib.commands import zse
+from lib.tables import block, print_conditions, print_header, print_row
+
 DEMO = Path(__file__).parents[1] / "fixtures" / "demo"
 PAIRS = 60
 GOOD = ("animal-bird/1F413__fluent-hc.png", "animal-bird/1F413__noto.webp", "animal-bird/1F427__noto.webp")
@@ -31,14 +33,10 @@ WORDS = (
     "--data", "emoji", "--split", "zs-intra", "--model", "small", "--by", "cascade", "--ignore-same", "family",
     "--explanations", "--explanation-pairs", str(PAIRS), "--aligned", "openmoji",
 )  # fmt: skip
-Found = dict[str, Any]
+Report = dict[str, Any]
 
 
-def zse(*words: str) -> str:
-    return subprocess.run([ZSE, *words], check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
-
-
-def mean(value: Found | None, form: str = ".3f") -> str:
+def mean(value: Report | None, form: str = ".3f") -> str:
     """A mean and its interval."""
     if value is None:
         return "-"
@@ -48,44 +46,36 @@ def mean(value: Found | None, form: str = ".3f") -> str:
     return f"{value['value']:{form}} ({low:{form}} to {high:{form}})"
 
 
-def table(columns: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [columns, ["---"] * len(columns), *rows])
+def print_areas(report: Report) -> None:
+    print_header("explanation", "deletion area", "insertion area", "matches")
+    for name, row in report["areas"].items():
+        print_row(name, mean(row["deletion"], "+.4f"), mean(row["insertion"], "+.4f"), f"{row['matches']:.0f}")
 
 
-def areas(found: Found) -> str:
-    rows = [
-        [way, mean(one["deletion"], "+.4f"), mean(one["insertion"], "+.4f"), f"{one['matches']:.0f}"]
-        for way, one in found["areas"].items()
-    ]
-    return table(["explanation", "deletion area", "insertion area", "matches"], rows)
+def print_by_move(rows: list[Report], cell: Callable[[Report], str]) -> None:
+    """A row for each explanation, a column for each way in which photos were moved."""
+    by_key = {(row["way"], row["move"]): row for row in rows}
+    names = list(dict.fromkeys(name for name, _ in by_key))
+    moves = list(dict.fromkeys(move for _, move in by_key))
+    print_header("explanation", *moves)
+    for name in names:
+        print_row(name, *(cell(by_key[name, move]) for move in moves))
 
 
-def pck(found: Found) -> str:
-    values = {(one["way"], one["move"]): one for one in found["places"]}
-    moves, ways = (list(dict.fromkeys(key[i] for key in values)) for i in (1, 0))
-    rows = [
-        [way, *(f"{values[way, m]['pck5']['value']:.3f} / {mean(values[way, m]['pck10'])}" for m in moves)]
-        for way in ways
-    ]
-    return table(["way", *moves], rows)
+def print_pck(report: Report) -> None:
+    print_by_move(report["places"], lambda row: f"{row['pck5']['value']:.3f} / {mean(row['pck10'])}")
 
 
-def cycles(found: Found) -> str:
-    values = {(one["way"], one["move"]): one["cycle"] for one in found["places"] if one["cycle"]}
-    moves = list(dict.fromkeys(move for _, move in values))
-    rows = [
-        [way, *(f"{values[way, m]['value']:.3f}" for m in moves)] for way in dict.fromkeys(way for way, _ in values)
-    ]
-    return table(["way", *moves], rows)
+def print_cycles(report: Report) -> None:
+    print_by_move([row for row in report["places"] if row["cycle"]], lambda row: f"{row['cycle']['value']:.3f}")
 
 
-def against(found: Found) -> str:
-    rows = [
-        [one["move"], one["control"], mean(one["difference"], "+.3f"), f"{one['difference']['p']:.3f}"]
-        for one in found["against_controls"]
-        if one["source"] == "cosine"
-    ]
-    return table(["move", "best control", "PCK@10 of cosine, less the control's", "p"], rows)
+def print_controls(report: Report) -> None:
+    print_header("move", "best control", "PCK@10 of cosine, less the control's", "p")
+    for row in report["against_controls"]:
+        if row["source"] == "cosine":
+            difference = row["difference"]
+            print_row(row["move"], row["control"], mean(difference, "+.3f"), f"{difference['p']:.3f}")
 
 
 def figures(folder: Path, workspace: str) -> None:
@@ -104,12 +94,12 @@ def figures(folder: Path, workspace: str) -> None:
         sketch = next((DEMO / "sketch" / concept).parent.glob(f"{Path(concept).name}__fluent-hc.png"))
         photo = next((DEMO / "photo" / concept).parent.glob(f"{Path(concept).name}__fluent-3d.webp"))
         made.append((sketch, photo))
+    from zsecli.explain.load_network import load_network
     from zsecli.explain.synthesis import SynthesisOptions, synthesize
     from zsecli.model.spec import ModelSpec
     from zsecli.render.synthesis_sheet import contact_sheet
-    from zsecli.stages.explain import network
 
-    model = network(ModelSpec.parse("small"), "cpu")
+    model = load_network(ModelSpec.parse("small"), "cpu")
     contact_sheet([synthesize(model, s, [p], SynthesisOptions(blend=True)) for s, p in made], sheet)
     for file in (sheet, *pages, *(folder / f"explain-{name}.png" for name in ("good", "bad"))):
         with Image.open(file) as picture:  # a quarter of the size in the repository
@@ -134,27 +124,23 @@ def main(manifest: str, weights: str, workspace: str, folder: str) -> None:
     at = ("--workspace", workspace)
     zse("prepare", "folder", manifest, "--where", "set=emoji", "--name", "emoji", *at)
     report = json.loads(zse("evaluate", *WORDS, "--backbone-weights", weights, "--json", *at))
-    found = report["explanations"]
     figures(Path(folder), workspace)
-    print(
-        TEXT.format(
-            command="zse evaluate " + " ".join(WORDS) + " --backbone-weights WEIGHTS",
-            torch=torch.__version__.split("+")[0],
-            pairs=found["pairs"],
-            known=found["known"],
-            area_clusters=found["clusters"]["areas"]["clusters"],
-            place_clusters=found["clusters"]["places"]["clusters"],
-            areas=areas(found),
-            pck=pck(found),
-            cycles=cycles(found),
-            against=against(found),
-            verdicts="\n".join(f"- {line}" for line in found["verdicts"]),
-        ),
-        end="",
-    )
+    found = report["explanations"]
+    clusters = found["clusters"]
+    with block("areas"):
+        print_conditions(f"{found['pairs']} pairs", f"{clusters['areas']['clusters']} classes")
+        print_areas(found)
+    with block("pck"):
+        print_conditions(found["known"], f"{clusters['places']['clusters']} classes")
+        print_pck(found)
+    with block("controls"):
+        print_controls(found)
+    with block("cycles"):
+        print_cycles(found)
+    with block("verdicts"):
+        for line in found["verdicts"]:
+            print(f"- {line}")
 
-
-TEXT = (Path(__file__).parent / "explanations.md").read_text("utf-8")
 
 if __name__ == "__main__":
     main(*sys.argv[1:])

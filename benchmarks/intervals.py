@@ -1,4 +1,5 @@
-"""How often intervals hold the true mean, and how often the test is wrong: simulate both, and print docs/intervals.md.
+"""How often intervals hold the true mean, and how often the test is wrong: simulate both, and print the tables of
+docs/intervals.md.
 
     python benchmarks/intervals.py [REPEATS]
 
@@ -9,11 +10,11 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lib.tables import block, print_header, print_row
 from zsecli.evaluate.intervals import confidence_interval, sign_flip_p
 
 Values = NDArray[np.float64]
@@ -111,30 +112,27 @@ def short(value: float) -> str:
 
 def print_coverage(metric: Metric, repeats: int, rng: Rng) -> None:
     print(f"\n**{metric.title}**\n")
-    print(f"| clusters | sizes | {' | '.join(f'correlation {c:g}' for c in CORRELATIONS)} |")
-    print(f"|---|---|{'---|' * len(CORRELATIONS)}")
+    print_header("clusters", "sizes", *(f"correlation {c:g}" for c in CORRELATIONS))
     for count in CLUSTERS:
         for equal in (True, False):
             cells = []
             for correlation in CORRELATIONS:
                 held, width, before = cover(metric, count, equal, correlation, repeats, rng)
                 cells.append(f"{short(held)} ({short(width)}); {short(before)}")
-            print(f"| {count} | {'equal' if equal else 'unequal'} | {' | '.join(cells)} |", flush=True)
+            print_row(count, "equal" if equal else "unequal", *cells)
 
 
 def print_single_queries(repeats: int, rng: Rng) -> None:
     print("\n**Every query a cluster of its own, hits**\n")
-    print("| queries | mean | coverage (width); bootstrap over queries |")
-    print("|---|---|---|")
+    print_header("queries", "mean", "coverage (width); bootstrap over queries")
     for count in (6, 20, 100):
         for mean in (0.5, 0.9, 0.97):
             held, width, before = cover(Metric("", mean, True), count, None, 0.0, repeats, rng)
-            print(f"| {count} | {mean:.2f} | {short(held)} ({short(width)}); {short(before)} |", flush=True)
+            print_row(count, f"{mean:.2f}", f"{short(held)} ({short(width)}); {short(before)}")
 
 
 def print_level(better: float, metrics: tuple[Metric, ...], repeats: int, rng: Rng) -> None:
-    columns = [f"correlation {c:g}" for c in CORRELATIONS]
-    print(f"\n| values | clusters | sizes | {' | '.join(columns)} |\n|---|---|---|{'---|' * len(columns)}")
+    print_header("values", "clusters", "sizes", *(f"correlation {c:g}" for c in CORRELATIONS))
     for metric in metrics:
         for count in (4, 6, 10, 25, 100):
             for equal in (True, False):
@@ -142,26 +140,22 @@ def print_level(better: float, metrics: tuple[Metric, ...], repeats: int, rng: R
                 for correlation in CORRELATIONS:
                     found, before = reject(metric, count, equal, correlation, better, repeats, rng)
                     cells.append(f"{short(found)}; {short(before)}")
-                sizes = "equal" if equal else "unequal"
-                print(f"| {metric.title} | {count} | {sizes} | {' | '.join(cells)} |", flush=True)
+                print_row(metric.title, count, "equal" if equal else "unequal", *cells)
 
 
 def main(repeats: int) -> None:
     rng = np.random.default_rng(0)
     error = (0.95 * 0.05 / repeats) ** 0.5
-    parts = TEXT.format(repeats=repeats, error=error, each=EACH, better=BETTER).split("(TABLES)\n")
-    print(parts[0], end="")
-    for metric in METRICS:
-        print_coverage(metric, repeats, rng)
-    print_single_queries(repeats, rng)
-    print(parts[1], end="")
-    print_level(0.0, METRICS, repeats, rng)
-    print(parts[2], end="")
-    print_level(BETTER, (METRICS[2],), repeats, rng)
-    print(parts[3], end="")
+    with block("coverage"):
+        print(f"{repeats} repeats a cell: a coverage of .95 is known to about {error:.3f}.")
+        for metric in METRICS:
+            print_coverage(metric, repeats, rng)
+        print_single_queries(repeats, rng)
+    with block("level"):
+        print_level(0.0, METRICS, repeats, rng)
+    with block("power"):
+        print_level(BETTER, (METRICS[2],), repeats, rng)
 
-
-TEXT = (Path(__file__).parent / "intervals.md").read_text("utf-8")
 
 if __name__ == "__main__":
     main(*map(int, sys.argv[1:] or ["400"]))

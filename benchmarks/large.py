@@ -1,4 +1,4 @@
-"""Measure a [Ret] evaluation of QuickDraw's size, and print a section of docs/performance.md.
+"""Measure a [Ret] evaluation of QuickDraw's size, and print a table of docs/performance.md.
 
     python benchmarks/large.py [SKETCHES PHOTOS]
 
@@ -8,20 +8,18 @@ The features are made up: 30 classes, each with its own mean, so that the metric
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 
+from lib.commands import measure_zse
+from lib.tables import block, print_conditions, print_header, print_row
 from zsecli.store.features import FeatureWriter
 from zsecli.store.items import Column, Items
 
-ZSE = str(Path(sys.executable).with_name("zse"))
 SKETCHES, PHOTOS, CLASSES, WIDTH = 92_291, 54_151, 30, 256
 
 
@@ -47,38 +45,26 @@ def features(path: Path, sketches: int, photos: int) -> None:
         store.finish()
 
 
-def timed(*words: object) -> tuple[float, float, str]:
-    """Seconds, GiB at the peak, and the output of one zse command."""
-    began = time.perf_counter()
-    process = subprocess.Popen([ZSE, *map(str, words)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    out = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"zse {' '.join(map(str, words))} failed")
-    return time.perf_counter() - began, usage.ru_maxrss / (1024**2 if sys.platform != "darwin" else 1024**3), out
-
-
 def main(sketches: int = SKETCHES, photos: int = PHOTOS) -> None:
     size = sketches * photos * 8
-    print(f"\n## An evaluation of QuickDraw's size: {sketches:,} sketches x {photos:,} photos\n")
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if free < 1.1 * size:
-        print(f"Not run here: its ranking takes {size / 1e9:.0f} GB of disk, and {free / 1e9:.0f} GB were free.")
+        with block("large"):
+            print(f"Not run here: its ranking takes {size / 1e9:.0f} GB of disk, and {free / 1e9:.0f} GB were free.")
         return
     with tempfile.TemporaryDirectory() as name:
         store, ranking = Path(name) / "features.h5", Path(name) / "ranking.h5"
         features(store, sketches, photos)
-        match = timed("match", store, "--by", "ret", "-o", ranking)
+        match = measure_zse("match", store, "--by", "ret", "-o", ranking)
         written = ranking.stat().st_size
-        evaluate = timed("evaluate", ranking, "--json")
-    score = json.loads(evaluate[2])["protocols"]["zs-inter"]["mean"]["mAP (raw)"]["value"]
-    print(f"`benchmarks/large.py`; made-up [Ret] of width {WIDTH}, {CLASSES} classes, CPU, {os.cpu_count()} cores.")
-    print(f"Every photo is ranked for every sketch, and every metric is exact (mAP (raw) {score:.4f}).\n")
-    print("| command | seconds | peak GiB | written GB |")
-    print("|---|---|---|---|")
-    print(f"| `zse match --by ret` | {match[0]:.0f} | {match[1]:.2f} | {written / 1e9:.1f} |")
-    print(f"| `zse evaluate` | {evaluate[0]:.0f} | {evaluate[1]:.2f} | |")
+        evaluate = measure_zse("evaluate", ranking, "--json")
+    score = json.loads(evaluate.output)["protocols"]["zs-inter"]["mean"]["mAP (raw)"]["value"]
+    with block("large"):
+        size = f"{sketches:,} sketches x {photos:,} photos of {CLASSES} classes"
+        print_conditions(size, f"[Ret] of width {WIDTH}", f"mAP (raw) {score:.4f}")
+        print_header("command", "seconds", "peak GiB", "written GB")
+        print_row("`zse match --by ret`", f"{match.seconds:.0f}", f"{match.peak / 1024:.2f}", f"{written / 1e9:.1f}")
+        print_row("`zse evaluate`", f"{evaluate.seconds:.0f}", f"{evaluate.peak / 1024:.2f}", "")
 
 
 if __name__ == "__main__":

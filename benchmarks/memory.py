@@ -1,4 +1,5 @@
-"""Measure what `zse embed` and `zse match --by ret` take at their peak, and print docs/performance.md.
+"""Measure what `zse embed` and `zse match --by ret` take at their peak, and print a table of
+docs/performance.md.
 
     python benchmarks/memory.py [PICTURES]
 
@@ -8,7 +9,6 @@ the finished process, on PICTURES pictures (default 200) and on ten times as man
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,20 +18,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lib.commands import measure_zse
+from lib.tables import block, print_conditions, print_header, print_row
 from zsecli.store.features import FeatureWriter
 from zsecli.store.items import Items
 
-ZSE = str(Path(sys.executable).with_name("zse"))
 WIDTH, GALLERY, LARGE = 768, 2000, 10_000
 
 
 def peak(*words: str) -> float:
     """MiB at the peak of one zse command."""
-    process = subprocess.Popen([ZSE, *words], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"zse {' '.join(words)} failed")
-    return usage.ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    return measure_zse(*words).peak
 
 
 def pictures(folder: Path, count: int) -> Path:
@@ -58,10 +55,9 @@ def features(path: Path, kind: int, count: int) -> Path:
 
 
 def main(count: int = 200) -> None:
-    print(TEXT.format(torch=version("torch"), h5py=version("h5py")))
-    print("| command | pictures, photos or queries | peak MiB | at ten times as many | growth |")
-    print("|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as name:
+    with block("memory"), tempfile.TemporaryDirectory() as name:
+        print_conditions(f"h5py {version('h5py')}")
+        print_header("command", "pictures, photos or queries", "peak MiB", "at ten times as many", "growth")
         root = Path(name)
         folders = [pictures(root / str(n), n) for n in (count, 10 * count)]
         models = {"pixels": "pixels", "small.safetensors": str(network(root / "small.safetensors"))}
@@ -102,23 +98,8 @@ def network(path: Path) -> Path:
 
 
 def row(name: str, count: int, sizes: list[float]) -> None:
-    print(f"| `{name}` | {count} | {sizes[0]:.0f} | {sizes[1]:.0f} | {sizes[1] - sizes[0]:+.0f} MiB |", flush=True)
+    print_row(f"`{name}`", count, f"{sizes[0]:.0f}", f"{sizes[1]:.0f}", f"{sizes[1] - sizes[0]:+.0f} MiB")
 
-
-TEXT = """# Performance
-
-Made by `make bench`, which runs the programs of `benchmarks/` that are named below. CUDA was not at hand for these
-figures: on a machine with a GPU the same programs use it and say so.
-
-## Memory
-
-Pictures are embedded and queries ranked in blocks that are written before the next is read, so the peak does not grow
-with their number, but for the sketches that a cascade re-ranks together, up to 1 GiB of them, and for the [Ret] of the
-gallery, which is there once: 264 MiB for the 90,000 photos that the last row has more. Peak resident memory of
-the whole command, as the operating system counts it, on made-up pictures of 64 x 64 pixels and on random features of
-width 768; CPU, PyTorch {torch}, h5py {h5py}. `small.safetensors` is an untrained network of the preset `small`, which
-stores 197 tokens of width 256 a picture.
-"""
 
 if __name__ == "__main__":
     main(*map(int, sys.argv[1:]))

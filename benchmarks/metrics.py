@@ -1,11 +1,10 @@
-"""Measure ranking and the metrics against plain programs, and print a section of docs/performance.md.
+"""Measure ranking and the metrics against plain programs, and print a table of docs/performance.md.
 
 python benchmarks/metrics.py
 """
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections import defaultdict
@@ -17,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from lib.tables import block, print_conditions, print_header, print_row
+from lib.timing import spread
+from zsecli.evaluate.measure import measure_queries
 from zsecli.evaluate.protocols import INTER_METRICS, SPLITS
 from zsecli.retrieval.order import order
-from zsecli.stages.evaluate import measure
 from zsecli.store.items import PHOTO, SKETCH, UNSEEN, Column, Items
 from zsecli.store.ranking import RankingWriter, open_ranking
 
@@ -111,7 +112,7 @@ def main() -> None:
     scores = rng.standard_normal((QUERIES, PHOTOS), np.float32)
     scores += label[:, None] == labels
     indices = np.empty(scores.shape, np.int32)
-    blocks = [slice(start, start + BLOCK) for start in range(0, QUERIES, BLOCK)]
+    slices = [slice(start, start + BLOCK) for start in range(0, QUERIES, BLOCK)]
     took: dict[str, list[float]] = defaultdict(list)
     protocol = SPLITS["zs-inter"][0]
 
@@ -122,8 +123,8 @@ def main() -> None:
         return made
 
     def rank() -> None:
-        for block in blocks:
-            indices[block] = order(scores[block])
+        for rows in slices:
+            indices[rows] = order(scores[rows])
 
     def loop(name: str, program: Callable[..., list[float]], ranked: Any, labels: Any, label: Any) -> list[list[float]]:
         return timed(name, PLAIN, lambda: [program(ranked[q], labels, label[q]) for q in range(PLAIN)])
@@ -132,8 +133,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         sides = items(SKETCH, label), items(PHOTO, labels)
         with RankingWriter(Path(folder) / "ranking.h5", "", {}, *sides, depth=PHOTOS) as writer:
-            for block in blocks:
-                writer.write(block.start, indices[block], np.take_along_axis(scores[block], indices[block], 1))
+            for rows in slices:
+                writer.write(rows.start, indices[rows], np.take_along_axis(scores[rows], indices[rows], 1))
             path = writer.finish()
         with open_ranking(path) as store:
             memory = replace(store, indices=indices)
@@ -141,17 +142,19 @@ def main() -> None:
                 ranked = timed("argsort", PLAIN, lambda: np.argsort(-scores[:PLAIN], axis=1, kind="stable"))
                 timed("order", QUERIES, rank)
                 theirs = loop("every", at_every_rank, ranked, labels, label)
-                ours = timed("ours", QUERIES, lambda: measure(memory, protocol))
+                ours = timed("ours", QUERIES, lambda: measure_queries(memory, protocol))
                 theirs += loop("relevant", at_the_relevant, ranked, labels, label)
                 theirs += loop("lists", at_the_relevant, ranked.tolist(), labels.tolist(), label.tolist())
-                timed("store", QUERIES, lambda: measure(store, protocol))
+                timed("store", QUERIES, lambda: measure_queries(store, protocol))
     made = np.array([ours.values[name][:PLAIN] for name in INTER_METRICS]).T
-    print(TEXT.format(cores=os.cpu_count(), queries=QUERIES, photos=PHOTOS, classes=CLASSES, rounds=ROUNDS, few=PLAIN))
-    for text, slow, fast in ROWS:
-        ratios = [a / b for a, b in zip(took[slow], took[fast], strict=True)]
-        ratio = f"{median(ratios):.0f} ({min(ratios):.0f} to {max(ratios):.0f})"
-        print(f"| {text} | {median(took[slow]):.2f} | {median(took[fast]):.3f} | {ratio} |")
-    print(f"\nThe largest difference in any metric of a query is {np.abs(np.tile(made, (3, 1)) - theirs).max():.0e}.")
+    with block("metrics"):
+        print_conditions(f"{QUERIES} queries, {PHOTOS} photos of {CLASSES} classes", f"{ROUNDS} rounds")
+        print_header("a query", "plain, ms", "zse, ms", "times as fast")
+        for text, slow, fast in ROWS:
+            ratios = [a / b for a, b in zip(took[slow], took[fast], strict=True)]
+            print_row(text, f"{median(took[slow]):.2f}", f"{median(took[fast]):.3f}", spread(ratios, ".0f"))
+        difference = np.abs(np.tile(made, (3, 1)) - theirs).max()
+        print(f"\nLargest difference in any metric of a query: {difference:.0e}.")
 
 
 ROWS = (
@@ -161,15 +164,5 @@ ROWS = (
     ("metrics: the same, ranking and classes as lists, not arrays", "lists", "ours"),
     ("metrics: precision at every rank, against ours from a file", "every", "store"),
 )
-TEXT = """
-## Metrics
-
-`benchmarks/metrics.py`: the 12 metrics of zs-inter for {queries} queries and {photos} photos of {classes} classes, from
-random scores, in turn with plain programs, which loop over a ranking in Python and do {few} of the queries. CPU,
-{cores} cores, of which all use one; median of {rounds} rounds, the ratio with its lowest and highest.
-
-| a query | plain, ms | zse, ms | times as fast |
-|---|---|---|---|"""
-
 if __name__ == "__main__":
     main()

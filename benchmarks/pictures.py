@@ -1,4 +1,4 @@
-"""Measure the shipped network on the demo's sketches made worse, and print docs/pictures.md.
+"""Measure the shipped network on the demo's sketches made worse, and print the table of docs/pictures.md.
 
     python benchmarks/pictures.py
 
@@ -17,17 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lib.tables import block, print_conditions, print_header, print_row
 from zsecli.data.hashing import hash_files
 from zsecli.data.sources import folder
+from zsecli.data.sources.demo import demo_folder
+from zsecli.evaluate.evaluate_ranking import evaluate_ranking
 from zsecli.images.decode import decode
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval import picture_reader
+from zsecli.retrieval.extract import extract_features
+from zsecli.retrieval.rank import rank_features
 from zsecli.retrieval.rankers import MatchOptions
-from zsecli.stages import embed, evaluate, match, prepare
+from zsecli.stages.prepare import prepare_listing
 from zsecli.store.items import PHOTO, SKETCH, Items
 
 Floats = NDArray[np.float64]  # (H, W), 0 black, 1 white
-TEXT = Path(__file__).with_suffix(".md")
 SPLITS = (("zs-inter", "AP (raw)"), ("zs-intra", "Acc@1"))
 DOWN, ACROSS = np.mgrid[0:256, 0:256] / 255
 
@@ -65,21 +69,22 @@ CASES: dict[str, Callable[[Floats], Floats]] = {
 
 
 def main() -> None:
-    """Measure every case, and print the page."""
-    spec, place = ModelSpec.parse("small"), prepare.demo_root() / "manifest.csv"
-    with tempfile.TemporaryDirectory() as made:
+    """Measure every case."""
+    spec, place = ModelSpec.parse("small"), demo_folder() / "manifest.csv"
+    with block("sketches"), tempfile.TemporaryDirectory() as made:
         home = Path(made)
-        items = prepare.run(folder.read(place), home / "demo.h5", "demo").dataset.items
+        items = prepare_listing(folder.read(place), home / "demo.h5", "demo").dataset.items
         photos, sketches = (items.take(np.flatnonzero(items.modality == one)) for one in (PHOTO, SKETCH))
-        embed.run(photos, place.parent, spec, home / "photos.h5")
-        rows = []
+        extract_features(photos, place.parent, spec, home / "photos.h5")
+        print_conditions()
+        own = "own picture first of its class"
+        print_header("sketches", "mAP, untouched", f"{own}, untouched", "mAP", own)
         for name, change in CASES.items():
             some = _changed(sketches, place.parent, home / "changed", change)
             with mock.patch.object(picture_reader, "as_seen", lambda image, *_: (image, ())):
                 before = _measured(some, home, spec)
-            rows.append([name, *before, *_measured(some, home, spec)])
-    table = "\n".join(f"| {name} | " + " | ".join(f"{100 * v:.1f}" for v in values) + " |" for name, *values in rows)
-    print(TEXT.read_text().replace("{table}", table), end="")
+            after = _measured(some, home, spec)
+            print_row(name, *(f"{100 * value:.1f}" for value in (*before, *after)))
 
 
 def _changed(items: Items, root: Path, into: Path, change: Callable[[Floats], Floats]) -> Items:
@@ -96,10 +101,10 @@ def _measured(sketches: Items, home: Path, spec: ModelSpec) -> list[float]:
     """The first metric of each split, by [Ret]."""
     for name in ("sketches.h5", "ranking.h5"):
         (home / name).unlink(missing_ok=True)
-    embed.run(sketches, home / "changed", spec, home / "sketches.h5")
+    extract_features(sketches, home / "changed", spec, home / "sketches.h5")
     options = MatchOptions(by="ret", ignore_same="family")
-    match.run(home / "sketches.h5", home / "photos.h5", home / "ranking.h5", options, model=spec)
-    reports = [evaluate.run(home / "ranking.h5", split).protocols[0] for split, _ in SPLITS]
+    rank_features(home / "sketches.h5", home / "photos.h5", home / "ranking.h5", options, model=spec)
+    reports = [evaluate_ranking(home / "ranking.h5", split).protocols[0] for split, _ in SPLITS]
     return [float(report.per_query[metric].mean()) for report, (_, metric) in zip(reports, SPLITS, strict=True)]
 
 

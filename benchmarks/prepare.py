@@ -1,4 +1,5 @@
-"""Prepare a generated tree with the shape and the counts of Sketchy Extended, and print what that took.
+"""Prepare a generated tree with the shape and the counts of Sketchy Extended, and print a table of
+docs/performance.md.
 
     python benchmarks/prepare.py
 
@@ -13,17 +14,17 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from PIL import Image
 
+from lib.commands import ZSE, zse
+from lib.tables import block, print_conditions, print_header, print_row
 from zsecli.data.sources.classes import Classes
 from zsecli.data.splits import PUBLISHED
 
-ZSE = str(Path(sys.executable).with_name("zse"))
 PHOTOS, EXTENDED, SKETCHES = 100, 73_002, 75_480  # originals a class; extended photos and sketches in all
 
 
@@ -101,28 +102,17 @@ def main() -> None:
         done = (workspace / "datasets" / "sketchy.h5.hashes").read_bytes().count(b"\n")
         rest, peak = prepare(root, workspace)
         again, _ = prepare(root, workspace)
-        said = subprocess.run(
-            [ZSE, "inspect", str(workspace / "datasets" / "sketchy.h5"), "--json"], check=True, stdout=subprocess.PIPE
-        ).stdout
-        splits = json.loads(said)["splits"]
-    print(TEXT.format(files=files, killed=killed, done=done, rest=rest, peak=peak, again=again))
-    print("\n".join(f"- {name}: {splits[name]}" for name in ("zs-inter", "zs-inter-21", "generalized")))
+        described = json.loads(zse("inspect", str(workspace / "datasets" / "sketchy.h5"), "--json"))
+    with block("prepare"):
+        print_conditions(f"{files:,} files", f"peak {peak:.0f} MiB")
+        print_header("`zse prepare sketchy`", "seconds")
+        print_row(f"killed (SIGKILL) when {done:,} files were read", f"{killed:.0f}")
+        print_row("the same command again: reads the others alone", f"{rest:.0f}")
+        print_row("and again: nothing is read", f"{again:.0f}")
+        print()
+        for name in ("zs-inter", "zs-inter-21", "generalized"):
+            print(f"- {name}: {described['splits'][name]}")
 
-
-TEXT = """
-## Preparing a large data set
-
-`benchmarks/prepare.py` writes a tree with the names and the counts of Sketchy Extended: {files:,} small
-files (64 x 64 pixels).
-
-| `zse prepare sketchy` | seconds |
-|---|---|
-| killed (SIGKILL) when {done:,} files were read | {killed:.0f} |
-| the same command again: reads the others alone | {rest:.0f} |
-| and again: nothing is read | {again:.0f} |
-
-Peak memory {peak:.0f} MiB. What `zse inspect` then says of the splits:
-"""
 
 if __name__ == "__main__":
     main()

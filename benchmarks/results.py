@@ -1,4 +1,5 @@
-"""Measure the shipped network and every baseline on the benchmark sets of a manifest, and print docs/results.md.
+"""Measure the shipped network and every baseline on the benchmark sets of a manifest, and print the tables of
+docs/results.md.
 
     python benchmarks/results.py MANIFEST BACKBONE_WEIGHTS WORKSPACE
 
@@ -11,16 +12,15 @@ says with a noun what each picture of either shows.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 
-ZSE = str(Path(sys.executable).with_name("zse"))
+from lib.commands import zse
+from lib.tables import block, print_conditions, print_header, print_row
+
 BACKBONE = "tf_efficientnet_lite0"
 
 
@@ -81,13 +81,11 @@ SHORT = (
 )
 PLURAL = {"class": "classes", "object": "objects"}
 LEVEL = 0.05
+COMPARED = UNSEEN[:4]
 METRICS = ("mAP (raw)", "Acc@1", "Acc@5")
 Report = dict[str, Any]  # what `zse evaluate --json` prints
 Test = dict[str, Any]  # one of its `against_first`
-
-
-def zse(*words: str, workspace: str) -> str:
-    return subprocess.run([ZSE, *words, "--workspace", workspace], check=True, text=True, stdout=subprocess.PIPE).stdout
+Reports = dict[tuple[Row, str, str], Report]  # by model, data set and split
 
 
 def evaluate(row: Row, data: str, split: str, weights: str, workspace: str) -> Report:
@@ -107,7 +105,7 @@ def cell(protocol: Report) -> str:
     return f"{values[0]} ({low} to {high}) / {values[1]} / {values[2]}"
 
 
-def size(title: str, protocol: Report) -> str:
+def describe_size(title: str, protocol: Report) -> str:
     """How many were asked, and how many photos each looked through."""
     text = f"{title}: {protocol['queries']} queries, {protocol['photos_per_query']:.1f} photos a query"
     text += f", intervals over {protocol['clusters']} {PLURAL[protocol['cluster']]}"
@@ -130,25 +128,71 @@ def difference_cell(test: Test) -> str:
     return f"{-test['difference']:+.3f} ({-test['high']:+.3f} to {-test['low']:+.3f}), {p}"
 
 
-def conclusion(title: str, others: tuple[Row, ...], found: dict[str, list[Test]]) -> str:
-    """What the tests say of a model in each column, in words."""
-    against = "each baseline" if len(others) > 1 else others[0].title
-    lines = []
-    for column, tests in found.items():
-        above = [test["difference"] < 0 and test["p_holm"] < LEVEL for test in tests]
-        below = [other.title for other, yes in zip(others, above, strict=True) if not yes]
-        lines.append(f"{column}: {'yes' if not below else 'not shown for ' + ', '.join(below)}")
-    return f"- {title} above {against}? {'; '.join(lines)}."
+def is_above(test: Test) -> bool:
+    """Whether the first model is shown to be better than the other."""
+    return bool(test["difference"] < 0 and test["p_holm"] < LEVEL)
 
 
-def table(rows: tuple[Row, ...], columns: tuple[Column, ...], reports: dict[tuple[Row, str, str], Report]) -> None:
-    for c in columns:
-        print(f"- {size(c.title, reports[rows[0], c.data, c.split]['protocols'][c.protocol])}")
-    print(f"\n| | {' | '.join(c.title for c in columns)} |\n|---|{'---|' * len(columns)}")
+def print_sizes(row: Row, columns: tuple[Column, ...], reports: Reports) -> None:
+    for column in columns:
+        print(f"- {describe_size(column.title, reports[row, column.data, column.split]['protocols'][column.protocol])}")
+
+
+def print_means(rows: tuple[Row, ...], columns: tuple[Column, ...], reports: Reports) -> None:
+    print_header("", *(column.title for column in columns))
     for row in rows:
-        found = [reports.get((row, c.data, c.split)) for c in columns]
-        cells = [cell(f["protocols"][c.protocol]) if f else "-" for f, c in zip(found, columns, strict=True)]
-        print(f"| {row.title} | {' | '.join(cells)} |")
+        cells = []
+        for column in columns:
+            report = reports.get((row, column.data, column.split))
+            cells.append(cell(report["protocols"][column.protocol]) if report else "-")
+        print_row(row.title, *cells)
+
+
+def compare(row: Row, others: tuple[Row, ...], reports: Reports, workspace: str) -> dict[str, list[Test]]:
+    """By the title of each column in which `row` was measured: its tests against the others."""
+    tests = {}
+    for column in COMPARED:
+        if column.data in row.skip:
+            continue
+        against = [reports[other, column.data, column.split] for other in others]
+        tests[column.title] = difference(column, reports[row, column.data, column.split], against, workspace)
+    return tests
+
+
+def print_differences(comparisons: list[tuple[Row, tuple[Row, ...], dict[str, list[Test]]]]) -> None:
+    titles = [column.title for column in COMPARED]
+    print_header("", *titles)
+    for row, others, tests in comparisons:
+        for number, other in enumerate(others):
+            cells = [difference_cell(tests[title][number]) if title in tests else "-" for title in titles]
+            print_row(f"{row.title}, less {other.title}", *cells)
+
+
+def print_verdicts(comparisons: list[tuple[Row, tuple[Row, ...], dict[str, list[Test]]]]) -> None:
+    """Whether a model is above all that it is compared with, or which of them it is not shown to be above."""
+    titles = [column.title for column in COMPARED]
+    print_header("", "above", *titles)
+    for row, others, tests in comparisons:
+        cells = []
+        for title in titles:
+            if title not in tests:
+                cells.append("-")
+                continue
+            pairs = zip(others, tests[title], strict=True)
+            not_below = [other.title for other, test in pairs if not is_above(test)]
+            cells.append(f"not shown for {', '.join(not_below)}" if not_below else "yes")
+        print_row(row.title, "each baseline" if len(others) > 1 else others[0].title, *cells)
+
+
+def measure_all(weights: str, workspace: str) -> Reports:
+    reports: Reports = {}
+    for rows, columns in ((BASELINES + SHIPPED, UNSEEN), (BASELINES + CROSSING, CROSS)):
+        for row in rows:
+            for column in columns:
+                key = row, column.data, column.split
+                if key not in reports and not {column.data, column.split} & set(row.skip):
+                    reports[key] = evaluate(row, column.data, column.split, weights, workspace)
+    return reports
 
 
 def main(manifest: str, weights: str, workspace: str) -> None:
@@ -158,94 +202,35 @@ def main(manifest: str, weights: str, workspace: str) -> None:
     zse("prepare", "folder", manifest, *nouns, workspace=workspace)
     words = ("train", "emoji-nouns", "--name", EMOJI, "--backbone-weights", weights, *SHORT.split())
     zse(*words, workspace=workspace)
-    reports = {
-        (row, data, split): evaluate(row, data, split, weights, workspace)
-        for rows, columns in ((BASELINES + SHIPPED, UNSEEN), (BASELINES + CROSSING, CROSS))
-        for row in rows
-        for data, split in dict.fromkeys((c.data, c.split) for c in columns)
-        if not {data, split} & {*row.skip}
-    }
-    print(TEXT.format(torch=torch.__version__.split("+")[0], timm=timm.__version__))
-    print("\n## Unseen classes\n")
-    table(BASELINES + SHIPPED, UNSEEN, reports)
-    print(PAIRED)
-    print(f"| | {' | '.join(c.title for c in UNSEEN[:4])} |\n|---|{'---|' * 4}")
-    conclusions = []
-    for ours, others in (
+    reports = measure_all(weights, workspace)
+    with block("unseen"):
+        print_conditions(f"timm {timm.__version__}")
+        print_sizes(BASELINES[0], UNSEEN, reports)
+        print()
+        print_means(BASELINES + SHIPPED, UNSEEN, reports)
+    pairs = (
         (SHIPPED[2], BASELINES),
         (SHIPPED[0], BASELINES),
         (SHIPPED[1], SHIPPED[:1]),
         (SHIPPED[2], SHIPPED[:1]),
         (SHIPPED[3], SHIPPED[:1]),
-    ):
-        found = {
-            c.title: difference(
-                c, reports[ours, c.data, c.split], [reports[o, c.data, c.split] for o in others], workspace
-            )
-            for c in UNSEEN[:4]
-            if c.data not in ours.skip
-        }
-        for i, other in enumerate(others):
-            cells = [difference_cell(found[c.title][i]) if c.title in found else "-" for c in UNSEEN[:4]]
-            print(f"| {ours.title}, less {other.title} | {' | '.join(cells)} |")
-        conclusions.append(conclusion(ours.title, others, found))
-    print(f"\nWhat follows (p < {LEVEL}, corrected):\n")
-    print("\n".join(conclusions))
-    known = reports[BASELINES[0], "stamps", "zs-cross-all"]["seen_in_training"]
-    assert not reports[BASELINES[0], "stamps", "zs-cross"]["seen_in_training"]  # as the text says
-    print(CROSS_TEXT.format(count=len(known), some=", ".join(sorted(known)[:5]), options=SHORT))
-    table(BASELINES + CROSSING, CROSS, reports)
+    )
+    comparisons = [(row, others, compare(row, others, reports, workspace)) for row, others in pairs]
+    with block("differences"):
+        print_differences(comparisons)
+    with block("verdicts"):
+        print_verdicts(comparisons)
+    with block("cross"):
+        print_conditions(f"`zse train emoji-nouns {SHORT}`")
+        print_sizes(BASELINES[0], CROSS, reports)
+        print()
+        print_means(BASELINES + CROSSING, CROSS, reports)
+        print()
+        print_header("split", "classes seen as emoji", "the first of them")
+        for split in ("zs-cross", "zs-cross-all"):
+            seen = sorted(reports[BASELINES[0], "stamps", split]["seen_in_training"])
+            print_row(f"`{split}`", len(seen), ", ".join(seen[:5]))
 
-
-TEXT = """# Results
-
-Made by `make results`, which runs `benchmarks/results.py` on a manifest of pictures. Nothing here is typed by hand.
-The commands behind a column:
-
-```
-zse prepare folder MANIFEST --where set=emoji
-zse evaluate --model small --by cascade --ignore-same family --split zs-intra
-zse evaluate --model frozen:tf_efficientnet_lite0=WEIGHTS --by ret --center --ignore-same family --split zs-intra
-```
-
-Float32, PyTorch {torch}, timm {timm}. A cell is mAP (raw) with its 95 % interval / Acc@1 / Acc@5.
-Intervals take classes, or objects where the own instance is asked, for what was drawn at random
-([metrics.md](metrics.md)). On emoji, pairs of one `family` are left out (`--ignore-same family`): a vendor's outline
-and its colour version are the same drawing. The stamps gallery is small: read its numbers as such.
-
-Rows:
-
-- *pixels*: grey values of the picture at 32 x 32, mean removed. *HOG*: histograms of oriented gradients.
-- *frozen*: the ImageNet-trained network's pooled map, no training on sketches. *centred*: each
-  modality's mean taken away.
-- *shipped network*: `small`, trained on the seen part of both sets ([model card](model-card.md)); *Ret*: cosine of the
-  retrieval tokens, *RN*: relation score of every pair, *cascade*: the 100 or 200 best by Ret, re-ranked by RN. A cell
-  with - was not measured: all pairs of emoji alone are 887,000."""
-
-PAIRED = """
-Differences in mAP (raw) on the same queries, with their 95 % interval and p of a sign-flip test, both by the same
-classes or objects; p is corrected for the number of models that a model is compared with (Holm)
-(`zse evaluate RANKING.h5 --against OTHER.h5`):
-"""
-
-CROSS_TEXT = """
-## Another data set: trained on emoji, asked for stamps
-
-The shipped network saw stamps in training, so it has no place here. The last rows are the same network, trained
-on emoji alone for 60 steps of 32 draws. The commands:
-
-```
-zse prepare folder MANIFEST --where set=emoji --column class=concept --name emoji-nouns
-zse prepare folder MANIFEST --where set=stamps
-zse train emoji-nouns {options}
-zse evaluate --data stamps --split zs-cross-all --train-data emoji-nouns --model ... --by ret --center
-```
-
-The emoji's classes are groups (`animal-mammal`), so the nouns that training sees are taken from the column
-`concept`: {count} of the stamps' classes ({some}, ...) are among them and are
-left out of the last column. No *unseen* noun of the stamps is one of them, so that `zs-cross` and `zs-cross/novel` are
-the same here.
-"""
 
 if __name__ == "__main__":
     main(*sys.argv[1:])

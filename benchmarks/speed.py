@@ -12,32 +12,36 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-import plain
 import torch
-from timing import Times, in_turn, machine, settle, spread, times
 
+from lib import plain
+from lib.tables import block, print_conditions, print_header, print_row
+from lib.timing import Times, in_turn, settle, spread, times
 from zsecli.data.picture_list import items_of, search
+from zsecli.data.sources.demo import demo_folder
 from zsecli.model.checkpoint import load
 from zsecli.model.config import Precision, preset
-from zsecli.model.embedders.base import NetworkEmbedder, dtype_of, normalise, resolve_device
+from zsecli.model.embedders.base import NetworkEmbedder, compute_in_full_float32, dtype_of, normalise, resolve_device
 from zsecli.model.network import ZSENetwork
 from zsecli.model.spec import SHIPPED
+from zsecli.retrieval.extract import ON_CPU as CPU_BATCH
+from zsecli.retrieval.extract import ON_GPU as GPU_BATCH
+from zsecli.retrieval.extract import write_features
 from zsecli.retrieval.picture_reader import Input, Reader
 from zsecli.retrieval.relation_scores import RelationScorer
+from zsecli.runtime.console import SILENT
 from zsecli.runtime.parallel import in_order, threads
-from zsecli.stages import embed
-from zsecli.stages.prepare import demo_root
 from zsecli.store.features import Features, FeatureWriter, open_features
 from zsecli.store.items import PHOTO, SKETCH, Items
 
 DEVICE = resolve_device("auto")
+compute_in_full_float32()
 ON_GPU = DEVICE.type == "cuda"
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
@@ -94,7 +98,8 @@ def lowered(network: ZSENetwork) -> dict[Precision, ZSENetwork]:
 
 def roofline() -> dict[Precision, float]:
     """Floating-point operations a second of a large matrix product."""
-    print(MACHINE.format(machine=machine(), torch=version("torch"), threads=torch.get_num_threads()))
+    print_conditions(f"{torch.get_num_threads()} threads")
+    print_header("`benchmarks/speed.py`", "")
     peak: dict[Precision, float] = {}
     size = 8192 if ON_GPU else 2048
     for precision in PRECISIONS:
@@ -102,17 +107,18 @@ def roofline() -> dict[Precision, float]:
         took = in_turn({"": lambda a=a, b=b: a @ b}, 15)[""]  # type: ignore[misc]
         peak[precision] = 2 * size**3 / min(took)
         rates = [2 * size**3 / t / 1e9 for t in took]
-        print(f"| matrix product of {size} x {size}, {precision} | {spread(rates, '.0f')} GFLOP/s |")
-    block = torch.empty(2**28, dtype=torch.uint8, device=DEVICE)
-    other = torch.empty_like(block)
-    copied = in_turn({"": lambda: other.copy_(block)}, 15)[""]
-    print(f"| memory copied, read and written | {spread([2 * block.nbytes / t / 1e9 for t in copied], '.1f')} GB/s |")
+        print_row(f"matrix product of {size} x {size}, {precision}", f"{spread(rates, '.0f')} GFLOP/s")
+    memory = torch.empty(2**28, dtype=torch.uint8, device=DEVICE)
+    other = torch.empty_like(memory)
+    copied = in_turn({"": lambda: other.copy_(memory)}, 15)[""]
+    rates = [2 * memory.nbytes / t / 1e9 for t in copied]
+    print_row("memory copied, read and written", f"{spread(rates, '.1f')} GB/s")
     return peak
 
 
 def pictures() -> tuple[Items, Items]:
     """The demo's sketches and photos."""
-    return tuple(items_of(search([demo_root() / name]), name)[0] for name in ("sketch", "photo"))  # type: ignore[return-value]
+    return tuple(items_of(search([demo_folder() / name]), name)[0] for name in ("sketch", "photo"))  # type: ignore[return-value]
 
 
 def decoded(items: Items, model: NetworkEmbedder) -> list[Any]:
@@ -128,7 +134,7 @@ def embedding(case: Case, photos: Items) -> None:
     for precision in PRECISIONS:
         model = case.embedder(precision)
         arrays = np.stack(decoded(some, model))
-        size = embed.ON_GPU if ON_GPU else embed.ON_CPU
+        size = GPU_BATCH if ON_GPU else CPU_BATCH
 
         def batches(size: int, arrays: Any = arrays) -> list[Any]:
             return [arrays[start : start + size] for start in range(0, len(arrays), size)]
@@ -140,7 +146,7 @@ def embedding(case: Case, photos: Items) -> None:
 
         def stage(model: Any = model, size: int = size) -> None:
             with tempfile.TemporaryDirectory() as folder:
-                embed.write(some, Path(), model, Path(folder) / "x.h5", "", {}, embed.SILENT, size, None)
+                write_features(some, Path(), model, Path(folder) / "x.h5", "", {}, SILENT, size, None)
 
         took = in_turn(
             {
@@ -152,7 +158,7 @@ def embedding(case: Case, photos: Items) -> None:
         )
         rates = [spread([len(some) / t for t in took[name]], ".1f") for name in took]
         share = [100 * a / b for a, b in zip(took["shared"], took["stage"], strict=True)]
-        print(f"| {case.title} | {precision} | {' | '.join(rates)} | {spread(share, '.0f')} % |", flush=True)
+        print_row(case.title, precision, *rates, f"{spread(share, '.0f')} %")
 
 
 def stores(case: Case, folder: Path, opened: ExitStack) -> tuple[Features, Features]:
@@ -199,7 +205,7 @@ def relation(case: Case, peak: dict[Precision, float]) -> None:
                 f"{100 * median(rate) * case.flops / peak[precision]:.0f} %",
                 f"{np.abs(works[precision]() - exact).max():.0e}",
             ]
-            print(f"| {case.title} | {precision} | {' | '.join(cells)} |", flush=True)
+            print_row(case.title, precision, *cells)
 
 
 def evaluation(case: Case, sketches: Items, photos: Items) -> None:
@@ -213,9 +219,9 @@ def evaluation(case: Case, sketches: Items, photos: Items) -> None:
     def ours(precision: Precision) -> None:
         with tempfile.TemporaryDirectory() as name:
             paths = [Path(name) / kind for kind in ("sketches.h5", "photos.h5")]
-            size = embed.ON_GPU if ON_GPU else embed.ON_CPU
+            size = GPU_BATCH if ON_GPU else CPU_BATCH
             for items, path in zip((drawn, shown), paths, strict=True):
-                embed.write(items, Path(), models[precision], path, "", {}, embed.SILENT, size, None)
+                write_features(items, Path(), models[precision], path, "", {}, SILENT, size, None)
             with open_features(paths[0]) as ours, open_features(paths[1]) as theirs:
                 rows, columns = (x.ravel() for x in np.indices((count, count)))
                 RelationScorer(case.networks[precision], DEVICE, ours, theirs).score(rows, columns)
@@ -231,62 +237,28 @@ def evaluation(case: Case, sketches: Items, photos: Items) -> None:
     )
     for precision in PRECISIONS:
         cells = [spread(took["plain"], ".1f"), spread(took[precision], ".1f"), times(took["plain"], took[precision])]
-        print(f"| {case.title}, {count} x {count} | {precision} | {' | '.join(cells)} |", flush=True)
+        print_row(f"{case.title}, {count} x {count}", precision, *cells)
 
 
 def main() -> None:
-    peak, (sketches, photos) = roofline(), pictures()
+    with block("machine"):
+        peak = roofline()
+    sketches, photos = pictures()
     made = cases()
-    print(EMBEDDING)
-    for case in made:
-        embedding(case, photos)
-    print(RELATION.format(batch=plain.BATCH))
-    for case in made:
-        relation(case, peak)
-    print(EVALUATION.format(batch=plain.BATCH))
-    for case in made:
-        evaluation(case, sketches, photos)
+    with block("embedding"):
+        print_header("network", "precision", "usual", "shared", "stage", "share")
+        for case in made:
+            embedding(case, photos)
+    with block("relation"):
+        titles = ("times as fast", "than plain in it", "share of peak", "difference")
+        print_header("network", "precision", "plain, fp32", "zse", *titles)
+        for case in made:
+            relation(case, peak)
+    with block("evaluation"):
+        print_header("network, sketches x photos", "precision", "plain, fp32", "zse", "times as fast")
+        for case in made:
+            evaluation(case, sketches, photos)
 
-
-MACHINE = """
-## The machine and the figures below
-
-{machine}; PyTorch {torch}, {threads} threads. All figures are medians of rounds in which what is compared runs in turn,
-with the lowest and the highest round; "times as fast" is taken round by round. "Plain" is `benchmarks/plain.py`: the
-same network in ordinary PyTorch, batch by batch, with nothing kept. "Shipped" is the network `small`; "ViT-B/16" is the
-preset `released` with made-up weights.
-
-| `benchmarks/speed.py` | |
-|---|---|"""
-
-EMBEDDING = """
-## Embedding
-
-Pictures a second. "Usual": the network alone, 32 pictures at once on all cores. "Shared": the network alone as zse runs
-it, few pictures at once on each core. "Stage": `zse embed` once the model is loaded, with reading, decoding, and
-writing the store. The last column is the stage's share of "shared".
-
-| network | precision | usual | shared | stage | share |
-|---|---|---|---|---|---|"""
-
-RELATION = """
-## Relation scores of tokens that are there
-
-Pairs a second. Plain: {batch} sketches x {batch} photos at once, in fp32. The last columns: times as fast as plain in
-the same precision, the share of the matrix product's peak that the arithmetic of a pair (Q, K and V being there) makes,
-and the largest difference of a score from plain fp32.
-
-| network | precision | plain, fp32 | zse | times as fast | than plain in it | share of peak | difference |
-|---|---|---|---|---|---|---|---|"""
-
-EVALUATION = """
-## A whole evaluation by relation scores
-
-Seconds from pictures to the score of every pair. Plain encodes photos anew for every {batch} sketches; it is given
-decoded pictures and writes nothing, zse decodes and writes its stores.
-
-| network, sketches x photos | precision | plain, fp32 | zse | times as fast |
-|---|---|---|---|---|"""
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""Measure whole commands on small inputs, as they are typed, and print a section of docs/performance.md.
+"""Measure whole commands on small inputs, as they are typed, and print a table of docs/performance.md.
 
 python benchmarks/start.py
 """
@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from cascade import PHOTOS, gallery
-from timing import in_turn, machine, spread
-
-from zsecli.stages.prepare import demo_root
+from lib.tables import block, print_conditions, print_header, print_row
+from lib.timing import in_turn, spread
+from zsecli.data.sources.demo import demo_folder
 
 ROUNDS = 3
 
@@ -29,9 +29,9 @@ def main() -> None:
         def zse(*words: str) -> None:
             run("-m", "zsecli", *words)
 
-        sketch = str(next((demo_root() / "sketch").rglob("*.png")))
-        photo = str(next((demo_root() / "photo").rglob("*.*")))
-        zse("embed", str(demo_root()), "--model", "small", "-o", "demo.h5")
+        sketch = str(next((demo_folder() / "sketch").rglob("*.png")))
+        photo = str(next((demo_folder() / "photo").rglob("*.*")))
+        zse("embed", str(demo_folder()), "--model", "small", "-o", "demo.h5")
         gallery(folder / "demo.h5", folder)
         zse("embed", sketch, "--modality", "sketch", "--model", "small", "-o", "sketch.h5")
         zse("prepare", "demo")
@@ -73,19 +73,13 @@ def main() -> None:
 
         took = in_turn({title: partial(afresh, words) for title, words in commands.items()}, ROUNDS)
     torch = next(iter(took.values()))
-    print(TEXT.format(machine=machine(), rounds=ROUNDS))
-    for title, values in took.items():
-        beyond = [a - b for a, b in zip(values, torch, strict=True)]
-        print(f"| {title} | {spread(values, '.2f')} | {spread(beyond, '+.2f')} |")
+    with block("start"):
+        print_conditions(f"median of {ROUNDS} rounds (lowest to highest)")
+        print_header("command", "seconds", "beyond importing torch")
+        for title, values in took.items():
+            beyond = [a - b for a, b in zip(values, torch, strict=True)]
+            print_row(title, spread(values, ".2f"), spread(beyond, "+.2f"))
 
-
-TEXT = """
-## Whole commands on small inputs
-
-`benchmarks/start.py`: seconds, Python's start included, {machine}; median of {rounds} rounds (lowest to highest).
-
-| command | seconds | beyond importing torch |
-|---|---|---|"""
 
 if __name__ == "__main__":
     main()

@@ -284,9 +284,9 @@ def test_on_a_terminal_the_hits_and_the_report_are_tables(prepared: Path, light:
 
 STOP = """
 import os, signal, sys
-from zsecli.stages import embed
+from zsecli.retrieval import extract
 from zsecli.store.hdf5 import Writer
-embed.COMMIT = 4
+extract.COMMIT = 4
 number, rows = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 commit = Writer.commit
 def commit_and_stop(self, done):
@@ -334,9 +334,9 @@ def test_what_was_started_to_ignore_ctrl_c_goes_on(prepared: Path, unembedded: P
 
 KILLED = """
 import os, signal
-from zsecli.stages import embed
+from zsecli.retrieval import extract
 from zsecli.store.hdf5 import Writer
-embed.COMMIT = 6
+extract.COMMIT = 6
 Writer.commit = lambda self, done: os.kill(os.getpid(), signal.SIGKILL)
 from zsecli.cli import main
 main()
@@ -420,7 +420,7 @@ def test_a_worker_does_not_hold_the_store(unembedded: Path, monkeypatch: pytest.
 FORKED = """
 import multiprocessing, time
 from zsecli.cli import signals
-signals.hear()
+signals.hear(signals.Work())
 process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
 process.start()
 process.terminate()
@@ -441,7 +441,7 @@ from zsecli.cli import signals
 class Half:
     def __del__(self):
         self.workers
-signals.hear()
+signals.hear(signals.Work())
 half = Half()
 try:
     if sys.argv[1:]:

@@ -312,16 +312,17 @@ def test_a_terminal_is_what_decides(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tables_on_a_terminal(zse: Zse, evil: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from zsecli.evaluate.evaluate_ranking import evaluate_ranking
+    from zsecli.evaluate.report_model import Evaluation
     from zsecli.render import report
-    from zsecli.stages import evaluate
 
     zse("prepare", "folder", evil, "--name", "=evil")
     ranking = zse("match", "--by", "ret").ok()
     screen = Terminal()
     monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.setenv("COLUMNS", "500")
-    found = evaluate.run(tmp_path / ranking, "zs-inter")
-    report.show(report.Evaluation([found]), per_class=True)
+    found = evaluate_ranking(tmp_path / ranking, "zs-inter")
+    report.show(Evaluation(reports=[found]), per_class=True)
     assert "lock\\x1b[2J" in screen.getvalue()
     quiet_of_orders(screen.getvalue())
 

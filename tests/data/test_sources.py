@@ -11,7 +11,7 @@ import pytest
 
 from helpers import trees
 from helpers.commands import Zse
-from helpers.demo import DEMO
+from helpers.golden import CLASS_LISTS
 from zsecli.data.sources import split_files
 from zsecli.data.sources.base import Listing
 from zsecli.data.sources.classes import Classes
@@ -19,8 +19,6 @@ from zsecli.data.sources.options import Options
 from zsecli.data.sources.registry import SOURCES, find_root
 from zsecli.data.splits import PUBLISHED
 from zsecli.errors import ZseError
-
-CLASSES = DEMO.parents[2] / "shared" / "reference" / "classes"
 
 
 def read(name: str, root: Path, **options: object) -> Listing:
@@ -34,7 +32,6 @@ def counted(listing: Listing) -> dict[tuple[str, str | None], int]:
 # --- classes ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not CLASSES.is_dir(), reason="the reference's lists of classes are not here")
 @pytest.mark.parametrize(
     ("name", "split", "seen", "unseen"),
     [("sketchy", "25", 100, 25), ("sketchy", "21", 104, 21), ("tuberlin", "30", 220, 30), ("quickdraw", "30", 80, 30)],
@@ -42,7 +39,7 @@ def counted(listing: Listing) -> dict[tuple[str, str | None], int]:
 def test_the_tables_are_the_standard_splits(name: str, split: str, seen: int, unseen: int) -> None:
     parts = Classes(name).parts[split]
     for part, file, size in (("seen", "train", seen), ("unseen", "test", unseen)):
-        expected = (CLASSES / f"{name}-{split}.{file}.txt").read_text("utf-8").split("\n")
+        expected = (CLASS_LISTS / f"{name}-{split}.{file}.txt").read_text("utf-8").split("\n")
         names = {n for n, p in parts.items() if p == part}
         assert names == {line.strip() for line in expected if line.strip()}
         assert len(names) == size

@@ -19,7 +19,7 @@ from zsecli.data.sources.folder import read
 from zsecli.data.splits import Split, hold_out, select, splits_of
 from zsecli.data.synonyms import groups, shared
 from zsecli.errors import UsageError, ZseError
-from zsecli.stages.prepare import Prepared, run
+from zsecli.stages.prepare import Prepared, prepare_listing
 from zsecli.store.dataset import read_dataset
 from zsecli.store.items import NEITHER, PHOTO, SEEN, SKETCH, UNSEEN, Column, Items
 
@@ -135,7 +135,7 @@ def listing(root: Path) -> Listing:
 
 
 def prepare(found: Listing, **options: Any) -> Prepared:
-    return run(found, found.root.parent / "out.h5", "three", **options)
+    return prepare_listing(found, found.root.parent / "out.h5", "three", **options)
 
 
 def test_what_a_split_selects(tmp_path: Path) -> None:
@@ -231,10 +231,10 @@ def test_a_stopped_run_reads_no_picture_twice(tmp_path: Path, monkeypatch: pytes
     result = prepare(found)
     assert len(opened) == 7
     assert not journal.exists()
-    assert result.dataset.key() == run(found, tmp_path / "again" / "out.h5", "three").dataset.key()
+    assert result.dataset.key() == prepare_listing(found, tmp_path / "again" / "out.h5", "three").dataset.key()
     # under another name beside it nothing is read again
     opened.clear()
-    run(found, tmp_path / "other.h5", "other")
+    prepare_listing(found, tmp_path / "other.h5", "other")
     assert opened == []
 
 

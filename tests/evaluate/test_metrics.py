@@ -1,8 +1,6 @@
 """Every metric against a brute-force oracle, two other libraries and the authors' published code."""
 
 import doctest
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +10,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score  # type: ignore[import-untyped, unused-ignore]
 
+from helpers.golden import load_golden
 from helpers.oracles import ORACLE
 from zsecli.evaluate import metrics
 from zsecli.evaluate.metrics import Found, mean_name, metric, metric_of_each, needs_depth
 from zsecli.retrieval.order import order, tied
 
-SHARED_GOLDEN = Path(__file__).parents[3] / "shared/reference/official_golden.npz"
-GOLDEN = Path(os.environ.get("ZSE_GOLDEN", SHARED_GOLDEN))
 CUT_NAMES = [
     "AP@{} (voc, strict)",
     "AP@{} (strict)",
@@ -150,9 +147,7 @@ def test_agrees_with_trec_eval(seed: int) -> None:
 
 @pytest.mark.parametrize("size", ["small", "wide"])
 def test_agrees_with_the_authors_code(size: str) -> None:
-    if not GOLDEN.exists():
-        pytest.skip(f"no {GOLDEN.name}; set ZSE_GOLDEN to its path")
-    with np.load(GOLDEN) as golden:
+    with load_golden() as golden:
         distance, query_labels, photo_labels, official = (
             golden[f"metric_{size}_{array}"] for array in ("dist", "qlabel", "plabel", "official")
         )

@@ -14,16 +14,18 @@ from markdown_it import MarkdownIt
 
 from helpers.oracles import ORACLE
 from zsecli.errors import UsageError, ZseError
-from zsecli.evaluate import protocols
+from zsecli.evaluate import measure, protocols
 from zsecli.evaluate.compare import compare
+from zsecli.evaluate.evaluate_ranking import evaluate_ranking
+from zsecli.evaluate.measure import measure_queries
 from zsecli.evaluate.metrics import needs_depth
 from zsecli.evaluate.protocols import SPLITS
+from zsecli.evaluate.report_model import Evaluation
 from zsecli.render import report as reporting
 from zsecli.render import trec
-from zsecli.render.report import Evaluation, markdown
+from zsecli.render.report import markdown
 from zsecli.retrieval.order import order
 from zsecli.runtime.console import plain
-from zsecli.stages import evaluate
 from zsecli.store.items import SEEN, UNSEEN, Column, Items
 from zsecli.store.ranking import RankingWriter, open_ranking
 
@@ -103,21 +105,21 @@ def test_against_counting(
 ) -> None:
     monkeypatch.setattr(protocols, "AT_A_TIME", at_a_time)
     path, query, gallery = write(tmp_path / "ranking.h5", ignore, by_class=by_class)
-    report = evaluate.run(path, split)
+    report = evaluate_ranking(path, split)
     for part in report.protocols:
         relevance = by_hand(path, query, gallery, part.protocol, ignore)
         asked = {row: hits for row, hits in relevance.items() if any(hits)}
         assert part.queries == [query.id[row] for row in asked]
-        assert part.without == len(relevance) - len(asked)
-        assert part.photos == pytest.approx(np.mean([len(hits) for hits in asked.values()]))
+        assert part.queries_without_relevant == len(relevance) - len(asked)
+        assert part.photos_per_query == pytest.approx(np.mean([len(hits) for hits in asked.values()]))
         assert set(part.per_query) == set(part.protocol.metrics)
         for metric, values in part.per_query.items():
             template, k = re.sub(r"@\d+", "@{}", metric), needs_depth(metric) or 0
             assert values == pytest.approx([ORACLE[template](hits, k) for hits in asked.values()], abs=1e-12)
-        mean = part.means()["mAP (raw)"]
+        mean = part.mean_values()["mAP (raw)"]
         low, high = part.intervals["AP (raw)"]
         assert low <= mean <= high
-        classes = part.per_class()
+        classes = part.class_means()
         assert sum(c["queries"] for c in classes.values()) == len(asked)
         assert sum(c["queries"] * c["mAP (raw)"] for c in classes.values()) / len(asked) == pytest.approx(mean)
 
@@ -128,21 +130,21 @@ def test_ties_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     with h5py.File(path) as file:
         rows = file["scores"][:].tolist()
-    monkeypatch.setattr(evaluate, "AT_A_TIME", 3 * G)
-    report = evaluate.run(path, "zs-inter")
-    assert report.tied == sum(row.count(x) > 1 for row in rows for x in row)
+    monkeypatch.setattr(measure, "AT_A_TIME", 3 * G)
+    report = evaluate_ranking(path, "zs-inter")
+    assert report.tied_entries == sum(row.count(x) > 1 for row in rows for x in row)
     assert report.entries == sum(x == x for row in rows for x in row)
 
 
 def test_short_rankings_keep_what_they_can(tmp_path: Path) -> None:
     """Metrics that need more photos than a ranking keeps are left out by name, the others stay exact."""
-    whole = evaluate.run(write(tmp_path / "whole.h5")[0], "zs-inter").protocols[0]
-    short = evaluate.run(write(tmp_path / "short.h5", depth=39)[0], "zs-inter").protocols[0]
+    whole = evaluate_ranking(write(tmp_path / "whole.h5")[0], "zs-inter").protocols[0]
+    short = evaluate_ranking(write(tmp_path / "short.h5", depth=39)[0], "zs-inter").protocols[0]
     assert set(short.per_query) == {"Acc@1", "Acc@5"}
-    assert "AP (raw)" in short.left_out and "P@100" in short.left_out
+    assert "AP (raw)" in short.omitted_metrics and "P@100" in short.omitted_metrics
     np.testing.assert_array_equal(short.per_query["Acc@5"], whole.per_query["Acc@5"])
     with pytest.raises(ZseError, match="too few for zs-intra/class"):
-        evaluate.run(write(tmp_path / "one.h5", depth=1)[0], "zs-intra")
+        evaluate_ranking(write(tmp_path / "one.h5", depth=1)[0], "zs-intra")
 
 
 @pytest.mark.parametrize("depth", [1, 5, 30, 39])
@@ -152,19 +154,22 @@ def test_a_cut_ranking_gives_what_the_whole_gives(tmp_path: Path, split: str, de
     one, query, gallery = write(tmp_path / "cut.h5", "family", depth)
     with open_ranking(one) as short, open_ranking(write(tmp_path / "whole.h5", "family")[0]) as long:
         for protocol in SPLITS[split]:
-            cut, whole = (evaluate.measure(ranking, protocol) for ranking in (short, long))
-            assert cut.rows.tolist() == whole.rows.tolist() and cut.without == whole.without
+            cut, whole = (measure_queries(ranking, protocol) for ranking in (short, long))
+            assert (
+                cut.rows.tolist() == whole.rows.tolist()
+                and cut.queries_without_relevant == whole.queries_without_relevant
+            )
             relevance = by_hand(one, query, gallery, protocol, "family")
-            assert cut.listed.tolist() == [len(relevance[row]) for row in cut.rows]
+            assert cut.n_listed.tolist() == [len(relevance[row]) for row in cut.rows]
             for metric in protocol.metrics:
                 k = needs_depth(metric)
-                known = cut.listed == whole.photos if k is None else cut.listed >= np.minimum(k, whole.photos)
+                known = cut.n_listed == whole.n_photos if k is None else cut.n_listed >= np.minimum(k, whole.n_photos)
                 assert cut.values[metric][known].tolist() == whole.values[metric][known].tolist()
 
 
 def test_a_cut_that_seen_photos_use_up(tmp_path: Path) -> None:
     """Photos that do not count take places of a cut ranking; fewer than k that count would make @k wrong."""
-    report = evaluate.run(write(tmp_path / "short.h5", depth=5)[0], "zs-inter")
+    report = evaluate_ranking(write(tmp_path / "short.h5", depth=5)[0], "zs-inter")
     assert "Acc@5" not in report.protocols[0].per_query
 
 
@@ -172,14 +177,17 @@ def test_a_cut_that_seen_photos_use_up(tmp_path: Path) -> None:
 def test_trec_files(tmp_path: Path, split: str) -> None:
     """Another tool, reading our files, finds our numbers."""
     path, *_ = write(tmp_path / "ranking.h5", "family")
-    for part in evaluate.run(path, split).protocols:
+    for part in evaluate_ranking(path, split).protocols:
         run_file, qrels_file = trec.write(path, part.protocol, tmp_path / "trec", overwrite=False)
         with run_file.open() as run, qrels_file.open() as qrels:
             judge = pytrec_eval.RelevanceEvaluator(pytrec_eval.parse_qrel(qrels), {"map", "recip_rank", "success_5"})
             theirs = judge.evaluate(pytrec_eval.parse_run(run))
+        means = part.mean_values()
         assert len(theirs) == len(part.queries)
-        assert np.mean([v["map"] for v in theirs.values()]) == pytest.approx(part.means()["mAP (raw)"], abs=1e-9)
-        assert np.mean([v["success_5"] for v in theirs.values()]) == pytest.approx(part.means()["Acc@5"], abs=1e-9)
+        assert np.mean([v["map"] for v in theirs.values()]) == pytest.approx(means["mAP (raw)"], abs=1e-9)
+        assert np.mean([v["success_5"] for v in theirs.values()]) == pytest.approx(
+            part.mean_values()["Acc@5"], abs=1e-9
+        )
 
 
 def test_trec_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
@@ -196,32 +204,32 @@ def test_trec_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_reports(tmp_path: Path) -> None:
-    report = evaluate.run(write(tmp_path / "ranking.h5")[0], "zs-intra")
-    text = markdown(Evaluation([report]), per_class=True)
+    report = evaluate_ranking(write(tmp_path / "ranking.h5")[0], "zs-intra")
+    text = markdown(Evaluation(reports=[report]), per_class=True)
     assert "| mAP (raw) |" in text and "class 0" in text and "95 % interval" in text
     output = tmp_path / "new" / "report.json"
-    reporting.write(Evaluation([report]), output, per_class=False, overwrite=False)
+    reporting.write(Evaluation(reports=[report]), output, per_class=False, overwrite=False)
     read = json.loads(output.read_text())
     per_query = read["protocols"]["zs-intra/all"]["per_query"]
     mean = read["protocols"]["zs-intra/all"]["mean"]["mean reciprocal rank"]["value"]
     assert np.mean([q["reciprocal rank"] for q in per_query]) == pytest.approx(mean)
-    reporting.write(Evaluation([report]), output, per_class=False, overwrite=False)  # the same again is no harm
+    reporting.write(Evaluation(reports=[report]), output, per_class=False, overwrite=False)  # the same again is no harm
     output.write_text("something else")
     with pytest.raises(UsageError, match="already holds"):
-        reporting.write(Evaluation([report]), output, per_class=False, overwrite=False)
+        reporting.write(Evaluation(reports=[report]), output, per_class=False, overwrite=False)
 
 
 def test_what_cannot_be_evaluated(tmp_path: Path) -> None:
     path, *_ = write(tmp_path / "ranking.h5")
     with pytest.raises(UsageError, match="no split 'zs-intr'") as error:
-        evaluate.run(path, "zs-intr")
+        evaluate_ranking(path, "zs-intr")
     assert "zs-intra" in error.value.hint
     nameless = write(tmp_path / "nameless.h5", label=Column(np.full(Q, -1, np.int32), []))[0]
     with pytest.raises(ZseError, match="have no class"):
-        evaluate.run(nameless, "zs-inter")
+        evaluate_ranking(nameless, "zs-inter")
     others = write(tmp_path / "others.h5", label=Column.of(["elsewhere"] * Q))[0]
     with pytest.raises(ZseError, match="no query has a relevant photo"):
-        evaluate.run(others, "zs-inter")
+        evaluate_ranking(others, "zs-inter")
 
 
 def test_a_report_without_queries_does_not_cost_the_others(tmp_path: Path) -> None:
@@ -234,18 +242,18 @@ def test_a_report_without_queries_does_not_cost_the_others(tmp_path: Path) -> No
     with RankingWriter(tmp_path / "ranking.h5", "k", {"by": "ret"}, query, gallery, G) as store:
         store.write(0, np.tile(np.arange(G), (Q, 1)), np.zeros((Q, G), np.float32))
         path = store.finish()
-    report = evaluate.run(path, "zs-intra")
+    report = evaluate_ranking(path, "zs-intra")
     within, among_all = report.protocols
-    assert (within.queries, within.without, within.per_query) == ([], Q, {})
-    assert among_all.means()["Acc@1"] == 1 / Q
+    assert (within.queries, within.queries_without_relevant, within.per_query) == ([], Q, {})
+    assert among_all.mean_values()["Acc@1"] == 1 / Q
     assert report.notes == ["zs-intra/class: no query has a relevant photo, so nothing is measured"]
-    found = report.to_dict(queries=True)["protocols"]
+    found = report.to_dict(with_queries=True)["protocols"]
     assert (found["zs-intra/class"]["queries"], found["zs-intra/class"]["mean"]) == (0, {})
     for per_class in (False, True):
-        text = markdown(Evaluation([report, report], compare([report, report])), per_class)
+        text = markdown(Evaluation(reports=[report, report], comparisons=compare([report, report])), per_class)
         assert text.count("zs-intra/all (") == 1 and "zs-intra/class (" not in text
     with pytest.raises(ZseError, match="no query has a relevant photo under zs-inter"):
-        evaluate.run(path, "zs-inter")
+        evaluate_ranking(path, "zs-inter")
 
 
 LINKS = (
@@ -285,7 +293,7 @@ def test_no_name_means_anything_in_markdown_or_ends_a_line(tmp_path: Path) -> No
     ) as store:
         store.write(0, indices, np.take_along_axis(scores, indices, 1))
         path = store.finish()
-    evaluation = Evaluation([evaluate.run(path, "zs-inter")])
+    evaluation = Evaluation(reports=[evaluate_ranking(path, "zs-inter")])
     text = markdown(evaluation, per_class=True)
     assert text.splitlines() == text.removesuffix("\n").split("\n")
     cells = {row[0] for row in shown(text)}

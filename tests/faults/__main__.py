@@ -60,7 +60,7 @@ is made by `cd tests && PYTHONPATH=. python -m faults 6 "two writers where locks
 FUZZ_HEAD = """
 ## Fuzzing
 
-Each reader on the committed inputs of `tests/fuzz/corpus`, which a coverage-guided fuzzer found (`make fuzz`), and on
+Each reader on the committed inputs in `tests/fuzz/corpus`, which a coverage-guided fuzzer found (`make fuzz`), and on
 changes of them drawn at random.
 """
 STAGES_HEAD = """

@@ -60,11 +60,10 @@ def template(folder: Path, pictures: Path) -> Path:
 def often() -> None:
     """Let the stages commit often, so that there is much to interrupt in a short time."""
     from zsecli.model import config
-    from zsecli.retrieval import rankers
-    from zsecli.stages import embed
-    from zsecli.stages import train as train  # the presets are complete once it is there
+    from zsecli.retrieval import extract, rankers
+    from zsecli.train import job as job  # the presets are complete once it is there
 
-    embed.COMMIT = 4
+    extract.COMMIT = 4
     rankers.PAIRS_AT_ONCE = rankers.ENTRIES_AT_ONCE = 48
     config.PRESETS["tiny"] = replace(STILL, preset="tiny")
 

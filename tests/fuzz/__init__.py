@@ -14,13 +14,14 @@ SLOW, LARGE = 20.0, 2**20  # seconds of an input, and KiB that a target makes th
 
 def report() -> int:
     """Print a table: every target on its corpus and on some thousands of changes of it; the number of findings."""
-    from fuzz.mutate import corpus, mutate
+    from fuzz.corpus import read_corpus
+    from fuzz.mutate import mutate
     from fuzz.targets import TARGETS
 
     print("| reader | inputs tried | anything but an answer or two lines |\n|---|---|---|")
     total = 0
     for name, (title, target) in TARGETS.items():
-        seeds, chance = list(corpus(name).values()), Random(name)
+        seeds, chance = list(read_corpus(name).values()), Random(name)
         target(b"")  # what is imported late
         size, end = _peak(), time.monotonic() + SECONDS
         found = tried = 0

@@ -84,10 +84,11 @@ def _ranking(path: Path) -> None:
 
 def _explained(path: Path) -> None:
     """What `zse explain --ranking` takes from a ranking."""
-    from zsecli.stages.explain import model_of, of_ranking
+    from zsecli.explain.load_network import network_of_ranking
+    from zsecli.stages.explain import of_ranking
 
     with open_ranking(path) as ranking:
-        answer(model_of, ranking)
+        answer(network_of_ranking, ranking)
         query = ranking.query.id[0] if ranking.query.id else ""
     of_ranking(path, query, "1..2")
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuzz.mutate import CORPUS, corpus, mutate
+from fuzz.corpus import FOLDER, get_archive, read_corpus, unpack_corpus
+from fuzz.mutate import mutate
 from fuzz.targets import TARGETS
 
 SLOW = {
@@ -34,27 +35,27 @@ def examples(count: int) -> settings:
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_corpus(name: str) -> None:
     """Among it all that ever broke a reader."""
-    inputs = corpus(name)
+    inputs = read_corpus(name)
     assert inputs
     for title, data in inputs.items():
         try:
             TARGETS[name][1](data)
         except BaseException as error:
-            error.add_note(f"the input is {CORPUS.name}/{name}/{title}")
+            error.add_note(f"the input is {title} in {get_archive(name)}")
             raise
 
 
 def test_the_corpus_is_small() -> None:
-    sizes = [file.stat().st_size for file in CORPUS.rglob("*") if file.is_file()]
+    sizes = [len(data) for name in TARGETS for data in read_corpus(name).values()]
     assert sum(sizes) < 300_000
     assert max(sizes) < 9_000
-    assert {folder.name for folder in CORPUS.iterdir()} == TARGETS.keys()
+    assert {archive.stem for archive in FOLDER.iterdir()} == TARGETS.keys()
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_changes_of_the_corpus(name: str) -> None:
     @examples(SLOW.get(name, 60))
-    @given(st.sampled_from(list(corpus(name).values())), st.randoms(use_true_random=False))
+    @given(st.sampled_from(list(read_corpus(name).values())), st.randoms(use_true_random=False))
     def check(data: bytes, chance: Random) -> None:
         TARGETS[name][1](mutate(data, chance))
 
@@ -78,10 +79,11 @@ def test_a_short_hunt(tmp_path: Path, name: str) -> None:
     """Guided by the code that is reached; `make fuzz` is the long one."""
     pytest.importorskip("atheris", reason="atheris has no wheel for this Python or this machine")
     options = [f"-runs={LIGHT[name]}", "-seed=1", "-max_len=4096", "-timeout=20", f"-artifact_prefix={tmp_path}/"]
-    paths = os.pathsep.join([str(CORPUS.parents[1]), str(CORPUS.parents[2])])
+    paths = os.pathsep.join([str(FOLDER.parents[1]), str(FOLDER.parents[2])])
     env = {**os.environ, "PYTHONPATH": paths, "TMPDIR": str(tmp_path)}
     (tmp_path / "new").mkdir()  # inputs that reach new code go into the first folder
-    command = [sys.executable, "-m", "fuzz.engine", name, *options, tmp_path / "new", CORPUS / name]
+    seeds = unpack_corpus(name, tmp_path / "seeds")
+    command = [sys.executable, "-m", "fuzz.engine", name, *options, tmp_path / "new", seeds]
     # libFuzzer reads the peak of its memory from the system, which begins with that of the process that forked it
     shell = ["sh", "-c", '"$@"; exit $?', "sh"]
     done = subprocess.run([*shell, *command], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120)

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers.tiny import SELECTING
+from zsecli.model.spec import SHIPPED
 
 
 def rewrite(saved: Path, path: Path, **changes: object) -> Path:
@@ -24,6 +25,17 @@ def rewrite(saved: Path, path: Path, **changes: object) -> Path:
         if isinstance(value, torch.Tensor):
             state[name] = value
     save_file(state, path, metadata)
+    return path
+
+
+def save_shipped_trunk(path: Path) -> Path:
+    """The convolutional trunk of the shipped network alone, in timm's names, in place of ImageNet weights."""
+    prefix = "backbone.vit.patch_embed.trunk."
+    trunk = {}
+    for name, tensor in load_file(SHIPPED).items():
+        if name.startswith(prefix):
+            trunk[name.removeprefix(prefix)] = tensor
+    save_file(trunk, path)
     return path
 
 

@@ -23,8 +23,8 @@ HEAVY = (
     "timm",
     "h5py",
     "zsecli.model.network",
-    "zsecli.stages.match",
-    "zsecli.stages.train",
+    "zsecli.retrieval.rank",
+    "zsecli.train.job",
 )
 
 processes = multiprocessing.get_context("forkserver")

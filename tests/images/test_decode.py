@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from helpers.demo import DEMO
+from helpers.golden import load_golden
 from helpers.wrong_pictures import COLOURED, HOUSE, OTHER, bomb, photographed, saved
 from zsecli.data.hashing import hash_files
 from zsecli.images.decode import PictureError, Pixels, decode, prepare
@@ -19,7 +19,6 @@ from zsecli.images.guess_modality import guess
 from zsecli.images.normalize_sketch import as_seen
 from zsecli.images.preprocess_rules import Preprocess, Role
 
-GOLDEN = Path(os.environ.get("ZSE_GOLDEN", Path(__file__).parents[3] / "shared/reference/official_golden.npz"))
 RELEASED = Preprocess(sketch="released", photo="released")
 CROP = Preprocess(size=64, sketch="crop")
 RULES = {"resize": Preprocess(size=64), "crop": CROP, "released": Preprocess(64, sketch="released", photo="released")}
@@ -33,9 +32,7 @@ def pixels(image: Image.Image) -> Pixels:
 
 
 def golden(name: str) -> list[tuple[Pixels, Pixels]]:
-    if not GOLDEN.is_file():
-        pytest.skip(f"no numbers of the authors' code at {GOLDEN}")
-    with np.load(GOLDEN) as arrays:
+    with load_golden() as arrays:
         names = [n.removesuffix("_in") for n in arrays.files if n.startswith(f"pre_{name}_") and n.endswith("_in")]
         assert names
         return [(arrays[f"{n}_in"], arrays[f"{n}_out"]) for n in names]

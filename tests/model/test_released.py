@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,41 +14,31 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from helpers.checkpoints import rename
-from helpers.released import GOLDEN, MAKER, encode, near, released_losses
+from helpers.golden import load_golden, make_parameter
+from helpers.released import assert_near, compute_released_losses, encode_golden_images
 from zsecli.model import checkpoint
 from zsecli.model.network import ZSENetwork
 from zsecli.model.released import NAMES, UNUSED
 from zsecli.model.weights import read_pickle
 
-pytestmark = [
-    pytest.mark.skipif(
-        not (GOLDEN.is_file() and MAKER.is_file()), reason="the authors' golden numbers are not at hand"
-    ),
-    pytest.mark.xdist_group("released"),  # the network is built once, by one worker
-]
+pytestmark = pytest.mark.xdist_group("released")  # the network is built once, by one worker
 
 
 @pytest.fixture(scope="module")
 def golden() -> Any:
-    return np.load(GOLDEN, allow_pickle=False)
+    return load_golden()
 
 
 @pytest.fixture(scope="module")
-def made(golden: Any) -> Any:
-    """The module that makes weights and pictures from a name and a seed."""
-    spec = importlib.util.spec_from_file_location("make_weights", MAKER)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def seed(golden: Any) -> int:
+    return int(golden["seed"])
 
 
 @pytest.fixture(scope="module")
-def published(golden: Any, made: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(golden: Any, seed: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint as the authors' script writes it: a dict with `model`, and two means that numpy made."""
-    seed = int(golden["seed"])
     state = {
-        str(key): torch.from_numpy(made.make_parameter(str(key), ast.literal_eval(str(shape)), seed))
+        str(key): torch.from_numpy(make_parameter(str(key), ast.literal_eval(str(shape)), seed))
         for key, shape in zip(golden["keys"], golden["shapes"], strict=True)
     }
     path = tmp_path_factory.mktemp("released") / "best_checkpoint.pth"
@@ -73,29 +62,29 @@ def test_names_cover_the_published_state(golden: Any, published: Path) -> None:
 
 
 @torch.inference_mode()
-def test_forward(network: ZSENetwork, made: Any, golden: Any) -> None:
-    sketch, photo = encode(network, made, golden)
+def test_forward(network: ZSENetwork, seed: int, golden: Any) -> None:
+    sketch, photo = encode_golden_images(network, seed)
     for encoding, name in ((sketch, "sk"), (photo, "im")):
-        near(encoding.tokens[:, [0, 1, 50, 196], :32], golden[f"{name}_sa_slice"], 1e-4)
-        near(encoding.tokens.norm(dim=-1), golden[f"{name}_sa_norm"], 1e-4)
-    near(torch.cdist(F.normalize(sketch.ret), F.normalize(photo.ret)), golden["ret_distance"], 1e-5)
+        assert_near(encoding.tokens[:, [0, 1, 50, 196], :32], golden[f"{name}_sa_slice"], 1e-4)
+        assert_near(encoding.tokens.norm(dim=-1), golden[f"{name}_sa_norm"], 1e-4)
+    assert_near(torch.cdist(F.normalize(sketch.ret), F.normalize(photo.ret)), golden["ret_distance"], 1e-5)
     s, p = network.prepare(sketch.tokens, sketch.index, "sketch"), network.prepare(photo.tokens, photo.index, "photo")
     for row in range(4):
         score = network.score_prepared(s.rows(torch.full((4,), row)), p)
-        near(score.relation, golden["rn_scores"][row], 1e-5)
-        near(score.ret_sketch[:, :32], golden["pair_ret_sketch"][row], 1e-4)
-        near(score.ret_photo[:, :32], golden["pair_ret_photo"][row], 1e-4)
+        assert_near(score.relation, golden["rn_scores"][row], 1e-5)
+        assert_near(score.ret_sketch[:, :32], golden["pair_ret_sketch"][row], 1e-4)
+        assert_near(score.ret_photo[:, :32], golden["pair_ret_photo"][row], 1e-4)
         if row == 0:
-            near(score.kernel[0], golden["kernel_pair_0_0"], 1e-4)
+            assert_near(score.kernel[0], golden["kernel_pair_0_0"], 1e-4)
 
 
-def test_training_steps(network: ZSENetwork, made: Any, golden: Any) -> None:
+def test_training_steps(network: ZSENetwork, seed: int, golden: Any) -> None:
     """The losses of the first step, its gradients, and the losses behind it (dropout off)."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5, weight_decay=1e-2)
     norms = dict(zip(map(str, golden["grad_keys"]), golden["grad_norm"], strict=True))
     parameters = dict(network.named_parameters())
     for expected, tolerance in zip(golden["train_losses"], (1e-4, 1e-2), strict=False):
-        triplet, relation = released_losses(network, made, golden)
+        triplet, relation = compute_released_losses(network, seed)
         ours = [x.item() for x in (triplet, relation, triplet + relation)]
         np.testing.assert_allclose(ours, expected, rtol=tolerance)
         if tolerance == 1e-4:

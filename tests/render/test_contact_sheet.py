@@ -10,9 +10,9 @@ import pytest
 from PIL import Image, ImageColor
 
 from helpers.commands import Zse
+from zsecli.evaluate.evaluate_ranking import evaluate_ranking
 from zsecli.render import contact_sheet as sheets
 from zsecli.render.contact_sheet import CELL, GAP, HEAD, HIT, MISS, PAGE, ROW, SheetOptions
-from zsecli.stages import evaluate
 
 
 def marks(picture: Path, queries: int, photos: int) -> list[list[bool | None]]:
@@ -31,7 +31,7 @@ def marks(picture: Path, queries: int, photos: int) -> list[list[bool | None]]:
 def test_the_marks_are_the_hits(zse: Zse, ready: Path, tmp_path: Path, split: str) -> None:
     zse("evaluate", "--split", split, "--sheet", "sheet.png", "--sheet-queries", "9", "-o", "report.json").ok()
     ranking = next((ready / "rankings").glob("*.h5"))
-    report = evaluate.run(ranking, split).protocols[0]
+    report = evaluate_ranking(ranking, split).protocols[0]
     shown = sheets.choose(report, SheetOptions(9))
     found = marks(tmp_path / "sheet.png", 9, 8)
     protocol = next(iter(json.loads((tmp_path / "report.json").read_text())["protocols"].values()))
@@ -44,7 +44,7 @@ def test_the_marks_are_the_hits(zse: Zse, ready: Path, tmp_path: Path, split: st
 
 
 def test_which_queries(ready: Path) -> None:
-    report = evaluate.run(next((ready / "rankings").glob("*.h5")), "zs-inter").protocols[0]
+    report = evaluate_ranking(next((ready / "rankings").glob("*.h5")), "zs-inter").protocols[0]
     value, label = (dict(zip(report.queries, v, strict=True)) for v in (report.per_query["AP (raw)"], report.classes))
     spread, worst, best = (sheets.choose(report, SheetOptions(6, order=order)) for order in sheets.ORDERS)
     for chosen in (spread, worst, best):

@@ -13,8 +13,9 @@ import pytest
 from helpers.commands import Zse
 from zsecli.errors import UsageError
 from zsecli.retrieval import ann
+from zsecli.retrieval.rank import rank_features
 from zsecli.retrieval.rankers import MatchOptions
-from zsecli.stages import match
+from zsecli.runtime.log_levels import NOTICE
 from zsecli.store.features import FeatureWriter, open_features
 from zsecli.store.items import Column, Items
 from zsecli.store.ranking import open_ranking
@@ -63,7 +64,7 @@ def store_of(path: Path, ret: np.ndarray, families: list[str] | None = None) -> 
 
 def rank(store: Path, folder: Path, **options: object) -> tuple[np.ndarray, np.ndarray, float]:
     made = MatchOptions(by="ret", **options)  # type: ignore[arg-type]
-    result = match.run(store, store, folder / f"{made.tag}.h5", made)
+    result = rank_features(store, store, folder / f"{made.tag}.h5", made)
     with open_ranking(result.path) as ranking:
         return ranking.indices[:], ranking.scores[:], ranking.header.provenance.get("recall", 1.0)
 
@@ -182,8 +183,9 @@ def test_every_shortlist_is_full(
 
 
 def test_photos_that_the_index_does_not_reach_are_searched_for_exactly(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(NOTICE)
     monkeypatch.setattr(ann, "PROBES", 1)  # of 51 lists, which hold about 40 photos each
     rng = np.random.default_rng(5)
     ret = rng.standard_normal((QUERIES + 2000, WIDTH))
@@ -193,10 +195,8 @@ def test_photos_that_the_index_does_not_reach_are_searched_for_exactly(
         found, near, recall = rank(store, tmp_path, ann=True, shortlist=500, ignore_same=ignore)
         np.testing.assert_array_equal(found, exact[:, :500])
         np.testing.assert_allclose(near, scores[:, :500], atol=1e-6)
-        said = (
-            "note: --ann: the index found fewer photos than the shortlist has for 12 sketches, so these were searched"
-        )
-        assert recall == 1 and said in capsys.readouterr().err
+        said = "--ann: the index found fewer photos than the shortlist has for 12 sketches, so these were searched"
+        assert recall == 1 and said in caplog.text
 
 
 @pytest.mark.parametrize("photos", [1, 2, 38, 39, 78, 79])

@@ -13,6 +13,7 @@ from zsecli.cli.app import VARIABLES
 from zsecli.errors import UsageError
 from zsecli.runtime import distributed, parallel
 from zsecli.runtime.distributed import Launch, read_launch
+from zsecli.runtime.log_levels import NOTICE
 
 ALL = {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "host", "MASTER_PORT": "29500"}
 
@@ -125,12 +126,13 @@ def test_processes_that_do_not_meet(tmp_path: Path, sketch: Path, monkeypatch: p
 
 @pytest.mark.parametrize("value", ["0", "many", "-2", "2.5", "1e3", "123456"])
 def test_a_number_of_threads_that_is_none_is_told(
-    value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    value: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     parallel._threads_in.cache_clear()
+    caplog.set_level(NOTICE)
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     found = {parallel.cores() for _ in range(2)}
-    assert capsys.readouterr().err == f"note: OMP_NUM_THREADS={value} ignored: it is no number of threads\n"
+    assert caplog.messages == [f"OMP_NUM_THREADS={value} ignored: it is no number of threads"]
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert found == {parallel.cores()}
 

@@ -16,9 +16,9 @@ from helpers.stores import contents, same
 from helpers.tiny import SELECTING, build
 from helpers.warm import commands, together
 from zsecli.model import checkpoint
+from zsecli.retrieval import extract, rank
 from zsecli.runtime.files import partial_path
 from zsecli.runtime.shards import Shard, join
-from zsecli.stages import embed, match
 from zsecli.store.features import FeatureWriter, open_features
 
 
@@ -30,7 +30,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     call(folder, "prepare", "folder", pictures).ok()
     call(folder, "embed", "--model", "tiny.safetensors", "-o", "features.h5").ok()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(match, "at_once", lambda *_: 4)
+        patch.setattr(rank, "at_once", lambda *_: 4)
         for by in ("rn", "cascade"):
             call(folder, "match", "features.h5", "--by", by, "--shortlist", 6, "-o", f"{by}.h5").ok()
     return folder
@@ -60,7 +60,7 @@ def test_shards_of_features(zse: Zse, folder: Path, whole: Path, of: int) -> Non
 def test_shards_of_a_ranking(
     zse: Zse, folder: Path, whole: Path, by: str, of: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(match, "at_once", lambda *_: 4)
+    monkeypatch.setattr(rank, "at_once", lambda *_: 4)
     for number in range(1, of + 1):
         zse("match", "features.h5", "--by", by, "--shortlist", 6, "-o", "new.h5", "--shard", f"{number}/{of}").ok()
     assert same(folder / "new.h5", whole / f"{by}.h5")
@@ -79,7 +79,7 @@ def test_a_shard_goes_on_with_another_batch_size(
     zse: Zse, folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["embed", "--model", "tiny.safetensors", "-o", "new.h5", "--shard"]
-    monkeypatch.setattr(embed, "COMMIT", 4)
+    monkeypatch.setattr(extract, "COMMIT", 4)
     original = FeatureWriter.commit
 
     def stop(self: FeatureWriter, rows: int) -> None:

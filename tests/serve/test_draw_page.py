@@ -22,7 +22,7 @@ from helpers.commands import Zse, call
 from helpers.demo import DEMO
 from helpers.drawings import CHROMIUM, COCKTAIL, DRAWINGS, FLAGS, Stroke, draw, wait_until
 from zsecli.model.spec import ModelSpec
-from zsecli.stages import draw as stage
+from zsecli.serve.server import ServeOptions, listen, open_server
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
 uvicorn = pytest.importorskip("uvicorn", reason="zse draw needs the extra draw")
@@ -61,8 +61,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @contextlib.contextmanager
 def serving(store: Path, model: str) -> Iterator[str]:
     """The address of a server in a thread."""
-    request = stage.DrawRequest(store=store, name=store.stem, model=ModelSpec.parse(model), shortlist=12)
-    with stage.listen("127.0.0.1", 0) as listening, stage.open_server(request, listening.getsockname()[1]) as server:
+    request = ServeOptions(store=store, name=store.stem, model=ModelSpec.parse(model), shortlist=12)
+    with (
+        listen("127.0.0.1", 0) as listening,
+        open_server(request, listening.getsockname()[1]) as server,
+    ):
         running = uvicorn.Server(uvicorn.Config(server.app(), log_level="critical", lifespan="off", ws="none"))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
         thread.start()

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -36,13 +37,14 @@ from helpers.tiny import TINY, build
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.model import checkpoint
 from zsecli.model.spec import ModelSpec
+from zsecli.runtime.log_levels import NOTICE
+from zsecli.serve import server as serving
 from zsecli.serve.app import DrawServer
 from zsecli.serve.drawings import BYTES, KEPT
 from zsecli.serve.levels import SCRIBBLES, Levels, stand
 from zsecli.serve.rerank import Superseded
 from zsecli.serve.scribbles import draw_scribble
 from zsecli.serve.worker import QueueFull, Worker
-from zsecli.stages import draw as stage
 
 PORT = 8788
 ADDRESS = f"http://127.0.0.1:{PORT}"
@@ -51,8 +53,8 @@ GONE, CHANGED, LINKED, TURNED, MOVED = "gone.png", "changed.png", "linked.png", 
 Server = tuple[DrawServer, Path]
 
 
-def request_of(store: Path, model: str | Path, **settings: Any) -> stage.DrawRequest:
-    return stage.DrawRequest(store=store, name="things", model=ModelSpec.parse(str(model)), **settings)
+def request_of(store: Path, model: str | Path, **settings: Any) -> serving.ServeOptions:
+    return serving.ServeOptions(store=store, name="things", model=ModelSpec.parse(str(model)), **settings)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Pa
 def server(photo_folder: Path) -> Iterator[Server]:
     """A server over the features of `photo_folder`, and the folder of the photos, which is whole."""
     request = request_of(photo_folder / "photos.h5", photo_folder / "tiny.safetensors", shortlist=6)
-    with stage.open_server(request, PORT) as opened:
+    with serving.open_server(request, PORT) as opened:
         yield opened, photo_folder / "photos"
 
 
@@ -267,7 +269,7 @@ def test_a_link_on_another_site_leads_to_the_page(server: Server) -> None:
 
 def test_every_run_has_its_own_token(photo_folder: Path, server: Server) -> None:
     request = request_of(photo_folder / "photos.h5", photo_folder / "tiny.safetensors", shortlist=6)
-    with stage.open_server(request, PORT + 1) as other:
+    with serving.open_server(request, PORT + 1) as other:
         assert len(other.access.token) >= 32
         assert other.access.token != server[0].access.token
         assert other.access.cookie != server[0].access.cookie  # of two runs neither logs the other out
@@ -477,7 +479,7 @@ def test_a_gallery_of_links_is_shown(photo_folder: Path, tmp_path: Path) -> None
     for file in (photo_folder / "photos" / "locks").iterdir():
         (links / file.name).symlink_to(file)
     call(tmp_path, "embed", "links", "--modality", "photo", "-o", "links.h5").ok()
-    with stage.open_server(request_of(tmp_path / "links.h5", "pixels"), PORT) as server:
+    with serving.open_server(request_of(tmp_path / "links.h5", "pixels"), PORT) as server:
         assert Browser(server).get("/photo/0").status_code == 200
 
 
@@ -621,7 +623,7 @@ def test_scribbles_are_always_the_same() -> None:
 def test_the_shipped_network_knows_scribbles_from_drawings(pictures: Path, tmp_path: Path) -> None:
     """On few photos; docs/draw.md has the figures of many."""
     call(tmp_path, "embed", pictures / "photo", "--modality", "photo", "--model", "small", "-o", "photos.h5").ok()
-    with stage.open_server(request_of(tmp_path / "photos.h5", "small"), PORT) as server:
+    with serving.open_server(request_of(tmp_path / "photos.h5", "small"), PORT) as server:
         browser = Browser(server)
         sketches = sorted((pictures / "sketch").glob("*/*"))[::2]
         drawings = [browser.search(seq, sketch.read_bytes(), "") for seq, sketch in enumerate(sketches)]
@@ -821,7 +823,7 @@ def test_a_full_queue_is_said(server: Server, browser: Browser) -> None:
 
 def test_a_model_without_tokens_searches_and_says_what_it_cannot(photo_folder: Path, tmp_path: Path) -> None:
     call(photo_folder, "embed", "photos", "--modality", "photo", "-o", tmp_path / "pixels.h5").ok()
-    with stage.open_server(request_of(tmp_path / "pixels.h5", "pixels"), PORT) as server:
+    with serving.open_server(request_of(tmp_path / "pixels.h5", "pixels"), PORT) as server:
         browser = Browser(server)
         told = browser.get("/gallery").json()
         assert (told["tokens"], told["by"], set(told["levels"])) == (False, "ret", {"ret"})
@@ -831,7 +833,7 @@ def test_a_model_without_tokens_searches_and_says_what_it_cannot(photo_folder: P
         refused(browser.get("/synthesis?seq=1&row=0"), 422, "no relation network")
     with (
         pytest.raises(UsageError, match="no relation network"),
-        stage.open_server(request_of(tmp_path / "pixels.h5", "pixels", by="cascade"), PORT),
+        serving.open_server(request_of(tmp_path / "pixels.h5", "pixels", by="cascade"), PORT),
     ):
         pass
 
@@ -852,17 +854,19 @@ def test_a_host_that_others_reach_needs_a_name(zse: Zse) -> None:
     zse("draw", "--host", "0.0.0.0").refused(2, "--allow-host")
 
 
-def test_an_open_server_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_open_server_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     request = request_of(tmp_path / "nowhere.h5", "pixels", port=0)
     for names in ((), ("me.example",)):
         with pytest.raises(StoreError, match="nowhere"):
-            stage.run(replace(request, allow_hosts=names))
-        assert capsys.readouterr().err.startswith("warning: whoever has the address") is bool(names)
+            serving.serve(replace(request, allow_hosts=names))
+        warned = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+        assert "".join(warned).startswith("whoever has the address") is bool(names)
+        caplog.clear()
 
 
 def test_other_names_are_let_in_by_name(photo_folder: Path) -> None:
     settings = {"host": "192.0.2.7", "allow_hosts": ("Me.example:80", "2001:DB8::1"), "shortlist": 6}
-    with stage.open_server(
+    with serving.open_server(
         request_of(photo_folder / "photos.h5", photo_folder / "tiny.safetensors", **settings), 1
     ) as s:
         browser = Browser(s)
@@ -885,16 +889,17 @@ def test_photos_that_are_none(zse: Zse, tmp_path: Path) -> None:
     zse("draw", "text.txt").refused(3, "text.txt")
 
 
-def test_a_port_that_is_taken_gives_way(capsys: pytest.CaptureFixture[str]) -> None:
-    with stage.listen("127.0.0.1", 0) as first:
+def test_a_port_that_is_taken_gives_way(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(NOTICE)
+    with serving.listen("127.0.0.1", 0) as first:
         taken = first.getsockname()[1]
-        with stage.listen("127.0.0.1", taken) as second:
-            assert taken < second.getsockname()[1] < taken + stage.PORTS
-    assert f"port {taken} is taken" in capsys.readouterr().err
+        with serving.listen("127.0.0.1", taken) as second:
+            assert taken < second.getsockname()[1] < taken + serving.PORTS
+    assert f"port {taken} is taken" in caplog.text
 
 
 def test_an_address_that_is_not_here() -> None:
-    with pytest.raises(ZseError, match=r"192\.0\.2\.1"), stage.listen("192.0.2.1", 8788):
+    with pytest.raises(ZseError, match=r"192\.0\.2\.1"), serving.listen("192.0.2.1", 8788):
         pass
 
 
@@ -946,8 +951,8 @@ def test_the_command_serves_until_it_is_stopped(
 
 
 def test_a_folder_is_embedded_and_the_next_run_finds_it(photo_folder: Path, tmp_path: Path) -> None:
-    from zsecli.serve.source import find_photos
     from zsecli.stages import defaults
+    from zsecli.stages.draw import find_photos
     from zsecli.workspace import Workspace
 
     workspace, compute = Workspace(tmp_path / "zse"), defaults.Compute()
@@ -956,7 +961,8 @@ def test_a_folder_is_embedded_and_the_next_run_finds_it(photo_folder: Path, tmp_
     assert find_photos(workspace, str(photo_folder / "photos"), "pixels", compute) == first
     assert files(tmp_path) == before
     assert first.name == "photos"
-    with stage.open_server(stage.DrawRequest(store=first.store, name=first.name, model=first.model), PORT) as server:
+    options = serving.ServeOptions(store=first.store, name=first.name, model=first.model)
+    with serving.open_server(options, PORT) as server:
         assert len(server.engine.gallery) == len([f for f in (photo_folder / "photos").rglob("*") if f.is_file()])
 
 

@@ -30,13 +30,13 @@ from zsecli.data.sources.folder import read
 from zsecli.model import checkpoint
 from zsecli.model.config import PRESETS
 from zsecli.runtime.console import Progress
-from zsecli.stages.prepare import run as prepare
-from zsecli.stages.train import Job, Trained, run
+from zsecli.stages.prepare import prepare_listing
 from zsecli.store.dataset import Dataset, read_dataset
 from zsecli.store.hdf5 import open_store
 from zsecli.store.items import SEEN, UNSEEN
 from zsecli.train.batches import Pictures
 from zsecli.train.config import TrainConfig
+from zsecli.train.job import Job, TrainResult, train_network
 from zsecli.train.validate import rows_of
 
 Change = Callable[[Path], object]
@@ -539,13 +539,13 @@ UNSEEN_CLASS = "lock"
 def seen(tmp_path: Path) -> Dataset:
     """A data set of the test's own, of three classes, one of which is unseen."""
     tree = some_pictures(tmp_path / "tree")
-    prepare(read(tree, unseen=[UNSEEN_CLASS]), tmp_path / "tree.h5", "tree")
+    prepare_listing(read(tree, unseen=[UNSEEN_CLASS]), tmp_path / "tree.h5", "tree")
     return read_dataset(tmp_path / "tree.h5")
 
 
-def train(data: Dataset, folder: Path, config: TrainConfig = SHORT, **more: Any) -> Trained:
+def train(data: Dataset, folder: Path, config: TrainConfig = SHORT, **more: Any) -> TrainResult:
     job = Job(data, "", STILL, config, pretrained=False)
-    return run(job, folder / "net.safetensors", folder / "cache", device="cpu", **more)
+    return train_network(job, folder / "net.safetensors", folder / "cache", device="cpu", **more)
 
 
 def read_by_training(data: Dataset) -> list[str]:
@@ -612,7 +612,7 @@ def test_pictures_that_change_under_a_run_are_noticed(seen: Dataset, tmp_path: P
 
 @changes
 def test_a_picture_is_what_was_listed_whenever_it_is_read(tmp_path: Path, tree: Path, change: Change) -> None:
-    prepare(read(tree), tmp_path / "t.h5", "t")
+    prepare_listing(read(tree), tmp_path / "t.h5", "t")
     data = read_dataset(tmp_path / "t.h5")
     pictures = Pictures(data.items, data.root, LEAST.preprocess, stamps=[*data.stamps(data.items.id).values()])
     pictures.hold = 0

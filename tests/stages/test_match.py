@@ -17,9 +17,9 @@ from zsecli.model import checkpoint
 from zsecli.model.network import ZSENetwork
 from zsecli.model.scoring import Scoring
 from zsecli.model.spec import ModelSpec
+from zsecli.retrieval import rank as ranking
 from zsecli.retrieval import relation_scores as relation
 from zsecli.retrieval.rankers import MatchOptions, Ranker
-from zsecli.stages import match
 from zsecli.store.features import FeatureWriter
 from zsecli.store.items import Column, Items
 from zsecli.store.ranking import open_ranking
@@ -77,9 +77,9 @@ def stores(tmp_path: Path, network: ModelSpec) -> tuple[Path, Path]:
 
 def rank(stores: tuple[Path, Path], **options: object) -> tuple[np.ndarray, np.ndarray]:
     output = stores[0].with_name("-".join(["ranking", *(f"{k}{v}" for k, v in options.items())]) + ".h5")
-    result = match.run(*stores, output, MatchOptions(**options), device="cpu")  # type: ignore[arg-type]
-    with open_ranking(result.path) as ranking:
-        return ranking.indices[:], ranking.scores[:]
+    result = ranking.rank_features(*stores, output, MatchOptions(**options), device="cpu")  # type: ignore[arg-type]
+    with open_ranking(result.path) as opened:
+        return opened.indices[:], opened.scores[:]
 
 
 def read_ret(stores: tuple[Path, Path]) -> list[np.ndarray]:
@@ -94,7 +94,7 @@ def test_by_ret_is_the_cosine(stores: tuple[Path, Path], center: bool, monkeypat
     if center:
         vectors = [x - x.mean(0) for x in vectors]
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in vectors]
-    monkeypatch.setattr(match, "CENTRE_FROM", 5)
+    monkeypatch.setattr(ranking, "CENTRE_FROM", 5)
     indices, scores = rank(stores, by="ret", center=center)
     expected = unit[0] @ unit[1].T
     np.testing.assert_array_equal(indices, np.argsort(-expected, axis=1))
@@ -159,7 +159,7 @@ def test_each_picture_is_prepared_once(stores: tuple[Path, Path], monkeypatch: p
     rank(stores, by="rn")
     assert prepared == {"sketch": QUERIES, "photo": PHOTOS}
     # photos once for every block of sketches, which a large gallery makes necessary: 2, 2, 2, 1
-    monkeypatch.setattr(match, "at_once", lambda *_: 2)
+    monkeypatch.setattr(ranking, "at_once", lambda *_: 2)
     rank(stores, by="rn", depth=PHOTOS - 1)
     assert prepared == {"sketch": 2 * QUERIES, "photo": PHOTOS + 4 * PHOTOS}
 
@@ -167,7 +167,7 @@ def test_each_picture_is_prepared_once(stores: tuple[Path, Path], monkeypatch: p
 @pytest.mark.parametrize("by", ["ret", "rn", "cascade"])
 def test_blocks_do_not_matter(stores: tuple[Path, Path], by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rank(stores, by=by, shortlist=6)
-    monkeypatch.setattr(match, "at_once", lambda *_: 3)
+    monkeypatch.setattr(ranking, "at_once", lambda *_: 3)
     monkeypatch.setattr(relation, "PICTURES_AT_ONCE", 5)
     monkeypatch.setattr(relation, "ON_CPU", 3)
     blocked = rank(stores, by=by, shortlist=6, depth=PHOTOS)  # another name, the same ranking
@@ -275,7 +275,7 @@ def test_the_number_of_threads_does_not_matter(
 ) -> None:
     one = rank(stores, by=by)
     monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
-    monkeypatch.setattr(match, "at_once", lambda *_: 2)
+    monkeypatch.setattr(ranking, "at_once", lambda *_: 2)
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
@@ -308,17 +308,17 @@ def test_depth_cuts(stores: tuple[Path, Path]) -> None:
 def test_up_to_date(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """A second run computes nothing; a shortlist is no reason to rank by [Ret] again, the depth is."""
     output, options = stores[0].with_name("r.h5"), MatchOptions(by="ret")
-    assert match.run(*stores, output, options).fresh
-    monkeypatch.setattr(match, "Ranker", None)
-    assert not match.run(*stores, output, options).fresh
-    assert not match.run(*stores, output, MatchOptions(by="ret", shortlist=7)).fresh
+    assert ranking.rank_features(*stores, output, options).fresh
+    monkeypatch.setattr(ranking, "Ranker", None)
+    assert not ranking.rank_features(*stores, output, options).fresh
+    assert not ranking.rank_features(*stores, output, MatchOptions(by="ret", shortlist=7)).fresh
     with pytest.raises(UsageError, match="already holds"):
-        match.run(*stores, output, MatchOptions(by="ret", depth=2), overwrite=False)
+        ranking.rank_features(*stores, output, MatchOptions(by="ret", depth=2), overwrite=False)
 
 
 def test_resumes_where_it_stopped(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rank(stores, by="ret")
-    monkeypatch.setattr(match, "at_once", lambda *_: 2)
+    monkeypatch.setattr(ranking, "at_once", lambda *_: 2)
     ranked: list[int] = []
     original = Ranker.rank
 
@@ -342,7 +342,7 @@ def test_resumes_where_it_stopped(stores: tuple[Path, Path], monkeypatch: pytest
 def test_a_ranking_that_the_disk_has_no_room_for(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused before hours of work, not after."""
     need = QUERIES * PHOTOS * 8
-    monkeypatch.setattr(match.shutil, "disk_usage", lambda _: SimpleNamespace(free=need - 1))
+    monkeypatch.setattr(ranking.shutil, "disk_usage", lambda _: SimpleNamespace(free=need - 1))
     with pytest.raises(ZseError, match="GB are free"):
         rank(stores, by="ret")
     assert not list(stores[0].parent.glob("*.partial"))
@@ -376,7 +376,7 @@ def test_what_cannot_be_matched(stores: tuple[Path, Path], tmp_path: Path, netwo
 
 
 def test_pictures_left_out_are_said(
-    stores: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stores: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A store given for its photos that holds sketches too: perhaps photos that were taken for sketches."""
     both = items(1, PHOTOS, 2)
@@ -384,14 +384,14 @@ def test_pictures_left_out_are_said(
     mixed = write(tmp_path / "mixed.h5", both, None, np.ones((PHOTOS, WIDTH), np.float32))
     sketches = write(tmp_path / "plain.h5", items(0, 2, 1), None, np.ones((2, WIDTH), np.float32))
     rank((sketches, mixed), by="ret")
-    assert "4 of its 23 pictures are no photos" in capsys.readouterr().err
+    assert "4 of its 23 pictures are no photos" in caplog.text
 
 
 def test_another_model_than_the_stores(stores: tuple[Path, Path], tmp_path: Path) -> None:
     other = ModelSpec.parse(str(checkpoint.save(build(SELECTING, seed=1), tmp_path / "other.safetensors")))
     for by in ("ret", "rn"):
         with pytest.raises(StoreError, match="is not the model"):
-            match.run(*stores, tmp_path / "r.h5", MatchOptions(by=by), model=other, device="cpu")  # type: ignore[arg-type]
+            ranking.rank_features(*stores, tmp_path / "r.h5", MatchOptions(by=by), model=other, device="cpu")  # type: ignore[arg-type]
 
 
 def test_a_score_that_is_no_number(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,10 +19,11 @@ from zsecli.data import hashing
 from zsecli.data.folder_walk import HIDDEN, LINKED, NO_PICTURE, SYSTEM
 from zsecli.data.hashing import Known, hash_files
 from zsecli.data.picture_list import items_of, search
+from zsecli.data.sources.demo import demo_folder
 from zsecli.data.sources.folder import check_rule, instance_of, read, read_manifest
 from zsecli.errors import UsageError, ZseError
 from zsecli.runtime.files import partial_path
-from zsecli.stages.prepare import Prepared, demo_root, run
+from zsecli.stages.prepare import Prepared, prepare_listing
 from zsecli.store.dataset import read_dataset
 
 NAMES = ["sketch/cat/1-1.png", "sketch/t-shirt/red-2.png", "photo/cat/1.jpg", "photo/t-shirt/red.png"]
@@ -44,7 +45,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def prepare(source: Path, overwrite: bool = True, **options: Any) -> Prepared:
-    return run(read(source, **options), source.parent / "out.h5", "pictures", overwrite=overwrite)
+    return prepare_listing(read(source, **options), source.parent / "out.h5", "pictures", overwrite=overwrite)
 
 
 def instances(result: Prepared) -> dict[str, str | None]:
@@ -396,13 +397,13 @@ def test_pictures_that_moved(tree: Path) -> None:
     """The store says where they are now; hashes of one folder are not believed of another."""
     output, first = tree.parent / "out.h5", prepare(tree)
     moved = tree.rename(tree.parent / "moved")
-    assert run(read(moved), output, "pictures").dataset.key() == first.dataset.key()
+    assert prepare_listing(read(moved), output, "pictures").dataset.key() == first.dataset.key()
     assert read_dataset(output).root == moved
     other = tree.parent / "other"
     for name in first.dataset.items.id:
         file, stat = picture(other / name, 99), (moved / name).stat()
         os.utime(file, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
-    digests = run(read(other), output, "pictures").dataset.items.sha256
+    digests = prepare_listing(read(other), output, "pictures").dataset.items.sha256
     assert (digests == digests[0]).all()
 
 
@@ -423,10 +424,10 @@ def test_a_damaged_store_is_made_again(tree: Path) -> None:
 
 
 def test_the_demo(tmp_path: Path) -> None:
-    place = demo_root() / "manifest.csv"
+    place = demo_folder() / "manifest.csv"
     with place.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    result = run(read(place), tmp_path / "demo.h5", "demo")
+    result = prepare_listing(read(place), tmp_path / "demo.h5", "demo")
     items = result.dataset.items
     assert (len(items), result.skipped) == (len(rows), [])
     counts = Counter((r["modality"], r["class"]) for r in rows)

@@ -17,6 +17,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from helpers.checkpoints import save_shipped_trunk
 from helpers.commands import Zse, call
 from helpers.demo import part_of_demo
 from helpers.tiny import LEAST, STILL, STILL_HYBRID, build
@@ -27,16 +28,15 @@ from zsecli.model import checkpoint
 from zsecli.model.config import PRESETS, ModelConfig, TokenizerConfig
 from zsecli.runtime.console import Progress
 from zsecli.runtime.files import alone
-from zsecli.stages.prepare import run as prepare
-from zsecli.stages.train import Job, Trained, plan, run
+from zsecli.stages.prepare import prepare_listing
 from zsecli.store.dataset import Dataset, read_dataset
 from zsecli.store.items import SEEN, UNSEEN
 from zsecli.train.config import TrainConfig
+from zsecli.train.job import Job, TrainResult, plan_training, train_network
 from zsecli.train.loop import factor
 from zsecli.train.validate import rows_of
 
 UNSEEN_CLASSES = ("animal-bird", "lock")
-TRUNK = Path(__file__).resolve().parents[3] / "shared" / "weights" / "tf_efficientnet_lite0.safetensors"
 SHORT = TrainConfig(
     seed=1, epochs=2, epoch_draws=16, batch_size=8, ret_loss="contrastive", ret_weight=1.0, match_weight=1.0,
     instance_share=0.5, hard_negatives=True, ignore_same="family", lr=1e-3, head_lr=1e-3,
@@ -47,7 +47,7 @@ SHORT = TrainConfig(
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four objects of each of the demo's ten classes, two of which are unseen."""
     folder = tmp_path_factory.mktemp("seen")
-    prepare(read(part_of_demo(folder, 4, UNSEEN_CLASSES)), folder / "demo.h5", "demo")
+    prepare_listing(read(part_of_demo(folder, 4, UNSEEN_CLASSES)), folder / "demo.h5", "demo")
     return folder / "demo.h5"
 
 
@@ -60,8 +60,8 @@ def job(data: Dataset, config: TrainConfig = SHORT, model: ModelConfig = STILL) 
     return Job(data, "", model, config, pretrained=False)
 
 
-def trained(data: Dataset, folder: Path, config: TrainConfig = SHORT, model: ModelConfig = STILL) -> Trained:
-    return run(job(data, config, model), folder / "net.safetensors", folder / "cache", device="cpu")
+def trained(data: Dataset, folder: Path, config: TrainConfig = SHORT, model: ModelConfig = STILL) -> TrainResult:
+    return train_network(job(data, config, model), folder / "net.safetensors", folder / "cache", device="cpu")
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -126,17 +126,17 @@ def test_what_a_run_leaves(data: Dataset, tmp_path: Path) -> None:
         trained(data, tmp_path, dataclasses.replace(SHORT, seed=2))
 
 
-@pytest.mark.skipif(not TRUNK.is_file(), reason="the ImageNet-trained trunk is not at hand")
 def test_a_few_steps_learn(data: Dataset, tmp_path: Path) -> None:
     """The loss falls, and classes held out of the seen ones are found better than before."""
     config = dataclasses.replace(
         SHORT, epochs=3, epoch_draws=320, batch_size=16, temperature=0.1, head_lr=2e-3, freeze_blocks=0
     )
+    trunk = save_shipped_trunk(tmp_path / "trunk.safetensors")
     scores = []
     for name, way in (("before", dataclasses.replace(config, epochs=1, head_lr=0.0)), ("after", config)):
-        learning = dataclasses.replace(job(data, way, STILL_HYBRID), weights=TRUNK)
+        learning = dataclasses.replace(job(data, way, STILL_HYBRID), weights=trunk)
         folder = tmp_path / name
-        result = run(learning, folder / "net.safetensors", tmp_path / "cache", device="cpu")
+        result = train_network(learning, folder / "net.safetensors", tmp_path / "cache", device="cpu")
         scores.append(result.validation["score"])
     losses = [float(r["ret"]) for r in records(folder) if r["kind"] == "train"]  # type: ignore[arg-type]
     assert losses[-1] < 0.9 * losses[0]
@@ -193,7 +193,7 @@ def test_the_heads_can_be_trained_alone(data: Dataset, tmp_path: Path) -> None:
     first = trained(data, tmp_path, dataclasses.replace(SHORT, match_weight=0.0))
     config = dataclasses.replace(SHORT, freeze_blocks=6, ret_weight=0.0, candidates=4)
     second = dataclasses.replace(job(data, config), begin=first.path)
-    result = run(second, tmp_path / "second.safetensors", tmp_path / "cache", device="cpu")
+    result = train_network(second, tmp_path / "second.safetensors", tmp_path / "cache", device="cpu")
     before, after = weights(first.path), weights(result.path)
     moved = {k for k in before if not torch.equal(before[k], after[k])}
     assert moved and not any(k.startswith("backbone.") for k in moved)
@@ -203,7 +203,7 @@ def test_the_heads_can_be_trained_alone(data: Dataset, tmp_path: Path) -> None:
     assert about["backbone_from"]["run_key"] == checkpoint.read_training(first.path)["run_key"]
     wrong = dataclasses.replace(second, model=dataclasses.replace(STILL, tokenizer=TokenizerConfig(on="both")))
     with pytest.raises(StoreError, match="has another backbone"):
-        run(wrong, tmp_path / "third.safetensors", tmp_path / "cache", device="cpu")
+        train_network(wrong, tmp_path / "third.safetensors", tmp_path / "cache", device="cpu")
 
 
 def test_frozen_tokens_from_the_cache_are_those_of_the_pictures(data: Dataset, tmp_path: Path) -> None:
@@ -273,7 +273,9 @@ def test_a_resumed_run_has_the_log_and_the_curve_of_one_that_was_not_stopped(
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     trained(data, whole, config)
     with pytest.raises(KeyboardInterrupt):
-        run(job(data, config), stopped / "net.safetensors", stopped / "cache", device="cpu", progress=StopAt(stop))
+        train_network(
+            job(data, config), stopped / "net.safetensors", stopped / "cache", device="cpu", progress=StopAt(stop)
+        )
     assert trained(data, stopped, config).fresh
     logs, curves = ([(folder / "net.run" / name).read_text() for folder in (whole, stopped)] for name in RUN_FILES)
     lines = [re.sub(r'"pictures_per_second": [^,}]+', "", log).splitlines() for log in logs]
@@ -320,7 +322,7 @@ def test_a_loss_that_is_no_number_stops(data: Dataset, tmp_path: Path) -> None:
     good = trained(data, tmp_path, dataclasses.replace(SHORT, epochs=1))
     before = good.path.read_bytes()
     with pytest.raises(ZseError, match=r"training diverged at step \d+: loss nan") as error:
-        run(
+        train_network(
             job(data, dataclasses.replace(SHORT, head_lr=1e30, lr=1e30, epochs=3)), tmp_path / "b.safetensors", tmp_path
         )
     assert "--lr" in error.value.hint
@@ -392,24 +394,24 @@ def test_schedules() -> None:
 
 
 def test_a_plan(data: Dataset) -> None:
-    found = plan(job(data, SHORT, STILL_HYBRID))
+    found = plan_training(job(data, SHORT, STILL_HYBRID))
     assert found["classes"] == 7 and found["steps"] == 4
     assert (
         found["trained parameters"] == found["parameters"] == sum(p.numel() for p in build(STILL_HYBRID).parameters())
     )
-    frozen = plan(job(data, dataclasses.replace(SHORT, freeze_blocks=0), STILL_HYBRID))
+    frozen = plan_training(job(data, dataclasses.replace(SHORT, freeze_blocks=0), STILL_HYBRID))
     assert frozen["trained parameters"] < found["trained parameters"]
     assert frozen["memory of a batch"] < found["memory of a batch"]
-    outlines = plan(job(data, dataclasses.replace(SHORT, outlines=4), STILL_HYBRID))
+    outlines = plan_training(job(data, dataclasses.replace(SHORT, outlines=4), STILL_HYBRID))
     assert 1.2 < outlines["memory of a batch"] / found["memory of a batch"] < 1.8
-    half = plan(job(data, dataclasses.replace(SHORT, precision="bf16"), STILL_HYBRID))
+    half = plan_training(job(data, dataclasses.replace(SHORT, precision="bf16"), STILL_HYBRID))
     assert half["memory of a batch"] < 0.8 * found["memory of a batch"]
     assert (
         found["memory of pictures"]
         == (found["sketches"] + found["photos"] + sum(map(sum, found["held out"].values()))) * 64 * 64 * 3
     )
     with pytest.raises(UsageError, match="cannot be shared"):
-        plan(job(data, dataclasses.replace(SHORT, accumulate=3), STILL_HYBRID))
+        plan_training(job(data, dataclasses.replace(SHORT, accumulate=3), STILL_HYBRID))
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ import pytest
 
 from zsecli.errors import ZseError
 from zsecli.model.spec import ModelSpec
+from zsecli.retrieval.extract import features_key
 from zsecli.runtime.files import partial_path
-from zsecli.stages.embed import key_of
 from zsecli.store.dataset import Dataset, read_dataset, write_dataset
 from zsecli.store.features import FeatureWriter, open_features, skipped_in
 from zsecli.store.hdf5 import run_key
@@ -193,7 +193,7 @@ def test_run_key_changes_with_all_that_matters(what: str) -> None:
     assert other.key() != dataset(9).key()
     if what != "name":
         pixels = ModelSpec.parse("pixels")
-        assert key_of(other.items, pixels) != key_of(items(9), pixels)
+        assert features_key(other.items, pixels) != features_key(items(9), pixels)
 
 
 def test_run_key_stays_where_nothing_that_matters_changed() -> None:
@@ -204,7 +204,7 @@ def test_run_key_stays_where_nothing_that_matters_changed() -> None:
 
 def test_run_key_tells_models_and_weights_apart(tmp_path: Path) -> None:
     def key(text: str) -> str:
-        return key_of(items(2), ModelSpec.parse(text))
+        return features_key(items(2), ModelSpec.parse(text))
 
     for name, data in (("a", b"1"), ("b", b"2"), ("c", b"1")):
         (tmp_path / name).write_bytes(data)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers.released import GOLDEN, released_losses
+from helpers.golden import load_golden
+from helpers.released import compute_released_losses
 from helpers.tiny import TINY, build
 from zsecli.model.backbone import Encoding
 from zsecli.model.scoring import Score
@@ -90,16 +91,14 @@ def test_the_loss_of_the_released_network() -> None:
     rng = torch.Generator().manual_seed(0)
     score = Score(*(torch.randn(*shape, generator=rng) for shape in ((4,), (4, 1, 1), (4, 1, D), (4, 1, D))))
     network: Any = SimpleNamespace(encode=lambda *_: None, score=lambda *_: score)
-    made: Any = SimpleNamespace(make_images=lambda *_: np.zeros(1))
-    ret, relation = released_losses(network, made, {"seed": 0})
+    ret, relation = compute_released_losses(network, seed=0)
     photos = score.ret_photo
     torch.testing.assert_close(2 * triplet(score.ret_sketch[:2], photos[:2], photos[2:], 1.0), ret)
     torch.testing.assert_close(4 * matching(score.relation, torch.arange(4) < 2), relation)
 
 
-@pytest.mark.skipif(not GOLDEN.is_file(), reason="the authors' golden numbers are not at hand")
 def test_relation_loss_of_the_authors() -> None:
-    golden = np.load(GOLDEN, allow_pickle=False)
+    golden = load_golden()
     score = torch.from_numpy(golden["rn_scores"]).diagonal()
     ours = 4 * matching(score, torch.arange(4) < 2).item()
     assert ours == pytest.approx(golden["train_losses"][0, 1], rel=1e-5)

@@ -10,9 +10,10 @@ from zsecli.cli import signals
 
 def main() -> None:
     """Run the command line. Signals are heard first: imports take longer than a hasty Ctrl-C."""
+    work = signals.Work()
     try:
         try:
-            signals.hear()
+            signals.hear(work)
             _streams()
             _terminal_size()
             from zsecli.cli.app import run
@@ -20,14 +21,14 @@ def main() -> None:
             code = run()
             sys.stdout.flush()  # a full disk or a closed pipe shows here, not in the interpreter's last breath
         finally:
-            signals.over = True  # no call precedes it, so Python hears no signal there
+            work.over = True  # no call precedes it, so Python hears no signal there
             from zsecli.errors import FAILED, INTERRUPTED
     except BrokenPipeError:
         code = FAILED
     except KeyboardInterrupt:
         code = INTERRUPTED
     except Exception as error:
-        code = INTERRUPTED if signals.stopped else _report(error)
+        code = INTERRUPTED if work.stopped else _report(error)
     signals.ignore()
     _drop_output()
     if code == INTERRUPTED:

@@ -18,6 +18,7 @@ from zsecli.cli.evaluate import evaluate
 from zsecli.cli.explain import explain
 from zsecli.cli.help_format import Command
 from zsecli.cli.inspect import inspect
+from zsecli.cli.log_handler import log_to_console
 from zsecli.cli.match import match
 from zsecli.cli.prepare import prepare
 from zsecli.cli.synthesize import synthesize
@@ -90,7 +91,8 @@ def run() -> int:
     """What the command line asks for; the exit code."""
     distributed.forget()
     try:
-        with warnings.catch_warnings():  # for all threads: that a picture's EXIF block is damaged, say
+        # for all threads: that a picture's EXIF block is damaged, say
+        with log_to_console(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="PIL")
             return top()(prog_name="zse", standalone_mode=False) or DONE
     finally:

@@ -79,17 +79,17 @@ def draw(
     reach it. Photos in a folder are embedded first; besides that nothing is written. Ctrl-C ends it. Needs the extra
     draw: pip install 'zse[draw]'.
     """
-    from zsecli.serve.source import find_photos
+    from zsecli.serve import server
     from zsecli.stages import defaults
-    from zsecli.stages import draw as stage
+    from zsecli.stages.draw import find_photos
 
     allowed = tuple(allow_host or ())
-    stage.check_installed()
-    stage.check_host(host, allowed)
+    server.check_installed()
+    server.check_host(host, allowed)
     found = find_photos(
         Workspace(workspace), photos, model, defaults.Compute(device), model_typed=opt.typed(context, "model")
     )
-    request = stage.DrawRequest(
+    request = server.ServeOptions(
         store=found.store,
         name=found.name,
         model=found.model,
@@ -103,4 +103,4 @@ def draw(
         device=device,
     )
     signals.farewell = "the page is closed"  # there is nothing to go on from
-    stage.run(request, lambda address: print(console.shown(address), flush=True))
+    server.serve(request, lambda address: print(console.shown(address), flush=True))

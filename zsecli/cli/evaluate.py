@@ -162,12 +162,13 @@ def evaluate(
     The options from --data to --center choose the default ranking; a given one was made with its own.
     """
     from zsecli.evaluate.compare import compare as compare_reports
+    from zsecli.evaluate.evaluate_ranking import evaluate_ranking
     from zsecli.evaluate.published import published
+    from zsecli.evaluate.report_model import Evaluation
     from zsecli.render import contact_sheet as sheets
     from zsecli.render import trec as trec_files
-    from zsecli.render.report import Evaluation, check_suffix, csv_text, json_text, markdown, show, write
+    from zsecli.render.report import check_suffix, csv_text, json_text, markdown, show, write
     from zsecli.stages import defaults
-    from zsecli.stages import evaluate as stage
 
     asked = _split(split, train_data, data, ranking)
     if as_json and as_csv:
@@ -227,7 +228,7 @@ def evaluate(
     if dry_run:
         console.plan(f"to evaluate {', '.join(map(str, stores))} under {asked.name}")
         return
-    reports = [stage.run(store, split, trained=trained) for store in stores]
+    reports = [evaluate_ranking(store, split, trained=trained) for store in stores]
     files = [output, sheet]
     if trec:
         files += [file for part in reports[0].protocols for file in trec_files.outputs(part.protocol, trec)]
@@ -235,9 +236,9 @@ def evaluate(
         inputs = [*stores, *outputs.pictures_of(*stores)]
         for file in files:
             outputs.apart(context, file, inputs)
-    if train_data and reports[0].about["data"] == train_data.partition(":")[0]:
+    if train_data and reports[0].provenance["data"] == train_data.partition(":")[0]:
         raise UsageError(f"--train-data {train_data}: is the data set that is asked", "zs-cross asks another one")
-    benchmark = reports[0].about["benchmark"]
+    benchmark = reports[0].provenance["benchmark"]
     figures = published(benchmark) if compare and asked.family == "zs-inter" and benchmark else None
     if compare and figures is None:
         console.warn("no published figures are known for this data set and split")
@@ -257,7 +258,7 @@ def evaluate(
                 progress=progress,
             )
     compared = compare_reports(reports, seed) if len(reports) > 1 else []
-    found = Evaluation(reports, compared, figures, tested, seed)
+    found = Evaluation(reports=reports, comparisons=compared, published=figures, explanations=tested, seed=seed)
     if output:
         write(found, output, per_class, overwrite)
     if trec:

@@ -75,6 +75,7 @@ def explain(
     Any two pictures will do; nothing needs to be prepared. The path of the page is printed. Open it in a browser: it
     holds its pictures and asks nothing of a network.
     """
+    from zsecli.explain.load_network import load_network
     from zsecli.stages import explain as stage
 
     pairs = opt.pairs(context, sketch, [photo] if photo else [], ranking, query, rank)
@@ -94,7 +95,7 @@ def explain(
         base = base.with_name(f"{base.name}-{place}") if output and len(pairs) > 1 else base
         targets.append(base)
         outputs.free(context, stage.outputs(base), overwrite or output is None, [drawn, *files, *others])
-    loaded = stage.network(spec, device)
+    loaded = load_network(spec, device)
     for base, (_, drawn, matched) in zip(targets, pairs, strict=True):
         done = stage.run(
             loaded, spec, drawn, matched, base, source=cast("Source", source), contrast=contrast, check=check, seed=seed

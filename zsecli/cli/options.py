@@ -273,11 +273,11 @@ def there(picture: Path) -> Path:
 
 def explainer(workspace: _Workspace, context: typer.Context, model: str | None, ranking: Path | None) -> ModelSpec:
     """The model that explains: that of the ranking, unless another is typed or asked for elsewhere."""
+    from zsecli.explain.load_network import network_of_ranking
     from zsecli.stages.defaults import model_of as chosen
-    from zsecli.stages.explain import model_of
     from zsecli.store.ranking import open_ranking
 
     if ranking is None or (model and typed(context, "model")):
         return chosen(workspace, model)
     with open_ranking(ranking) as opened:
-        return model_of(opened)
+        return network_of_ranking(opened)

@@ -191,8 +191,8 @@ def _is_text(name: str) -> bool:
 
 def _place(source: str, given: Path | None) -> Path:
     """The folder, or the manifest, that a source lies in."""
+    from zsecli.data.sources.demo import demo_folder
     from zsecli.data.sources.registry import find_root
-    from zsecli.stages import prepare as stage
 
     if source == "folder" and given is None:
         raise UsageError("prepare folder needs the folder, or the manifest", "zse prepare folder pictures/")
@@ -203,7 +203,7 @@ def _place(source: str, given: Path | None) -> Path:
         raise UsageError(f"{given}: no such folder or manifest", "zse prepare --help shows the shape")
     if source in SOURCES[:5]:
         return find_root(source, given)
-    return given or stage.demo_root() / "manifest.csv"
+    return given or demo_folder() / "manifest.csv"
 
 
 def _other_place(target: Path, name: str, place: Path) -> bool:

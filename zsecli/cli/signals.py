@@ -6,26 +6,37 @@ import _thread
 import os
 import signal
 import sys
+from functools import cache
 from types import FrameType
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 SOON = 0.05  # seconds
 farewell = "interrupted: the same command goes on from what is done"  # said when one has ended the work
-over = False  # whether the work has ended: what comes then has nothing left to stop
-stopped = False  # whether one came: libraries make other errors of the KeyboardInterrupt that it raises
 
 
-def hear() -> None:
-    """From now on SIGTERM is a KeyboardInterrupt like SIGINT, and neither is lost.
+class Work:
+    """What a signal stops: the run of one command."""
+
+    over = False  # set when the work has ended: a signal that comes later has nothing left to stop
+    stopped = False  # set when a signal came: libraries turn the KeyboardInterrupt that it raises into other errors
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
+        self.stopped = True
+        if not self.over:
+            signal.default_int_handler(number, frame)
+
+
+def hear(work: Work) -> None:
+    """From now on SIGTERM is a KeyboardInterrupt in `work` like SIGINT, and neither is lost.
 
     Python drops what is raised in a destructor or in a library's callback, which may be where a signal finds it; it is
     then sent again. A process that was started to ignore a signal goes on ignoring it.
     """
-    global over, stopped
-    over, stopped = False, False
+    _prepare_forks()
     for number in STOPS:
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _stop)
+            signal.signal(number, work.stop)
     import threading  # takes longer than a hasty Ctrl-C
 
     from zsecli.errors import system_number
@@ -37,20 +48,13 @@ def hear() -> None:
             timer = threading.Timer(SOON, _interrupt)
             timer.daemon = True
             timer.start()
-        elif system_number(error.exc_value) is None and not stopped:
+        elif system_number(error.exc_value) is None and not work.stopped:
             drop(error)
 
     # What was stopped half made complains when it goes, as PyTorch's loaders do; and where the disk is full, HDF5 does
     # once more for every object that it closes. Both were told by then.
     sys.unraisablehook = dropped
     sys.excepthook = lambda kind, error, trace: show(kind, error, trace) if system_number(error) is None else None
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    global stopped
-    stopped = True
-    if not over:
-        signal.default_int_handler(number, frame)
 
 
 def _interrupt() -> None:
@@ -73,13 +77,16 @@ def _as_usual() -> None:
 
     Held until then, the signal is not lost between the two ways of hearing it.
     """
-    if signal.getsignal(signal.SIGTERM) is _stop:
+    if getattr(signal.getsignal(signal.SIGTERM), "__func__", None) is Work.stop:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _release()
 
 
-if hasattr(os, "register_at_fork") and hasattr(signal, "pthread_sigmask"):  # Windows forks no process
-    os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_as_usual)
+@cache  # what is registered stays so until the process ends
+def _prepare_forks() -> None:
+    """Let processes that are forked from now on end by SIGTERM. Windows forks none."""
+    if hasattr(os, "register_at_fork") and hasattr(signal, "pthread_sigmask"):
+        os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_as_usual)
 
 
 def ignore() -> None:

@@ -78,10 +78,10 @@ def synthesize(
     Each patch of the sketch, blank or not, becomes the photo patch that answers it best (the paper's figure 1c).
     Beside the picture lie a map of where each patch comes from, and numbers: coverage, different patches, mean cosine.
     """
+    from zsecli.explain.load_network import load_network
     from zsecli.explain.synthesis import SynthesisOptions
     from zsecli.explain.synthesis import synthesize as put_together
     from zsecli.render import synthesis_sheet as sheets
-    from zsecli.stages import explain
 
     queries: list[str | None] = [*query] if query else [None]
     asked = [opt.pairs(context, sketch, photos or [], ranking, one, rank) for one in queries]
@@ -105,7 +105,7 @@ def synthesize(
     if sheet and sheet.resolve() in [path.resolve() for path in written]:
         raise UsageError(f"--sheet {sheet}: would be written twice", "give different names")
     outputs.free(context, [sheet] if sheet else [], overwrite, inputs)
-    loaded, about = explain.network(spec, device), {"name": spec.name, "weights": spec.weights_hash()}
+    loaded, about = load_network(spec, device), {"name": spec.name, "weights": spec.weights_hash()}
     made = []
     for target, (drawn, sources) in zip(targets, rows, strict=True):
         made.append(put_together(loaded, drawn, sources, how))

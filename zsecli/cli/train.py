@@ -299,9 +299,9 @@ def train(
     from zsecli.model import config as model_config
     from zsecli.runtime.distributed import launch
     from zsecli.stages import defaults
-    from zsecli.stages.train import Job, plan, run
     from zsecli.store.dataset import read_dataset
     from zsecli.train import config as train_config
+    from zsecli.train.job import Job, plan_training, train_network
     from zsecli.train.loop import Files
 
     given = {k: v for k, v in locals().items() if k in train_config.TrainConfig.__dataclass_fields__ and v is not None}
@@ -319,7 +319,6 @@ def train(
     if backbone_weights and not backbone_weights.is_file():
         raise UsageError(f"--backbone-weights {backbone_weights}: no such file", "a file of weights in timm's names")
     first = launch().rank == 0  # of torchrun's processes the one that talks
-    console.quiet |= not first
     ws = Workspace(workspace)
     data = read_dataset(defaults.dataset_of(ws, dataset, dry_run))
     job = Job(data, partition, network, way, backbone_weights, not scratch, backbone_from)
@@ -330,11 +329,11 @@ def train(
     for file in (target, *Files(target).beside):
         outputs.apart(context, file)
     if dry_run:
-        found = plan(job) | {"checkpoint": str(target)}
+        found = plan_training(job) | {"checkpoint": str(target)}
         print(json.dumps(found)) if as_json else _show(found)
         return
     with defaults.listed_pictures(data), console.progress("training") as progress:
-        result = run(
+        result = train_network(
             job, target, ws.root / "cache", device=device, workers=workers, overwrite=overwrite, progress=progress
         )
     if not result.fresh:

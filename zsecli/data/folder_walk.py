@@ -6,6 +6,7 @@ Links to folders are followed, each folder once. A file is a picture by the suff
 from __future__ import annotations
 
 import heapq
+import logging
 import os
 import warnings
 from collections.abc import Collection, Iterator
@@ -15,7 +16,9 @@ from pathlib import Path
 from PIL import Image
 
 from zsecli.images.decode import EXPORTED, SUFFIXES
-from zsecli.runtime.console import tell
+from zsecli.runtime.log_levels import NOTICE
+
+logger = logging.getLogger(__name__)
 
 HIDDEN = "hidden, as the name begins with a dot"
 SYSTEM = "of the system (Thumbs.db, .DS_Store, __MACOSX, ...)"
@@ -72,7 +75,9 @@ class Passed:
     def report(self) -> None:
         """Say on stderr how much was passed over, and why."""
         if self.paths:
-            tell("passed over: " + "; ".join(f"{count} {reason}" for reason, count in self.counts.items()))
+            logger.log(
+                NOTICE, "passed over: " + "; ".join(f"{count} {reason}" for reason, count in self.counts.items())
+            )
 
 
 def workspace_folders(root: Path) -> list[Path]:

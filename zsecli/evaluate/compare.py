@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from zsecli.errors import ZseError
-from zsecli.evaluate.intervals import Paired, holm, paired
+from zsecli.evaluate.intervals import holm, paired
 from zsecli.evaluate.metrics import mean_name
-from zsecli.stages.evaluate import Report
+from zsecli.evaluate.report_model import Comparison, RankingReport
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One metric of one protocol: the means of all reports, and each further one against the first.
-
-    cluster, clusters: what queries were grouped by for interval and test, and how many such groups there are.
-    """
-
-    protocol: str
-    metric: str
-    queries: int
-    cluster: str
-    clusters: int
-    means: list[float]
-    against_first: list[Paired]
-
-
-def compare(reports: list[Report], seed: int = 0) -> list[Comparison]:
+def compare(reports: list[RankingReport], seed: int = 0) -> list[Comparison]:
     """Every metric that all reports have, protocol by protocol.
 
     Raises:
@@ -45,8 +27,8 @@ def compare(reports: list[Report], seed: int = 0) -> list[Comparison]:
                 raise ZseError(
                     f"{pair}: {count} queries are in one alone", "compare rankings of the same data set and split"
                 )
-            if part.digest != parts[0].digest:
-                sizes = f"{parts[0].photos:.1f} and {part.photos:.1f} photos a query"
+            if part.content_digest != parts[0].content_digest:
+                sizes = f"{parts[0].photos_per_query:.1f} and {part.photos_per_query:.1f} photos a query"
                 raise ZseError(
                     f"{pair}: their photos or classes differ ({sizes})",
                     "compare rankings of the same pictures and classes, with the same --ignore-same",

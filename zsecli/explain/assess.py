@@ -16,13 +16,13 @@ from zsecli.evaluate.intervals import FEWEST, KIND, TEST, confidence_interval, s
 from zsecli.explain import faithfulness, keypoints
 from zsecli.explain import localization as places
 from zsecli.explain.correspondences import SOURCES, Match, best, scores
+from zsecli.explain.load_network import load_network, network_of_ranking
 from zsecli.explain.localization import CHOSEN, FROZEN, RANDOM, SAME, Controls
 from zsecli.explain.pair import Pair, read, relate, see
 from zsecli.images.loader import full_size
 from zsecli.model.embedders.base import NetworkEmbedder
 from zsecli.retrieval.ranked_pictures import check_named, check_ranked
 from zsecli.runtime.console import SILENT, Progress
-from zsecli.stages.explain import model_of, network
 from zsecli.store.items import Ints, Items
 from zsecli.store.ranking import Ranking, open_ranking
 from zsecli.train.outlines import outline
@@ -161,7 +161,7 @@ def run(
     """
     points = keypoints.read(marked) if marked is not None else []
     with open_ranking(ranking) as opened:
-        spec = model_of(opened)
+        spec = network_of_ranking(opened)
         sketches, photos = opened.pictures()
         first = np.array([opened.indices[row][0] for row in range(len(sketches))])
         asked = _some(np.flatnonzero(first >= 0), pairs)
@@ -179,7 +179,7 @@ def run(
             np.concatenate([first[asked], aligned_rows[:, 1], outlined_rows]),
         )
         check_named(opened, [file for one in points for file in (one.photo, one.sketch)])
-    model = network(spec, device)
+    model = load_network(spec, device)
     frozen = None
     if backbone_weights is not None:
         frozen = places.before_training(model, backbone_weights)

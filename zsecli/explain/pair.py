@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +24,9 @@ from zsecli.model.cross_attention import Prepared
 from zsecli.model.embedders.base import NetworkEmbedder, normalise
 from zsecli.model.network import ZSENetwork
 from zsecli.model.scoring import Score
-from zsecli.runtime.console import tell
+from zsecli.runtime.log_levels import NOTICE
+
+logger = logging.getLogger(__name__)
 
 Mask = NDArray[np.bool_]
 RUINED = "the model's weights are damaged, or it diverged in training"
@@ -128,7 +131,7 @@ def look(model: NetworkEmbedder, file: Path, role: Role) -> tuple[Side, Encoding
     side, out = see(model, image, role, file.name)
     side = replace(side, size=full_size(file, image))
     if side.changes:
-        tell(f"{file}: {said_of(side.changes)}")
+        logger.log(NOTICE, f"{file}: {said_of(side.changes)}")
     return side, out
 
 

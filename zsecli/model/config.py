@@ -145,11 +145,11 @@ PRESETS: dict[str, ModelConfig] = {
     ),
     "small": ModelConfig(
         preset="small",
-        backbone=BackboneConfig(kind="hybrid", name="tf_efficientnet_lite2", depth=1, ret="mean"),
+        backbone=BackboneConfig(kind="hybrid", name="tf_efficientnet_lite2", image_size=160, depth=1, ret="mean"),
         selection=SelectionConfig(blocks=(1,)),
         cross_attention=CrossAttentionConfig(hidden=256, quiet=True),
         relation=RelationConfig(cell=1, readout="matches"),
-        preprocess=Preprocess(sketch="crop"),
+        preprocess=Preprocess(size=160, sketch="crop"),
         retrieval=RetrievalConfig(kind="head"),
     ),
     "contrastive": ModelConfig(

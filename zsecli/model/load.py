@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from zsecli.model.config import Precision
-from zsecli.model.embedders.base import Embedder, NetworkEmbedder, dtype_of, resolve_device
+from zsecli.model.embedders.base import (
+    Embedder,
+    NetworkEmbedder,
+    compute_in_full_float32,
+    dtype_of,
+    resolve_device,
+)
 from zsecli.model.spec import ModelSpec
 
 
@@ -16,6 +22,7 @@ def load(spec: ModelSpec, device: str, precision: Precision = "fp32") -> Embedde
     if spec.kind == "hog":
         return HogEmbedder()
     on = resolve_device(device)
+    compute_in_full_float32()
     if spec.kind == "frozen":
         from zsecli.model.embedders.timm_frozen import FrozenEmbedder
 

@@ -5,6 +5,7 @@ Blue frames with a tick are hits, orange ones with a cross misses: told apart by
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,16 +19,17 @@ from PIL import Image, ImageDraw, ImageOps
 
 from zsecli.errors import UsageError
 from zsecli.evaluate.protocols import ask
+from zsecli.evaluate.report_model import ProtocolReport
 from zsecli.images.decode import PictureError
 from zsecli.images.loader import ContentChanged, load_picture
 from zsecli.render.fonts import draw_text
-from zsecli.runtime.console import warn
 from zsecli.runtime.files import replacing
 from zsecli.runtime.marks import png_text
-from zsecli.stages.evaluate import ProtocolReport
 from zsecli.store.items import Ints, Items
 from zsecli.store.ranking import Ranking, open_ranking
 from zsecli.store.remake_commands import remake_ranking
+
+logger = logging.getLogger(__name__)
 
 Order = Literal["spread", "worst", "best"]
 ORDERS: tuple[Order, ...] = get_args(Order)
@@ -144,7 +146,7 @@ def _draw(
             what = (
                 f"{len(changed)} pictures, {min(changed)} among them, changed since they were ranked, and are not shown"
             )
-        warn(f"{what}; before another sheet: {remake_ranking(ranking)}")
+        logger.warning(f"{what}; before another sheet: {remake_ranking(ranking)}")
     return sheet
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -13,7 +14,10 @@ from pathlib import Path
 
 from PIL import ImageDraw, ImageFont, features
 
-from zsecli.runtime.console import plain, tell
+from zsecli.runtime.console import plain
+from zsecli.runtime.log_levels import NOTICE
+
+logger = logging.getLogger(__name__)
 
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 SUFFIXES = (".ttf", ".otf", ".ttc", ".otc")
@@ -148,7 +152,7 @@ def _tell(letter: str) -> None:
         what = f"no font here has '{plain(letter)}'; install {fonts}"
     if why not in _told:
         _told.add(why)
-        tell(f"{what}. Until then pictures show its code, {_escape(letter)}")
+        logger.log(NOTICE, f"{what}. Until then pictures show its code, {_escape(letter)}")
 
 
 def _escape(letter: str) -> str:

@@ -7,23 +7,17 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from zsecli.errors import UsageError
-from zsecli.evaluate.compare import Comparison
 from zsecli.evaluate.intervals import FEWEST, KIND, TEST, Interval
 from zsecli.evaluate.published import Published
+from zsecli.evaluate.report_model import Comparison, Evaluation, ProtocolReport, Table
 from zsecli.runtime.console import json_line, one_line, plain
 from zsecli.runtime.files import replacing
-from zsecli.stages.evaluate import ProtocolReport, Report
-
-if TYPE_CHECKING:
-    from zsecli.explain.assess import Checked
 
 SUFFIXES = (".json", ".csv", ".md")
-Table = tuple[str, list[str], list[list[str]]]  # caption, columns, rows
 # addresses, domains, :emoji:, @people and #numbers, which are links without a sign of Markdown
 _BY_ITSELF = re.compile(
     r"www\.|[a-z][a-z0-9+.-]*://|(mailto|xmpp):|[^\s.]\.[^\W\d_]{2,}|\w@\w[\w-]*\.\w"
@@ -34,40 +28,16 @@ _BY_ITSELF = re.compile(
 _SIGNS = re.compile(r"[\\|`\[*$~]|<(?=[a-zA-Z/!?])|&(?=[#a-zA-Z])|(?<![^\W_])_|_(?![^\W_])")
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """The reports of all models, the first compared with each further one, what papers report, and its explanations.
-
-    seed: of the test that `comparisons` hold.
-    """
-
-    reports: list[Report]
-    comparisons: list[Comparison] = field(default_factory=list)
-    published: Published | None = None
-    explanations: Checked | None = None
-    seed: int = 0
-
-    def titles(self) -> list[str]:
-        """A name for each report: its model and how it ranked; its file where that does not tell them apart."""
-        names = [
-            f"{r.about['model']} {r.about['by']}"
-            f"{' centred' if r.about['center'] else ''}{' approximate' if r.about['ann'] else ''}"
-            f"{' ' + r.about['precision'] if r.about['precision'] not in (None, 'fp32') else ''}"
-            for r in self.reports
-        ]
-        return [r.ranking.name if names.count(n) > 1 else n for n, r in zip(names, self.reports, strict=True)]
-
-
 def settings(evaluation: Evaluation) -> list[str]:
     """A line for each report: how the ranking was made, and how much of it is undecided."""
     lines = []
     for report in evaluation.reports:
         about = ", ".join(
             f"{k} {v}"
-            for k, v in report.about.items()
-            if v not in (None, False, "", "fp32") and (k != "shortlist" or report.about.get("by") == "cascade")
+            for k, v in report.provenance.items()
+            if v not in (None, False, "", "fp32") and (k != "shortlist" or report.provenance.get("by") == "cascade")
         )
-        lines.append(f"{about}; {report.tied} of {report.entries} compared entries tie with a neighbour")
+        lines.append(f"{about}; {report.tied_entries} of {report.entries} compared entries tie with a neighbour")
         lines += report.notes
     if evaluation.explanations:
         lines += [f"explanations by {line}" for line in evaluation.explanations.verdicts()]
@@ -76,7 +46,7 @@ def settings(evaluation: Evaluation) -> list[str]:
 
 def tables(evaluation: Evaluation, per_class: bool) -> Iterator[Table]:
     """A table a protocol, its classes where asked for, and the published figures."""
-    first, titles = evaluation.reports[0], evaluation.titles()
+    first, titles = evaluation.reports[0], evaluation.ranking_titles()
     for number, part in enumerate(first.protocols):
         parts = [report.protocols[number] for report in evaluation.reports]
         if not all(each.per_query for each in parts):  # a note says why
@@ -84,7 +54,7 @@ def tables(evaluation: Evaluation, per_class: bool) -> Iterator[Table]:
         if len(titles) == 1:
             rows = [
                 [name, f"{value:.4f}", _bounds(interval, ".4f")]
-                for (name, value), interval in zip(part.means().items(), part.intervals.values(), strict=True)
+                for (name, value), interval in zip(part.mean_values().items(), part.intervals.values(), strict=True)
             ]
             yield f"{_caption(parts)}; {_intervals_of(part)}", ["metric", "mean", "95 % interval"], rows
         else:
@@ -99,14 +69,13 @@ def tables(evaluation: Evaluation, per_class: bool) -> Iterator[Table]:
 
 def _caption(parts: list[ProtocolReport]) -> str:
     part = parts[0]
-    text = (
-        f"{part.protocol.name} ({part.protocol.title}): {len(part.queries)} queries, {part.photos:.1f} photos a query"
-    )
-    if part.without:
-        text += f"; {part.without} queries without a relevant photo left out"
-    if short := list(dict.fromkeys(name for each in parts for name in each.left_out)):
+    text = f"{part.protocol.name} ({part.protocol.title}): {len(part.queries)} queries, "
+    text += f"{part.photos_per_query:.1f} photos a query"
+    if part.queries_without_relevant:
+        text += f"; {part.queries_without_relevant} queries without a relevant photo left out"
+    if short := list(dict.fromkeys(name for each in parts for name in each.omitted_metrics)):
         text += f"; {'the' if len(parts) == 1 else 'a'} ranking is too short for {', '.join(short)}"
-    if part.perfect:
+    if part.all_photos_relevant:
         text += "; every photo is relevant, so any ranking is perfect"
     return text
 
@@ -154,10 +123,10 @@ def _compared(parts: list[ProtocolReport], titles: list[str], comparisons: list[
 
 def _by_class(parts: list[ProtocolReport], titles: list[str]) -> Table:
     """Every metric of one model; of several the first metric that all have."""
-    classes = [part.per_class() for part in parts]
-    names = list(parts[0].means())
+    classes = [part.class_means() for part in parts]
+    names = list(parts[0].mean_values())
     if len(parts) > 1:
-        names = [name for name in names if all(name in part.means() for part in parts)][:1]
+        names = [name for name in names if all(name in part.mean_values() for part in parts)][:1]
     rows = [
         [c, f"{own['queries']:.0f}", *(f"{each[c][name]:.4f}" for name in names for each in classes)]
         for c, own in classes[0].items()
@@ -170,7 +139,7 @@ def _by_class(parts: list[ProtocolReport], titles: list[str]) -> Table:
 
 def _published(published: Published, part: ProtocolReport) -> Table:
     """Beside each figure the same metric here; a paper's word that names no formula has no equal."""
-    means = part.means()
+    means = part.mean_values()
     rows = [
         [
             f.method,
@@ -183,8 +152,8 @@ def _published(published: Published, part: ProtocolReport) -> Table:
     ]
     sketches, photos = published.counts
     text = f"published on {published.name}: {sketches} queries, {photos} photos"
-    if (len(part.queries) + part.without, part.photos) != published.counts:
-        text += f"; NOT those of this evaluation, {len(part.queries)} and {part.photos:.1f}"
+    if (len(part.queries) + part.queries_without_relevant, part.photos_per_query) != published.counts:
+        text += f"; NOT those of this evaluation, {len(part.queries)} and {part.photos_per_query:.1f}"
     return text, ["method", "metric", "published", "here", "source"], rows
 
 
@@ -233,12 +202,16 @@ def csv_text(evaluation: Evaluation) -> str:
     writer.writeheader()
     tests = {(c.protocol, c.metric): c.against_first for c in evaluation.comparisons}
     for number, report in enumerate(evaluation.reports):
-        about = {k: v for k, v in report.about.items() if k in columns.split()}
+        about = {k: v for k, v in report.provenance.items() if k in columns.split()}
         about |= {"split": report.split, "ranking": report.ranking}
         for part in report.protocols:
-            about |= {"protocol": part.protocol.name, "queries": len(part.queries), "photos": f"{part.photos:.1f}"}
+            about |= {
+                "protocol": part.protocol.name,
+                "queries": len(part.queries),
+                "photos": f"{part.photos_per_query:.1f}",
+            }
             about |= {"cluster": part.protocol.cluster, "clusters": len({*part.clusters}), "interval_kind": KIND}
-            for (name, value), interval in zip(part.means().items(), part.intervals.values(), strict=True):
+            for (name, value), interval in zip(part.mean_values().items(), part.intervals.values(), strict=True):
                 low, high = interval or ("", "")
                 row = about | {"metric": name, "mean": value, "low": low, "high": high}
                 if number and (test := tests.get((part.protocol.name, name))):

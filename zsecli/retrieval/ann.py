@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from zsecli.errors import UsageError
 from zsecli.retrieval.rankers import Ranker, Scores, digests, first_copies, sort, unit
-from zsecli.runtime.console import note
 from zsecli.store.features import Features
 from zsecli.store.items import Ints
+
+logger = logging.getLogger(__name__)
 
 READ = 65536  # photos in memory at once
 PROBES = 64  # lists that are searched for a query
@@ -58,7 +60,7 @@ class AnnRanker(Ranker):
             self.index.add(vectors)
         self.about = {"recall": self._recall()}
         self.searched_exactly = 0
-        note(f"the approximate shortlist holds {self.about['recall']:.1%} of the exact one")
+        logger.info(f"the approximate shortlist holds {self.about['recall']:.1%} of the exact one")
 
     def _find_copies(self) -> None:
         """Which photos share a vector: U vectors of G photos.

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from zsecli.runtime.distributed import is_background
+
 quiet = False  # both are set once by the command line
 debug = False
 SHOWN = 20  # lines of a list on a terminal
@@ -50,9 +52,14 @@ def shown(text: str) -> str:
     return plain(text) if sys.stdout.isatty() else _HALVES.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def is_quiet() -> bool:
+    """Whether stderr is for warnings and errors alone: --quiet was given, or another process of the job talks."""
+    return quiet or is_background()
+
+
 def talks() -> bool:
     """Whether progress and notes are wanted: a person watches stderr and did not say -q."""
-    return not quiet and sys.stderr.isatty()
+    return not is_quiet() and sys.stderr.isatty()
 
 
 def note(message: str) -> None:
@@ -63,7 +70,7 @@ def note(message: str) -> None:
 
 def tell(message: str) -> None:
     """What was done to the inputs that they did not ask for; said even where nobody watches, but not under -q."""
-    if not quiet:
+    if not is_quiet():
         print(f"note: {plain(message)}", file=sys.stderr)
 
 

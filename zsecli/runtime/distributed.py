@@ -7,6 +7,7 @@ of them for other programs too.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from zsecli.errors import UsageError, ZseError
-from zsecli.runtime import console
+from zsecli.runtime.log_levels import NOTICE
+
+logger = logging.getLogger(__name__)
 
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 ALONE = f"torchrun starts all processes of a job; to run this one alone: unset {' '.join(VARIABLES)}"
@@ -79,8 +82,13 @@ def launch() -> Launch:
     if _launch is None:
         _launch = read_launch(os.environ)
         if _launch.ignored:
-            console.tell(_launch.ignored)
+            logger.log(NOTICE, _launch.ignored)
     return _launch
+
+
+def is_background() -> bool:
+    """Whether this process, as far as its launch has been read, leaves it to another to talk to the user."""
+    return _launch is not None and _launch.rank > 0
 
 
 def forget() -> None:
@@ -105,7 +113,7 @@ def process_group(backend: str) -> Iterator[None]:
     from torch.distributed.rendezvous import rendezvous
 
     job = launch()
-    console.note(f"process {job.rank + 1} of {job.world}; they meet at {job.address}")
+    logger.info(f"process {job.rank + 1} of {job.world}; they meet at {job.address}")
     try:
         store, rank, world = next(rendezvous("env://", job.rank, job.world, timeout=MEET))
         store.set_timeout(WORK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import re
@@ -14,10 +15,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
-from zsecli.runtime import console
+from zsecli.runtime.log_levels import NOTICE
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger(__name__)
 
 Thing = TypeVar("Thing")
 Made = TypeVar("Made")
@@ -60,7 +63,7 @@ def _threads_in(value: str) -> int | None:
     """
     number = re.fullmatch(r"([1-9]\d{0,3})(,.*)?", value.strip())
     if number is None and value.strip():
-        console.tell(f"OMP_NUM_THREADS={value} ignored: it is no number of threads")
+        logger.log(NOTICE, f"OMP_NUM_THREADS={value} ignored: it is no number of threads")
     return int(number[1]) if number else None
 
 

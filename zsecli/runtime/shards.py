@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import reprlib
 from collections.abc import Callable, Iterator
@@ -10,10 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zsecli.errors import UsageError, ZseError
-from zsecli.runtime import console
 from zsecli.runtime.distributed import launch, process_group
 from zsecli.runtime.files import alone
 from zsecli.store.hdf5 import Writer, finished, run_key
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,6 @@ def share(text: str | None) -> Iterator[Shard]:
             raise UsageError("--shard and torchrun both share out the work", "leave out one")
         yield WHOLE if text is None else Shard.parse(text)
         return
-    console.quiet |= job.rank > 0
     with process_group("gloo"):
         yield Shard(job.rank + 1, job.world, True)
 
@@ -125,6 +126,6 @@ def join(
             if finished(output, kind, key):
                 shard.tidy(output, kind, key)
             else:
-                console.note(f"shard {shard.number} of {shard.of} is done; the last of them puts all together")
+                logger.info(f"shard {shard.number} of {shard.of} is done; the last of them puts all together")
     shard.wait()
     return finished(output, kind, key)

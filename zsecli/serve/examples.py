@@ -6,8 +6,8 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from zsecli.data.sources.demo import demo_folder
 from zsecli.errors import ZseError
-from zsecli.stages.prepare import demo_root
 
 SOURCE = "noto-font-light"  # the most like a drawing by a pen
 CONCEPTS = ("rooster", "butterfly", "hot beverage", "key", "sailboat", "tulip", "Christmas tree", "open book")
@@ -24,7 +24,7 @@ class Example:
 def find_examples() -> list[Example]:
     """Sketches of the demo, in the order of CONCEPTS; none where it is not installed."""
     try:
-        root = demo_root()
+        root = demo_folder()
         with (root / "manifest.csv").open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if row["modality"] == "sketch"]
     except (ZseError, OSError):

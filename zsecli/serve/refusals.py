@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -10,11 +11,12 @@ from starlette.responses import JSONResponse, Response
 
 from zsecli.errors import ZseError
 from zsecli.images.decode import PictureError
-from zsecli.runtime import console
 from zsecli.serve.drawings import DrawingRefused
 from zsecli.serve.photos import PhotoGone
 from zsecli.serve.rerank import Superseded
 from zsecli.serve.worker import QueueFull
+
+logger = logging.getLogger(__name__)
 
 
 def refuse(status: int, error: str, hint: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -62,7 +64,7 @@ async def _on_fault(_request: Request, error: Exception) -> Response:
         message, hint = error.message, error.hint
     else:
         message, hint = f"{type(error).__name__}: {error}", "this is a fault of zse, please report it"
-    console.warn(message)
+    logger.warning(message)
     return refuse(500, message, hint)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,18 +17,19 @@ from zsecli.data.hashing import ChangedPicture, changed_files
 from zsecli.data.picture_list import Search, items_of
 from zsecli.data.sources import folder
 from zsecli.data.sources import split_files as lists
+from zsecli.data.sources.demo import demo_folder
 from zsecli.data.sources.options import Options
 from zsecli.data.sources.registry import SOURCES, find_root
 from zsecli.data.splits import Split, select
 from zsecli.errors import UsageError, ZseError
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
+from zsecli.retrieval import extract, rank
 from zsecli.retrieval.picture_reader import changed
 from zsecli.retrieval.rankers import By, MatchOptions
 from zsecli.runtime import console
 from zsecli.runtime.distributed import launch
 from zsecli.runtime.shards import WHOLE, Shard
-from zsecli.stages import embed, match
 from zsecli.stages import prepare as prepare_stage
 from zsecli.store.dataset import Dataset, read_dataset
 from zsecli.store.features import open_features
@@ -35,6 +37,8 @@ from zsecli.store.hdf5 import finished
 from zsecli.store.items import PARTS, PHOTO, SEEN, Items
 from zsecli.store.remake_commands import NEW_FOLDER, remake_dataset
 from zsecli.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def prepare(
             apart=workspace_folders(workspace),
         )
     for warning in listing.warnings:
-        console.warn(warning)
+        logger.warning(warning)
     settings = {
         "source": str(how.place.resolve()),
         "lists": str(how.lists.resolve()) if how.lists else None,
@@ -114,7 +118,7 @@ def prepare(
         "unseen": how.unseen,
     }
     with console.progress("reading") as progress:
-        prepared = prepare_stage.run(
+        prepared = prepare_stage.prepare_listing(
             listing,
             target,
             name,
@@ -149,7 +153,7 @@ def model_of(workspace: Workspace, text: str | None) -> ModelSpec:
     if text is not None:
         return ModelSpec.parse(text)
     newest = workspace.newest_checkpoint()
-    console.note(f"model: {newest or 'small, the shipped one'}")
+    logger.info(f"model: {newest or 'small, the shipped one'}")
     return ModelSpec.parse("small" if newest is None else str(newest))
 
 
@@ -160,13 +164,13 @@ def dataset_of(workspace: Workspace, name: str | None, dry_run: bool = False) ->
         typer.Exit: a dry run, which cannot know more before that is prepared.
     """
     if name in (*SOURCES, "demo") and not workspace.dataset(name).is_file():
-        place = find_root(name, None) if name in SOURCES else prepare_stage.demo_root() / "manifest.csv"
+        place = find_root(name, None) if name in SOURCES else demo_folder() / "manifest.csv"
         if launch().world > 1:  # all of its processes would
             raise ZseError(f"{name} is not prepared", f"zse prepare {name}, and then this again")
         if dry_run:
             console.plan(f"to prepare {name} from {place}; the rest depends on what it holds")
             raise typer.Exit
-        console.note(f"preparing {name}")
+        logger.info(f"preparing {name}")
         return prepare(SourceOptions(name, place), name, workspace.dataset(name), True, workspace.root).path
     return workspace.find_dataset(name)
 
@@ -205,19 +209,19 @@ def embed_pictures(
     compute: Compute,
     output: Path | None,
     overwrite: bool,
-) -> embed.EmbedResult:
+) -> extract.ExtractResult:
     """Features of pictures given one by one."""
     with console.progress("reading") as progress:
         items, bad = items_of(pictures, modality, progress)
     pictures.passed.report()
     target = output or workspace.features(
-        f"pictures-{embed.key_of(items, spec, compute.of(spec))[:12]}", compute.tag(spec), "all"
+        f"pictures-{extract.features_key(items, spec, compute.of(spec))[:12]}", compute.tag(spec), "all"
     )
     if modality == "auto":
         kinds = np.bincount(items.modality, minlength=2)
-        console.note(f"sketches: {kinds[0]}, photos: {kinds[1]}, by their looks (--modality says otherwise)")
+        logger.info(f"sketches: {kinds[0]}, photos: {kinds[1]}, by their looks (--modality says otherwise)")
     result = _embed(items, Path(), spec, target, compute, overwrite or output is None, {"source": "pictures"})
-    return embed.EmbedResult(result.path, result.fresh, bad + result.skipped, pictures.passed.counts)
+    return extract.ExtractResult(result.path, result.fresh, bad + result.skipped, pictures.passed.counts)
 
 
 def embed_dataset(
@@ -228,7 +232,7 @@ def embed_dataset(
     compute: Compute,
     output: Path | None = None,
     overwrite: bool = True,
-) -> embed.EmbedResult:
+) -> extract.ExtractResult:
     """Features of a prepared data set's unseen part, seen part, photos, all of it, or what a split needs."""
     dataset = read_dataset(store)
     assert dataset.header is not None
@@ -250,7 +254,7 @@ def embed_dataset(
     }
     if not len(items):
         raise ZseError(f"{store}: has no {part} pictures", "--part all takes every picture")
-    console.note(f"{dataset.name}: {len(items)} of {len(dataset.items)} pictures ({part})")
+    logger.info(f"{dataset.name}: {len(items)} of {len(dataset.items)} pictures ({part})")
     target = output or workspace.features(dataset.name, compute.tag(spec), part)
     with listed_pictures(dataset):
         if different := changed_files(dataset.root, dataset.stamps(items.id)):
@@ -260,7 +264,7 @@ def embed_dataset(
 
 def embed_items(
     workspace: Workspace, name: str, items: Items, root: Path, spec: ModelSpec, compute: Compute
-) -> embed.EmbedResult:
+) -> extract.ExtractResult:
     """Features of photos `root`/id that are no prepared data set, under `name` in the workspace."""
     target = workspace.features(name, compute.tag(spec), "photos")
     return _embed(items, root, spec, target, compute, True, {"data": name})
@@ -274,19 +278,18 @@ def _embed(
     compute: Compute,
     overwrite: bool,
     origin: dict[str, str],
-) -> embed.EmbedResult:
+) -> extract.ExtractResult:
     if compute.dry_run:
-        state = (
-            "up to date" if finished(target, "features", embed.key_of(items, spec, compute.of(spec))) else "to embed"
-        )
+        key = extract.features_key(items, spec, compute.of(spec))
+        state = "up to date" if finished(target, "features", key) else "to embed"
         console.plan(f"{state}: {len(items)} pictures below {root.resolve()} with {spec.text}, into {target}")
-        return embed.EmbedResult(target, False, [])
-    if not compute.embeds and not finished(target, "features", embed.key_of(items, spec, compute.of(spec))):
+        return extract.ExtractResult(target, False, [])
+    if not compute.embeds and not finished(target, "features", extract.features_key(items, spec, compute.of(spec))):
         raise UsageError(
             "--shard of a ranking needs the features of all pictures", "zse embed makes them, by --shard too"
         )
     with console.progress("embedding") as progress:
-        result = embed.run(
+        result = extract.extract_features(
             items,
             root,
             spec,
@@ -301,7 +304,7 @@ def _embed(
             progress=progress,
         )
     if not result.fresh:
-        console.note(f"up to date: {result.path}")
+        logger.info(f"up to date: {result.path}")
     return result
 
 
@@ -335,15 +338,15 @@ def match_stores(
     spec: ModelSpec | None = None,
     output: Path | None = None,
     overwrite: bool = True,
-) -> match.MatchResult:
+) -> rank.RankResult:
     """The ranking of two feature stores."""
     target = output or workspace.ranking(sketches, photos, options.tag)
     if compute.dry_run:
-        done = sketches.is_file() and photos.is_file() and match.is_done(sketches, photos, target, options)
+        done = sketches.is_file() and photos.is_file() and rank.is_ranked(sketches, photos, target, options)
         console.plan(f"{'up to date' if done else 'to rank'}: {photos} for {sketches} by {options.by}, into {target}")
-        return match.MatchResult(target, False)
+        return rank.RankResult(target, False)
     with console.progress("pairs") as progress:
-        result = match.run(
+        result = rank.rank_features(
             sketches,
             photos,
             target,
@@ -355,7 +358,7 @@ def match_stores(
             progress=progress,
         )
     if not result.fresh:
-        console.note(f"up to date: {result.path}")
+        logger.info(f"up to date: {result.path}")
     return result
 
 
@@ -368,10 +371,10 @@ def rank_dataset(
     output: Path | None = None,
     overwrite: bool = True,
     split: str = "zs-inter",
-) -> tuple[match.MatchResult, list[tuple[str, str]]]:
+) -> tuple[rank.RankResult, list[tuple[str, str]]]:
     """The ranking that a split of a prepared data set needs, embedding its pictures first where that is still to do."""
     if options.by != "ret" and not spec.has_relation:
-        raise match.no_relation(spec.text)
+        raise rank.no_relation_network(spec.text)
     shared = compute.shard.of > 1 and not compute.shard.together
     alone = replace(compute, shard=WHOLE, embeds=False) if shared else compute  # a ranking needs all features
     features = embed_dataset(workspace, dataset_of(workspace, data, compute.dry_run), spec, Split.parse(split), alone)

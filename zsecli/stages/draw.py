@@ -1,202 +1,125 @@
-"""The stage `draw`: a feature store -> a page on this machine, until it is interrupted."""
+"""From what was typed to a feature store: photos that have no features yet are embedded first."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import gc
-import importlib.util
-import os
-import socket
-import sys
-import threading
-import webbrowser
-from collections.abc import Callable, Iterator
+import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from zsecli.errors import UsageError, ZseError
+import numpy as np
+
+from zsecli.data.folder_walk import workspace_folders
+from zsecli.data.hashing import hash_files
+from zsecli.data.picture_list import search
+from zsecli.data.sources import folder
+from zsecli.data.sources.demo import demo_folder
+from zsecli.errors import StoreError, UsageError
 from zsecli.model.spec import ModelSpec
+from zsecli.retrieval.extract import ExtractResult
 from zsecli.runtime import console
+from zsecli.runtime.log_levels import NOTICE
+from zsecli.stages import defaults
+from zsecli.store.dataset import read_dataset
+from zsecli.store.features import open_features
+from zsecli.store.hdf5 import open_store, read_header
+from zsecli.store.items import NEITHER, PHOTO, Column, Items
+from zsecli.workspace import Workspace
 
-if TYPE_CHECKING:
-    from zsecli.serve.app import DrawServer
-
-PORTS = 20  # that are tried, one after the other
-LOOKED_AT = 20  # photos, whether they are still there
-NEEDS = ("starlette", "uvicorn")
+logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DrawRequest:
-    """What to serve, and to whom.
-
-    store: feature store with the photos. name: what the page calls them. model: the one that made the store.
-    top: hits of an answer. shortlist: photos that are re-ranked. by: `ret` or `cascade`; None: as the model can.
-    host, port: to listen at; a port that is taken gives way to the next, 0 is any that is free.
-    allow_hosts: further names by which browsers may address the server. browser: open the page.
-    """
+@dataclass(frozen=True)
+class PhotoSource:
+    """A finished feature store with photos, what to call it, and the model that made it."""
 
     store: Path
     name: str
     model: ModelSpec
-    top: int = 24
-    shortlist: int = 24
-    by: str | None = None
-    host: str = "127.0.0.1"
-    port: int = 8788
-    allow_hosts: tuple[str, ...] = ()
-    browser: bool = False
-    device: str = "auto"
 
 
-def check_installed() -> None:
-    """ZseError where the packages of the extra `draw` are missing."""
-    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ZseError(f"zse draw needs {' and '.join(missing)}", "pip install 'zse[draw]'")
+def find_photos(
+    workspace: Workspace, photos: str | None, model: str | None, compute: defaults.Compute, model_typed: bool = False
+) -> PhotoSource:
+    """The features of `photos`: a feature store, a folder, a data set by its name or its store; None: the demo's.
+
+    A path that exists goes before a data set of the same name.
+
+    Args:
+        model: as `--model`; None: as for every command. model_typed: a model that is not the one of a feature store is
+            then an error; else the store's own is taken.
+
+    Raises:
+        UsageError: it is none of these. ZseError: no photo can be used.
+    """
+    path = Path(photos) if photos else None
+    if path is not None and path.is_file():
+        kind = _kind_of(path)
+        if kind == "features":
+            return PhotoSource(path, path.stem, _model_of(path, model if model_typed else None))
+        if kind != "dataset":
+            raise StoreError(f"{path}: is a {kind} store", "give a feature store: zse embed makes one")
+    spec = defaults.model_of(workspace, model)
+    if path is None:
+        return _embed_demo(workspace, spec, compute)
+    if path.is_dir():
+        return _embed_folder(workspace, path, spec, compute)
+    if not path.is_file() and (path.suffix or len(path.parts) != 1):
+        raise UsageError(f"{path}: no such file or folder", "give a feature store, a folder, or a data set's name")
+    store = path if path.is_file() else defaults.dataset_of(workspace, photos)
+    result = defaults.embed_dataset(workspace, store, spec, "photos", compute)
+    return _as_source(result, read_dataset(store).name, spec)
 
 
-def check_host(host: str, allow_hosts: tuple[str, ...]) -> None:
-    """UsageError for a host that others can reach, without a name by which they may."""
-    from zsecli.serve.security import is_loopback
+def _kind_of(path: Path) -> str:
+    with open_store(path) as file:
+        return read_header(file, path).schema
 
-    if not is_loopback(host) and not allow_hosts:
-        raise UsageError(
-            f"--host {host}: others can reach it, by names that zse draw does not know",
-            f"--allow-host NAME says which, for example --allow-host {socket.gethostname()}",
+
+def _model_of(store: Path, model: str | None) -> ModelSpec:
+    """The model that made a feature store.
+
+    Raises:
+        StoreError: `model` is another one, or its weights are no longer the same.
+    """
+    with open_features(store) as features:
+        about = features.header.provenance
+    spec = ModelSpec.parse(model or str(about.get("model")))
+    if (spec.weights_hash() or spec.text) != (about.get("weights") or about.get("model")):
+        raise StoreError(
+            f"{spec.text}: is not the model that made {store}", "leave --model out, or embed again with it"
         )
+    return spec
 
 
-def run(request: DrawRequest, announce: Callable[[str], None] = print) -> None:
-    """Serve until SIGINT or SIGTERM; `announce` is told the address once the page is there.
-
-    Raises:
-        ZseError: the extra `draw` is not installed, or no port is free. StoreError: the store cannot be used.
-        KeyboardInterrupt: it was interrupted.
-    """
-    check_installed()
-    check_host(request.host, request.allow_hosts)
-    if request.allow_hosts:
-        console.warn("whoever has the address and reaches it can see the photos, and nothing is encrypted on the way")
-    with listen(request.host, request.port) as listening, open_server(request, listening.getsockname()[1]) as server:
-        _serve(server, request, listening, announce)
-
-
-@contextlib.contextmanager
-def open_server(request: DrawRequest, port: int) -> Iterator[DrawServer]:
-    """The server of a request that listens at `port`, ready to compute; for tests and for other servers too."""
-    import torch
-
-    from zsecli.model.load import load
-    from zsecli.serve.app import DrawServer
-    from zsecli.serve.engine import Engine
-    from zsecli.serve.gallery import Gallery
-    from zsecli.serve.photos import Photos
-    from zsecli.serve.security import LOOPBACK, Access
-    from zsecli.store.features import open_features
-
-    with open_features(request.store) as features:
-        gallery = Gallery(features, os.fsencode(request.name).decode("utf-8", "replace"))
-        looked_at = gallery.files[:LOOKED_AT]
-        if gone := sum(not file.is_file() for file in looked_at):
-            console.warn(f"{request.store}: {gone} of its first {len(looked_at)} photos are no longer where they were")
-        model = load(request.model, request.device)
-        threads = torch.get_num_threads()
-        try:
-            torch.set_num_threads(1)  # for one picture more of them wait for each other longer than they compute
-            engine = Engine(gallery, Photos(gallery), model, request.model, request.shortlist)
-            by = request.by or ("cascade" if engine.has_relation else "ret")
-            if by == "cascade" and not engine.has_relation:
-                raise UsageError(f"--by cascade: {request.model.text} has no relation network", "--by ret")
-            hosts = tuple(map(_as_host, (request.host, *request.allow_hosts)))
-            server = DrawServer(engine, Access(port, hosts=(*LOOPBACK, *hosts)), request.top, by)  # type: ignore[arg-type]
-            try:
-                yield server
-            finally:
-                server.worker.close()
-        finally:
-            torch.set_num_threads(threads)
-
-
-@contextlib.contextmanager
-def listen(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket at `host` and the first free port from `port` on.
-
-    Raises:
-        ZseError: none is free, or the host is none of this machine.
-    """
-    for candidate in range(port, min(port + PORTS, 65536)):
-        try:
-            listening = _bind(host, candidate)
-        except OSError as error:
-            if error.errno in (errno.EADDRINUSE, errno.EACCES) and port:
-                continue
-            raise ZseError(f"--host {host}: {error.strerror}", "127.0.0.1 is this machine") from error
-        with listening:
-            if candidate != port:
-                console.tell(f"port {port} is taken, so it is {candidate}")
-            yield listening
-        return
-    raise ZseError(f"no port from {port} to {min(port + PORTS, 65536) - 1} is free", "--port 0 takes any that is")
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    # asyncio sends small answers at once only where a socket names its protocol, and holds them for 40 ms elsewhere
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-    )[0]
-    listening = socket.socket(family, kind, protocol)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen()
-    except OSError:
-        listening.close()
-        raise
-    return listening
-
-
-def _serve(server: DrawServer, request: DrawRequest, listening: socket.socket, announce: Callable[[str], None]) -> None:
-    import uvicorn
-
-    from zsecli.serve.security import is_loopback
-
-    # 0.0.0.0 is no name that leads anywhere
-    host = _as_host(request.host if is_loopback(request.host) else request.allow_hosts[0])
-    address = f"http://{host}:{server.access.port}/?token={server.access.token}"
-    # the log of requests would hold the token
-    config = uvicorn.Config(
-        server.app(),
-        log_config=None,
-        log_level="critical",
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        ws="none",
-        http="h11",
-        loop="asyncio",
-        timeout_graceful_shutdown=0,
+def _embed_demo(workspace: Workspace, spec: ModelSpec, compute: defaults.Compute) -> PhotoSource:
+    """The shipped photos. They are not prepared as a data set: it would be the workspace's newest from then on."""
+    manifest = demo_folder() / "manifest.csv"
+    listing = folder.read(manifest)
+    entries = [entry for entry in listing.entries if entry.modality == "photo"]
+    hashed = hash_files(listing.root, [entry.path for entry in entries], {})
+    entries = [entries[i] for i in hashed.good]
+    count = len(entries)
+    items = Items(
+        [entry.path for entry in entries],
+        np.full(count, PHOTO, np.uint8),
+        np.full(count, NEITHER, np.int8),
+        hashed.sha256,
+        Column.of([entry.label for entry in entries]),
     )
-    # what is there now stays until the end, when looking through it for garbage would hold up a Ctrl-C for seconds
-    gc.collect()
-    gc.freeze()
-    announce(address)
-    if request.browser and _has_display():
-        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-    uvicorn.Server(config).run(sockets=[listening])
+    result = defaults.embed_items(workspace, "demo", items, listing.root, spec, compute)
+    return _as_source(result, "demo", spec)
 
 
-def _has_display() -> bool:
-    """Whether a browser can open a window; one without would take the terminal over."""
-    if sys.platform in ("darwin", "win32"):
-        return True
-    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"))
+def _embed_folder(workspace: Workspace, path: Path, spec: ModelSpec, compute: defaults.Compute) -> PhotoSource:
+    if (path / "photo").is_dir() and (path / "sketch").is_dir():  # as zse prepare folder wants it
+        path = path / "photo"
+        logger.log(NOTICE, f"the photos are those in {path}")
+    found = search([path], apart=workspace_folders(workspace.root))
+    result = defaults.embed_pictures(workspace, found, spec, "photo", compute, None, True)
+    return _as_source(result, path.resolve().name or str(path), spec)
 
 
-def _as_host(name: str) -> str:
-    """A name as it stands in a Host header, without the port: an address of IPv6 in brackets."""
-    from zsecli.serve.security import host_without_port
-
-    return f"[{name.lower()}]" if name.count(":") > 1 and not name.startswith("[") else host_without_port(name)
+def _as_source(result: ExtractResult, name: str, spec: ModelSpec) -> PhotoSource:
+    if result.skipped:
+        console.skipped(result.skipped)
+    return PhotoSource(result.path, name, spec)

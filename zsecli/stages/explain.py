@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,20 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from zsecli.errors import StoreError, UsageError, nearest
+from zsecli.errors import UsageError, nearest
 from zsecli.explain import faithfulness
 from zsecli.explain.correspondences import SOURCES, Source, best, scores
 from zsecli.explain.pair import Pair, look, relate
 from zsecli.model.embedders.base import NetworkEmbedder
-from zsecli.model.load import load
 from zsecli.model.spec import ModelSpec
 from zsecli.render import explanation_figure, explanation_json, explanation_page
 from zsecli.retrieval.ranked_pictures import check_ranked
-from zsecli.runtime.console import warn
 from zsecli.runtime.files import replacing
-from zsecli.stages.match import no_relation
-from zsecli.store.ranking import Ranking, open_ranking
-from zsecli.store.remake_commands import remake_ranking
+from zsecli.store.ranking import open_ranking
+
+logger = logging.getLogger(__name__)
 
 ORDERS = 40  # random ones, of a single pair: their range is told
 SUFFIXES = (".html", ".png", ".svg", ".json")
@@ -48,15 +47,6 @@ class Explained:
     paths: list[Path]
     relation: float
     check: dict[str, Any] = field(default_factory=dict)
-
-
-def network(spec: ModelSpec, device: str) -> NetworkEmbedder:
-    """The model, which must have a relation network: only that can say why."""
-    if not spec.has_relation:
-        raise no_relation(spec.text)
-    model = load(spec, device)
-    assert isinstance(model, NetworkEmbedder)
-    return model
 
 
 def run(
@@ -85,7 +75,7 @@ def run(
     pair = relate(model, drawn, look(model, photo, "photo"))
     other = None if contrast is None else relate(model, drawn, look(model, contrast, "photo"))
     if pair.sketch.strokes.all():
-        warn(f"{sketch}: no strokes stand out from blank paper, so every patch is asked")
+        logger.warning(f"{sketch}: no strokes stand out from blank paper, so every patch is asked")
     tested: dict[str, faithfulness.Faithfulness | None] = (
         {name: _test(pair, name, seed) for name in SOURCES} if check else {}
     )
@@ -123,17 +113,6 @@ def _summary(tested: faithfulness.Faithfulness) -> dict[str, Any]:
         for name in faithfulness.Areas._fields
     }
     return found | {"curves": curves, "random_curves": chance}
-
-
-def model_of(ranking: Ranking) -> ModelSpec:
-    """The network that made a ranking; StoreError where its weights are no longer the same, or it has no relation."""
-    about = ranking.header.provenance
-    spec = ModelSpec.recorded(about.get("model"), ranking.path)
-    if not spec.has_relation:
-        raise no_relation(spec.text)
-    if about.get("weights", spec.weights_hash()) != spec.weights_hash():
-        raise StoreError(f"{spec.text}: is no longer the model that made {ranking.path}", remake_ranking(ranking))
-    return spec
 
 
 def of_ranking(ranking: Path, query: str, ranks: str) -> tuple[Path, list[tuple[int, Path]]]:

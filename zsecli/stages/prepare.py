@@ -35,16 +35,7 @@ class Prepared:
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
-def demo_root() -> Path:
-    """The pictures shipped with zse: inside the installed package, or beside it in a checkout."""
-    here = Path(__file__).resolve().parents[1]
-    for root in (here / "demo", here.parent / "fixtures" / "demo"):
-        if root.is_dir():
-            return root
-    raise ZseError("the demo pictures are not installed", "install zse from its repository")
-
-
-def run(
+def prepare_listing(
     listing: Listing,
     output: Path,
     name: str,

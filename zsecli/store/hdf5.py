@@ -33,8 +33,6 @@ UNSEALED = ("1.0", "1.1")  # versions that had no checksums
 KINDS = ("dataset", "features", "ranking")
 HDF5 = b"\x89HDF\r\n\x1a\n"  # what every HDF5 file begins with
 TEXT = h5py.string_dtype("utf-8")
-DIRECT = "zse-direct"  # HDF5's usual driver, which keeps no rows back: where the disk is full it would die of them
-h5py.register_driver(DIRECT, lambda access: access.set_sieve_buf_size(0))
 _DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError)
 
 
@@ -97,6 +95,13 @@ def open_store(path: Path, kind: str | None = None) -> Iterator[h5py.File]:
         if not sealed and header.version not in UNSEALED:
             raise StoreError(f"{path}: damaged: it has lost its seal", "delete it and make it again")
         yield file
+
+
+@cache
+def _direct_driver() -> str:
+    """The name of HDF5's usual driver without a buffer of rows: where the disk is full HDF5 would crash of them."""
+    h5py.register_driver("zse-direct", lambda access: access.set_sieve_buf_size(0))
+    return "zse-direct"
 
 
 def _open_to_read(path: Path) -> h5py.File:
@@ -168,7 +173,7 @@ def change_provenance(path: Path, kind: str, **changes: Any) -> None:
         try:
             partial.unlink(missing_ok=True)  # what is written is a file of one's own, no link
             shutil.copyfile(path, partial)
-            with h5py.File(partial, "r+", driver=DIRECT, locking=False) as file:
+            with h5py.File(partial, "r+", driver=_direct_driver(), locking=False) as file:
                 del file["provenance"]
                 file.create_dataset("provenance", data=json.dumps(said | changes, sort_keys=True), dtype=TEXT)
                 ranges = seal.outside(file)
@@ -251,7 +256,7 @@ class Writer:
         with contextlib.ExitStack() as failed:
             failed.push(self._end)
             failed.enter_context(self._alone)
-            self.file = self._resume(kind, key) or h5py.File(self.partial, "x", driver=DIRECT, locking=False)
+            self.file = self._resume(kind, key) or h5py.File(self.partial, "x", driver=_direct_driver(), locking=False)
             if self.rows:
                 failed.pop_all()
                 return
@@ -281,7 +286,7 @@ class Writer:
         if self.partial.is_symlink():
             self.partial.unlink()
         try:
-            file = h5py.File(self.partial, "r+", driver=DIRECT, locking=False)
+            file = h5py.File(self.partial, "r+", driver=_direct_driver(), locking=False)
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -20,8 +20,8 @@ from zsecli.model.backbone import TrunkEmbed
 from zsecli.model.embedders.base import normalise
 from zsecli.model.network import ZSENetwork
 from zsecli.model.vit import last_norm, opening_parts
+from zsecli.retrieval.extract import ON_CPU, ON_GPU, write_features
 from zsecli.runtime.console import SILENT, Progress
-from zsecli.stages import embed
 from zsecli.store.features import Embedded
 from zsecli.store.hdf5 import finished, run_key, versions
 from zsecli.store.items import Items
@@ -90,7 +90,7 @@ def cached(
     if not finished(path, "features", key):
         model = _Beginning(network.eval(), blocks, device)
         provenance = {"argv": sys.argv[1:], "versions": versions(), "root": str(root), **model.about}
-        embed.write(
+        write_features(
             items,
             root,
             model,
@@ -98,7 +98,7 @@ def cached(
             key,
             provenance,
             progress,
-            embed.ON_CPU if device.type == "cpu" else embed.ON_GPU,
+            ON_CPU if device.type == "cpu" else ON_GPU,
             workers,
         )
     return path

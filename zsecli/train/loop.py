@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from zsecli.model.config import ModelConfig, SelectionConfig
 from zsecli.model.network import ZSENetwork
 from zsecli.model.weights import check_fit
 from zsecli.render.training_curve import curve
-from zsecli.runtime.console import SILENT, note
+from zsecli.runtime.console import SILENT
 from zsecli.runtime.console import Progress as Bar
 from zsecli.runtime.files import is_foreign
 from zsecli.runtime.marks import is_own_file
@@ -37,6 +38,8 @@ from zsecli.train.prototype_step import prototype_losses
 from zsecli.train.running_mean import RunningMean
 from zsecli.train.step import LOSSES, autocast, losses
 from zsecli.train.validate import HeldOut, diverged, validate
+
+logger = logging.getLogger(__name__)
 
 LOG_EVERY = 10  # steps
 SAVE_EVERY = 600  # seconds between two states within an epoch
@@ -248,7 +251,7 @@ def run(
     if _main():
         log.truncate(done.step)
         if done.step:
-            note(f"goes on after step {done.step} of {config.steps}")
+            logger.info(f"goes on after step {done.step} of {config.steps}")
     progress.start(config.steps)
     progress(done.step)
     first = next((float(r["loss"]) for r in log.records() if r["kind"] == "train"), math.inf)
@@ -385,7 +388,7 @@ def _epoch(
             done.best, done.stale = None, 0  # what was best without selection is another network
         score = found.get("score", float(epoch))
         log.append({"kind": "validation", "step": done.step, "epoch": epoch, **found})
-        note(f"epoch {epoch} of {config.epochs}: " + ", ".join(f"{k} {v:.4f}" for k, v in found.items()))
+        logger.info(f"epoch {epoch} of {config.epochs}: " + ", ".join(f"{k} {v:.4f}" for k, v in found.items()))
         done.stale += 1
         about = {**about, "epoch": epoch, "step": done.step, "validation": found}
         if done.best is None or score > done.best:

@@ -42,7 +42,6 @@ class Embedder(Protocol):
 
 def resolve_device(name: str) -> torch.device:
     """`auto` is the GPU where there is one. UsageError for a device this machine or PyTorch does not have."""
-    torch.backends.cudnn.allow_tf32 = False  # float32 means float32, on a GPU too
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and (job := launch()).world > 1:  # a GPU of its own for each process, as far as there are
@@ -55,6 +54,11 @@ def resolve_device(name: str) -> torch.device:
             f"device {name!r} cannot be used: {str(error).splitlines()[0]}", "--device auto, cpu, or cuda:0"
         ) from error
     return device
+
+
+def compute_in_full_float32() -> None:
+    """Let float32 mean float32 on a GPU too, for the whole process: PyTorch's convolutions would use TF32."""
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:

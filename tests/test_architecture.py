@@ -1,0 +1,131 @@
+"""What may import what: no module imports one of a higher layer, none imports itself in a circle, and help stays light.
+
+Every import counts, those inside functions and under TYPE_CHECKING too.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1] / "zsecli"
+LAYERS = (
+    *("errors", "vocabulary", "arrays", "runtime", "workspace", "images", "data", "store", "model", "retrieval"),
+    *("evaluate", "explain", "train", "render", "stages", "serve", "cli", "__main__"),
+)  # from the lowest to the highest
+# Imports that still go up, as (package, module or package that it imports). This list only shrinks.
+STILL_UPWARDS = {
+    ("data", "store"),
+    ("evaluate", "stages"),
+    ("explain", "stages"),
+    ("explain", "train"),
+    ("render", "stages"),
+    ("runtime", "store"),
+    ("stages", "serve"),  # stages/draw.py starts the server
+    ("train", "render"),
+    ("train", "stages"),
+}
+MOST_FOR_HELP, MOST_FOR_INSPECT = 34, 105  # modules
+
+
+@cache
+def find_modules() -> dict[str, Path]:
+    """Every module of the package by its name."""
+    modules = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        if parts[-1] == "__init__":
+            parts = parts[:-1]
+        modules[".".join(parts)] = path
+    return modules
+
+
+@cache
+def find_imports(module: str, inside_functions: bool = True) -> frozenset[str]:
+    """The modules of the package that `module` names in an import statement."""
+    tree = ast.parse(find_modules()[module].read_text("utf-8"))
+    statements = ast.walk(tree) if inside_functions else iterate_at_import(tree)
+    names = set()
+    for node in statements:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{module}: relative import"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                names.add(full if full in find_modules() else node.module)
+    return frozenset(names & find_modules().keys() - {module})
+
+
+def iterate_at_import(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements that run when a module is imported: none in a function, none for type checkers alone."""
+    for child in ast.iter_child_nodes(node):
+        is_for_type_checkers = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not is_for_type_checkers:
+            yield child
+            yield from iterate_at_import(child)
+
+
+def find_room(module: str) -> str:
+    """The package or the top module in which `module` is: "store" of zsecli.store.rows."""
+    return module.split(".")[1]
+
+
+def find_reached(module: str, inside_functions: bool) -> set[str]:
+    """`module` and all modules that it imports, directly or by another; packages of a module too, as Python does.
+
+    inside_functions: imports that a call makes count as well; then packages do not, as zsecli.cli calls everything.
+    """
+    reached: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in reached:
+            continue
+        reached.add(name)
+        waiting += find_imports(name, inside_functions)
+        if "." in name and not inside_functions:
+            waiting.append(name.rpartition(".")[0])
+    return reached
+
+
+def test_every_module_has_a_layer() -> None:
+    assert {find_room(module) for module in find_modules() if module != "zsecli"} <= set(LAYERS)
+
+
+def test_no_module_imports_upwards() -> None:
+    upwards = []
+    for module in find_modules().keys() - {"zsecli"}:
+        for other in find_imports(module) - {"zsecli"}:
+            rooms = find_room(module), find_room(other)
+            if LAYERS.index(rooms[1]) > LAYERS.index(rooms[0]) and rooms not in STILL_UPWARDS:
+                upwards.append(f"{module} -> {other}")
+    assert not upwards
+
+
+def test_no_import_circle() -> None:
+    """Packages do not count as importing what lies in them: none of their __init__ does, but for zsecli.cli."""
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        if module not in done:
+            for other in sorted(find_imports(module)):
+                visit(other, (*path, module))
+            done.add(module)
+
+    for module in find_modules():
+        visit(module, ())
+
+
+def test_help_imports_few_modules() -> None:
+    reached = find_reached("zsecli.cli.app", inside_functions=False)
+    assert len(reached) <= MOST_FOR_HELP, sorted(reached)
+
+
+def test_inspect_reaches_few_modules() -> None:
+    """As a reader walks, who follows imports inside functions as well."""
+    reached = find_reached("zsecli.cli.inspect", inside_functions=True)
+    assert len(reached) <= MOST_FOR_INSPECT, sorted(reached)
