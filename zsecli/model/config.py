@@ -147,7 +147,7 @@ PRESETS: dict[str, ModelConfig] = {
         preset="small",
         backbone=BackboneConfig(kind="hybrid", name="tf_efficientnet_lite2", image_size=160, depth=1, ret="mean"),
         selection=SelectionConfig(blocks=(1,)),
-        cross_attention=CrossAttentionConfig(hidden=256, quiet=True),
+        cross_attention=CrossAttentionConfig(hidden=256, quiet=True, dropout=0.0),
         relation=RelationConfig(cell=1, readout="matches"),
         preprocess=Preprocess(size=160, sketch="crop"),
         retrieval=RetrievalConfig(kind="head"),
