@@ -20,11 +20,11 @@ import numpy as np
 from lib.commands import zse
 from lib.tables import block, print_conditions, print_header, print_row
 from lib.timing import in_turn, spread
+from zsecli.data.items import PHOTO, SKETCH, Items
 from zsecli.model.spec import ModelSpec
+from zsecli.retrieval.match_options import MatchOptions
 from zsecli.retrieval.rank import rank_features
-from zsecli.retrieval.rankers import MatchOptions
 from zsecli.store.features import FeatureWriter, open_features
-from zsecli.store.items import PHOTO, SKETCH, Items
 
 PHOTOS, SKETCHES, FEW = 10_000, 16, 2
 SHORTLISTS = (10, 20, 50, 100, 200)
@@ -56,7 +56,7 @@ def gallery(source: Path, folder: Path) -> tuple[Path, Path]:
             some = opened.take(opened.items.modality == kind)
             ids = [f"{kind}/{i}" for i in range(count)]
             digests = rng.integers(256, size=(count, 32), dtype=np.uint8)
-            table = Items(ids, np.full(count, kind, np.uint8), np.ones(count, np.int8), digests)
+            table = Items(id=ids, modality=np.full(count, kind, np.uint8), part=np.ones(count, np.int8), sha256=digests)
             shape = opened.file["tokens"].shape[1:]
             path = folder / f"{kind}.h5"
             with FeatureWriter(path, path.name, opened.header.provenance, table, shape[1], shape[0], None) as store:

@@ -17,10 +17,10 @@ import numpy as np
 from lib.commands import measure_zse
 from lib.tables import block, print_conditions, print_header, print_row
 from lib.timing import in_turn, spread
+from zsecli.data.items import PHOTO, Items
 from zsecli.data.sources.demo import demo_folder
 from zsecli.store import rows, seal
 from zsecli.store.features import FeatureWriter, open_features
-from zsecli.store.items import PHOTO, Items
 
 PHOTOS, TOKENS, WIDTH = 2000, 197, 256  # of the shipped network, a tenth of Sketchy's gallery
 MANY = 100_000
@@ -34,10 +34,10 @@ def write(path: Path, count: int, tokens: int) -> None:
     ret = rng.standard_normal((BATCH, WIDTH)).astype(np.float32)
     batch = rng.standard_normal((BATCH, tokens, WIDTH)).astype(np.float16) if tokens else None
     items = Items(
-        [f"photo/{i}" for i in range(count)],
-        np.full(count, PHOTO, np.uint8),
-        np.ones(count, np.int8),
-        rng.integers(256, size=(count, 32), dtype=np.uint8),
+        id=[f"photo/{i}" for i in range(count)],
+        modality=np.full(count, PHOTO, np.uint8),
+        part=np.ones(count, np.int8),
+        sha256=rng.integers(256, size=(count, 32), dtype=np.uint8),
     )
     provenance = {"model": "made up", "preprocess": {}, "weights": ""}
     with FeatureWriter(path, f"{count}", provenance, items, WIDTH, tokens, None) as store:
@@ -48,14 +48,14 @@ def write(path: Path, count: int, tokens: int) -> None:
 
 
 def read(path: Path) -> None:
-    seal._holds.cache_clear()  # else a file that has not changed is not checked again by the same process
+    seal._is_sealed.cache_clear()  # else a file that has not changed is not checked again by the same process
     with open_features(path) as features:
         for start in range(0, PHOTOS, BATCH):
             features.read("tokens", slice(start, start + BATCH))
 
 
 def look(path: Path) -> None:
-    seal._holds.cache_clear()
+    seal._is_sealed.cache_clear()
     with open_features(path):
         pass
 
@@ -65,9 +65,9 @@ def without(work: Callable[[Path], None]) -> Callable[[Path], None]:
 
     def unchecked(path: Path) -> None:
         with (
-            patch.object(rows, "_sums", lambda values: np.zeros(len(values), np.uint32)),
-            patch.object(seal, "_checksum", lambda *_: 0),
-            patch.object(seal, "holds", lambda _: True),
+            patch.object(rows, "_sum_rows", lambda values: np.zeros(len(values), np.uint32)),
+            patch.object(seal, "_sum_ranges", lambda *_: 0),
+            patch.object(seal, "is_sealed", lambda _: True),
             patch.object(rows.Rows, "read", _read),
         ):
             work(path)

@@ -30,6 +30,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from lib.tables import block, print_conditions, print_header, print_row
+from zsecli.data.items import PHOTO, Items
 from zsecli.data.picture_list import search
 from zsecli.data.sources.demo import demo_folder
 from zsecli.images.decode import PictureError
@@ -41,7 +42,6 @@ from zsecli.serve.levels import SCRIBBLES
 from zsecli.serve.scribbles import draw_scribble
 from zsecli.stages import defaults
 from zsecli.store.features import FeatureWriter
-from zsecli.store.items import PHOTO, Items
 from zsecli.workspace import Workspace
 
 SIZES = (1_000, 10_000, 100_000)
@@ -57,10 +57,10 @@ def make_store(path: Path, photos: int) -> None:
     """Features of photos that do not exist."""
     spec, rng = ModelSpec.parse("small"), np.random.default_rng(0)
     items = Items(
-        [f"photo/{i}.jpg" for i in range(photos)],
-        np.full(photos, PHOTO, np.uint8),
-        np.full(photos, -1, np.int8),
-        rng.integers(256, size=(photos, 32), dtype=np.uint8),
+        id=[f"photo/{i}.jpg" for i in range(photos)],
+        modality=np.full(photos, PHOTO, np.uint8),
+        part=np.full(photos, -1, np.int8),
+        sha256=rng.integers(256, size=(photos, 32), dtype=np.uint8),
     )
     about = {"model": "small", "weights": spec.weights_hash(), "relation": True, "preprocess": {}, "root": "/nowhere"}
     some = rng.standard_normal((512, TOKENS, WIDTH)).astype(np.float16)

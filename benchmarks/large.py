@@ -17,8 +17,8 @@ import numpy as np
 
 from lib.commands import measure_zse
 from lib.tables import block, print_conditions, print_header, print_row
+from zsecli.data.items import Column, Items
 from zsecli.store.features import FeatureWriter
-from zsecli.store.items import Column, Items
 
 SKETCHES, PHOTOS, CLASSES, WIDTH = 92_291, 54_151, 30, 256
 
@@ -30,10 +30,10 @@ def features(path: Path, sketches: int, photos: int) -> None:
     classes = rng.integers(CLASSES, size=count, dtype=np.int32)
     classes[sketches:].sort()  # photos lie class by class, as in a prepared data set
     items = Items(
-        [f"sketch/{i}" for i in range(sketches)] + [f"photo/{i}" for i in range(photos)],
-        np.repeat(np.array([0, 1], np.uint8), (sketches, photos)),
-        np.ones(count, np.int8),
-        rng.integers(256, size=(count, 32), dtype=np.uint8),
+        id=[f"sketch/{i}" for i in range(sketches)] + [f"photo/{i}" for i in range(photos)],
+        modality=np.repeat(np.array([0, 1], np.uint8), (sketches, photos)),
+        part=np.ones(count, np.int8),
+        sha256=rng.integers(256, size=(count, 32), dtype=np.uint8),
         label=Column(classes, [f"class {i:02}" for i in range(CLASSES)]),
     )
     provenance = {"model": "made up", "preprocess": {}, "weights": ""}

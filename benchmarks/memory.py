@@ -20,8 +20,8 @@ from PIL import Image
 
 from lib.commands import measure_zse
 from lib.tables import block, print_conditions, print_header, print_row
+from zsecli.data.items import Items
 from zsecli.store.features import FeatureWriter
-from zsecli.store.items import Items
 
 WIDTH, GALLERY, LARGE = 768, 2000, 10_000
 
@@ -44,7 +44,12 @@ def features(path: Path, kind: int, count: int) -> Path:
     """A feature store of `count` random [Ret]."""
     rng = np.random.default_rng(kind)
     ids = [f"{kind}/{i}" for i in range(count)]
-    items = Items(ids, np.full(count, kind, np.uint8), np.ones(count, np.int8), np.zeros((count, 32), np.uint8))
+    items = Items(
+        id=ids,
+        modality=np.full(count, kind, np.uint8),
+        part=np.ones(count, np.int8),
+        sha256=np.zeros((count, 32), np.uint8),
+    )
     with FeatureWriter(
         path, f"{kind} {count}", {"model": "random", "preprocess": {}, "weights": ""}, items, WIDTH, 0, None
     ) as store:

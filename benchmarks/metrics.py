@@ -18,10 +18,10 @@ import numpy as np
 
 from lib.tables import block, print_conditions, print_header, print_row
 from lib.timing import spread
+from zsecli.data.items import PHOTO, SKETCH, UNSEEN, Column, Items
 from zsecli.evaluate.measure import measure_queries
 from zsecli.evaluate.protocols import INTER_METRICS, SPLITS
 from zsecli.retrieval.order import order
-from zsecli.store.items import PHOTO, SKETCH, UNSEEN, Column, Items
 from zsecli.store.ranking import RankingWriter, open_ranking
 
 QUERIES, PHOTOS, CLASSES = 2000, 17101, 25  # photos and classes of Sketchy's usual unseen part
@@ -100,9 +100,13 @@ def metrics(
 
 def items(kind: int, codes: np.ndarray) -> Items:
     count = len(codes)
-    columns = np.full(count, kind, np.uint8), np.full(count, UNSEEN, np.int8), np.zeros((count, 32), np.uint8)
-    label = Column(codes, [f"class {c}" for c in range(CLASSES)])
-    return Items([str(i) for i in range(count)], *columns, label=label)
+    return Items(
+        id=[str(i) for i in range(count)],
+        modality=np.full(count, kind, np.uint8),
+        part=np.full(count, UNSEEN, np.int8),
+        sha256=np.zeros((count, 32), np.uint8),
+        label=Column(codes, [f"class {c}" for c in range(CLASSES)]),
+    )
 
 
 def main() -> None:

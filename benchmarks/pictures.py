@@ -19,6 +19,7 @@ from PIL import Image
 
 from lib.tables import block, print_conditions, print_header, print_row
 from zsecli.data.hashing import hash_files
+from zsecli.data.items import PHOTO, SKETCH, Items
 from zsecli.data.sources import folder
 from zsecli.data.sources.demo import demo_folder
 from zsecli.evaluate.evaluate_ranking import evaluate_ranking
@@ -26,10 +27,9 @@ from zsecli.images.decode import decode
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval import picture_reader
 from zsecli.retrieval.extract import extract_features
+from zsecli.retrieval.match_options import MatchOptions
 from zsecli.retrieval.rank import rank_features
-from zsecli.retrieval.rankers import MatchOptions
 from zsecli.stages.prepare import prepare_listing
-from zsecli.store.items import PHOTO, SKETCH, Items
 
 Floats = NDArray[np.float64]  # (H, W), 0 black, 1 white
 SPLITS = (("zs-inter", "AP (raw)"), ("zs-intra", "Acc@1"))

@@ -23,6 +23,7 @@ import torch
 from lib import plain
 from lib.tables import block, print_conditions, print_header, print_row
 from lib.timing import Times, in_turn, settle, spread, times
+from zsecli.data.items import PHOTO, SKETCH, Items
 from zsecli.data.picture_list import items_of, search
 from zsecli.data.sources.demo import demo_folder
 from zsecli.model.checkpoint import load
@@ -38,7 +39,6 @@ from zsecli.retrieval.relation_scores import RelationScorer
 from zsecli.runtime.console import SILENT
 from zsecli.runtime.parallel import in_order, threads
 from zsecli.store.features import Features, FeatureWriter, open_features
-from zsecli.store.items import PHOTO, SKETCH, Items
 
 DEVICE = resolve_device("auto")
 compute_in_full_float32()
@@ -170,7 +170,10 @@ def stores(case: Case, folder: Path, opened: ExitStack) -> tuple[Features, Featu
             tokens = case.networks["fp32"].encode(noise, role).tokens.cpu().numpy()  # type: ignore[arg-type]
         ids = [f"{role}/{i}" for i in range(case.pairs)]
         table = Items(
-            ids, np.full(len(ids), kind, np.uint8), np.ones(len(ids), np.int8), np.zeros((len(ids), 32), "u1")
+            id=ids,
+            modality=np.full(len(ids), kind, np.uint8),
+            part=np.ones(len(ids), np.int8),
+            sha256=np.zeros((len(ids), 32), "u1"),
         )
         path = folder / f"{role}.h5"
         with FeatureWriter(path, "", {}, table, tokens.shape[2], tokens.shape[1], None) as store:

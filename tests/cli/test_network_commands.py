@@ -18,10 +18,10 @@ from helpers.commands import Zse, call
 from helpers.files import files
 from helpers.stores import contents
 from helpers.tiny import TINY, build
-from zsecli.images.preprocess_rules import Role
+from zsecli.data.embedded import Embedded
+from zsecli.images.preprocess_rules import Modality
 from zsecli.model import checkpoint
 from zsecli.model.embedders.base import NetworkEmbedder
-from zsecli.store.features import Embedded
 
 
 @pytest.fixture(scope="session")
@@ -181,7 +181,7 @@ def test_pictures_that_memory_does_not_hold_together(zse: Zse, folder: Path, mon
     """They are embedded in smaller parts; one that does not fit alone is an error."""
     original, room = NetworkEmbedder.embed, 3
 
-    def embed(self: NetworkEmbedder, pictures: np.ndarray, role: Role) -> Embedded:
+    def embed(self: NetworkEmbedder, pictures: np.ndarray, role: Modality) -> Embedded:
         if len(pictures) > room:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return original(self, pictures, role)

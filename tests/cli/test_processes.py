@@ -285,7 +285,7 @@ def test_on_a_terminal_the_hits_and_the_report_are_tables(prepared: Path, light:
 STOP = """
 import os, signal, sys
 from zsecli.retrieval import extract
-from zsecli.store.hdf5 import Writer
+from zsecli.store.writer import Writer
 extract.COMMIT = 4
 number, rows = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 commit = Writer.commit
@@ -335,7 +335,7 @@ def test_what_was_started_to_ignore_ctrl_c_goes_on(prepared: Path, unembedded: P
 KILLED = """
 import os, signal
 from zsecli.retrieval import extract
-from zsecli.store.hdf5 import Writer
+from zsecli.store.writer import Writer
 extract.COMMIT = 6
 Writer.commit = lambda self, done: os.kill(os.getpid(), signal.SIGKILL)
 from zsecli.cli import main

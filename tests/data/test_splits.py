@@ -14,6 +14,7 @@ from PIL import Image
 from helpers import trees
 from helpers.commands import Done, Zse, call
 from zsecli.data import hashing, splits
+from zsecli.data.items import NEITHER, PHOTO, SEEN, SKETCH, UNSEEN, Column, Items
 from zsecli.data.sources.base import Entry, Listing
 from zsecli.data.sources.folder import read
 from zsecli.data.splits import Split, hold_out, select, splits_of
@@ -21,7 +22,6 @@ from zsecli.data.synonyms import groups, shared
 from zsecli.errors import UsageError, ZseError
 from zsecli.stages.prepare import Prepared, prepare_listing
 from zsecli.store.dataset import read_dataset
-from zsecli.store.items import NEITHER, PHOTO, SEEN, SKETCH, UNSEEN, Column, Items
 
 CLASSES, OBJECTS = 12, 30  # the last three classes are unseen; every object has a photo and two sketches
 
@@ -37,12 +37,12 @@ def made() -> Items:
     ]
     rng = np.random.default_rng(0)
     return Items(
-        [r[0] for r in rows],
-        np.array([SKETCH if r[1] == "sketch" else PHOTO for r in rows], np.uint8),
-        np.array([UNSEEN if r[2] >= CLASSES - 3 else SEEN for r in rows], np.int8),
-        rng.integers(0, 256, (len(rows), 32), dtype=np.uint8),
-        label=Column.of([f"class {r[2]}" for r in rows]),
-        instance=Column.of([f"class {r[2]}/{r[3]}" for r in rows]),
+        id=[r[0] for r in rows],
+        modality=np.array([SKETCH if r[1] == "sketch" else PHOTO for r in rows], np.uint8),
+        part=np.array([UNSEEN if r[2] >= CLASSES - 3 else SEEN for r in rows], np.int8),
+        sha256=rng.integers(0, 256, (len(rows), 32), dtype=np.uint8),
+        label=Column.from_values([f"class {r[2]}" for r in rows]),
+        instance=Column.from_values([f"class {r[2]}/{r[3]}" for r in rows]),
     )
 
 

@@ -13,6 +13,7 @@ import pytrec_eval
 from markdown_it import MarkdownIt
 
 from helpers.oracles import ORACLE
+from zsecli.data.items import SEEN, UNSEEN, Column, Items
 from zsecli.errors import UsageError, ZseError
 from zsecli.evaluate import measure, protocols
 from zsecli.evaluate.compare import compare
@@ -26,20 +27,21 @@ from zsecli.render import trec
 from zsecli.render.report import markdown
 from zsecli.retrieval.order import order
 from zsecli.runtime.console import plain
-from zsecli.store.items import SEEN, UNSEEN, Column, Items
 from zsecli.store.ranking import RankingWriter, open_ranking
 
 Q, G = 12, 40
 
 
 def table(kind: int, count: int, rng: np.random.Generator, **columns: Column) -> Items:
-    label = Column.of([f"class {c}" for c in rng.integers(4, size=count)])
+    label = Column.from_values([f"class {c}" for c in rng.integers(4, size=count)])
     names = [f"{label.names[c]}/{i}" for c, i in zip(label.codes, rng.integers(5, size=count), strict=True)]
     part = rng.choice([SEEN, UNSEEN], size=count, p=[0.2, 0.8]).astype(np.int8)
-    family = Column.of([f"f{f}" if f else None for f in rng.integers(3, size=count)])
-    values = {"label": label, "instance": Column.of(names), "family": family, **columns}
+    family = Column.from_values([f"f{f}" if f else None for f in rng.integers(3, size=count)])
+    values = {"label": label, "instance": Column.from_values(names), "family": family, **columns}
     ids = [f"{kind}/{i} x" for i in range(count)]
-    return Items(ids, np.full(count, kind, np.uint8), part, np.zeros((count, 32), np.uint8), **values)
+    return Items(
+        id=ids, modality=np.full(count, kind, np.uint8), part=part, sha256=np.zeros((count, 32), np.uint8), **values
+    )
 
 
 def write(
@@ -53,7 +55,7 @@ def write(
     scores = rng.integers(12, size=(Q, G)).astype(np.float32)
     if ignore:
         ours, theirs = getattr(query, ignore), getattr(gallery, ignore)
-        same = (ours.under(theirs.names)[:, None] == theirs.codes) & (ours.codes[:, None] >= 0)
+        same = (ours.codes_in(theirs.names)[:, None] == theirs.codes) & (ours.codes[:, None] >= 0)
         scores[same] = np.nan
     indices = order(np.where(np.isnan(scores), -np.inf, scores))
     ranked = np.take_along_axis(scores, indices, 1)
@@ -227,7 +229,7 @@ def test_what_cannot_be_evaluated(tmp_path: Path) -> None:
     nameless = write(tmp_path / "nameless.h5", label=Column(np.full(Q, -1, np.int32), []))[0]
     with pytest.raises(ZseError, match="have no class"):
         evaluate_ranking(nameless, "zs-inter")
-    others = write(tmp_path / "others.h5", label=Column.of(["elsewhere"] * Q))[0]
+    others = write(tmp_path / "others.h5", label=Column.from_values(["elsewhere"] * Q))[0]
     with pytest.raises(ZseError, match="no query has a relevant photo"):
         evaluate_ranking(others, "zs-inter")
 
@@ -236,9 +238,9 @@ def test_a_report_without_queries_does_not_cost_the_others(tmp_path: Path) -> No
     """Sketch and photo of an object may bear different classes: then it is found among all photos alone."""
     rng = np.random.default_rng(0)
     query, gallery = table(0, Q, rng), table(1, G, rng)
-    query.label, query.part = Column.of(["drawn"] * Q), np.full(Q, UNSEEN, np.int8)
+    query.label, query.part = Column.from_values(["drawn"] * Q), np.full(Q, UNSEEN, np.int8)
     gallery.part = np.full(G, UNSEEN, np.int8)
-    query.instance, gallery.instance = (Column.of([f"object {i % Q}" for i in range(n)]) for n in (Q, G))
+    query.instance, gallery.instance = (Column.from_values([f"object {i % Q}" for i in range(n)]) for n in (Q, G))
     with RankingWriter(tmp_path / "ranking.h5", "k", {"by": "ret"}, query, gallery, G) as store:
         store.write(0, np.tile(np.arange(G), (Q, 1)), np.zeros((Q, G), np.float32))
         path = store.finish()
@@ -282,9 +284,9 @@ def shown(markdown_text: str) -> list[list[str]]:
 
 def test_no_name_means_anything_in_markdown_or_ends_a_line(tmp_path: Path) -> None:
     labels = [LINKS[i % len(LINKS)] for i in range(len(LINKS) * 2)]
-    made = table(0, len(labels), np.random.default_rng(0), label=Column.of(labels))
+    made = table(0, len(labels), np.random.default_rng(0), label=Column.from_values(labels))
     made.part[:] = UNSEEN
-    gallery = table(1, len(labels), np.random.default_rng(0), label=Column.of(labels))
+    gallery = table(1, len(labels), np.random.default_rng(0), label=Column.from_values(labels))
     gallery.part[:] = UNSEEN
     scores = np.random.default_rng(1).random((len(labels), len(labels))).astype(np.float32)
     indices = order(scores)

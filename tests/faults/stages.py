@@ -60,11 +60,12 @@ def template(folder: Path, pictures: Path) -> Path:
 def often() -> None:
     """Let the stages commit often, so that there is much to interrupt in a short time."""
     from zsecli.model import config
-    from zsecli.retrieval import extract, rankers
+    from zsecli.retrieval import extract
+    from zsecli.retrieval.rankers import base
     from zsecli.train import job as job  # the presets are complete once it is there
 
     extract.COMMIT = 4
-    rankers.PAIRS_AT_ONCE = rankers.ENTRIES_AT_ONCE = 48
+    base.PAIRS_AT_ONCE = base.ENTRIES_AT_ONCE = 48
     config.PRESETS["tiny"] = replace(STILL, preset="tiny")
 
 

@@ -30,8 +30,8 @@ from zsecli.runtime.shards import Shard
 from zsecli.runtime.textfiles import decode_text
 from zsecli.stages.prepare import _items
 from zsecli.store.dataset import read_dataset, write_dataset
-from zsecli.store.features import open_features, skipped_in
-from zsecli.store.items import Items
+from zsecli.store.features import open_features, read_skipped
+from zsecli.store.items import read_items, write_items
 from zsecli.store.ranking import open_ranking
 from zsecli.workspace import Workspace
 
@@ -69,7 +69,7 @@ def _features(path: Path) -> None:
     if done.code == 0:
         for line in done.out.splitlines():
             assert np.isfinite(json.loads(line)["score"])
-    if answer(skipped_in, path) is not None:
+    if answer(read_skipped, path) is not None:
         with open_features(path) as features:
             ret = answer(features.read, "ret", slice(None))
             assert ret is None or len(ret) == len(features.items)
@@ -202,8 +202,8 @@ def manifest(data: bytes) -> None:
 def _stored(entries: list[folder.Entry]) -> None:
     items = _items(entries, np.zeros((len(entries), 32), np.uint8))
     with h5py.File("items", "w", driver="core", backing_store=False) as file:
-        items.write(file)
-        assert Items.read(file, "items").content() == items.content()
+        write_items(items, file)
+        assert read_items(file, "items").content() == items.content()
 
 
 def embed_list(data: bytes) -> None:
@@ -288,7 +288,7 @@ def shard(data: bytes) -> None:
     found = answer(Shard.parse, text)
     if found is not None:
         assert 1 <= found.number <= found.of
-        rows = [row for one in found.all for row in range(40)[one.rows(40, 3)]]
+        rows = [row for one in found.all_shards() for row in range(40)[one.rows(40, 3)]]
         assert rows == list(range(40))
     if "\0" not in text:
         run("embed", "tree/photo/cat/a.jpg", "--dry-run", "-o", "e.h5", f"--shard={text}")

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from zsecli.store.dataset import read_dataset
-from zsecli.store.features import open_features, skipped_in
+from zsecli.store.features import open_features, read_skipped
 from zsecli.store.hdf5 import open_store
 from zsecli.store.ranking import open_ranking
-from zsecli.store.seal import rows_of
+from zsecli.store.seal import find_row_datasets
 
 STORES = Path(__file__).parents[2] / "fixtures" / "stores"
 V1, NEWEST = STORES / "v1", STORES / "v1.3"
@@ -29,7 +29,7 @@ def read(path: Path, kind: str) -> None:
     if kind == "dataset":
         read_dataset(path)
     elif kind == "features":
-        skipped_in(path)
+        read_skipped(path)
         with open_features(path) as features:
             for name in ("ret", "tokens", "index"):
                 features.read(name, slice(None))
@@ -152,7 +152,7 @@ def unread(path: Path) -> set[int]:
         if "skipped" not in file:
             return set()
         places = set()
-        for name in rows_of(file):
+        for name in find_row_datasets(file):
             data = file[name]
             row, start = data.dtype.itemsize * math.prod(data.shape[1:]), data.id.get_offset()
             for skipped in np.flatnonzero(file["skipped"].asstr()[:] != "").tolist():

@@ -56,7 +56,7 @@ def references(file: h5py.File) -> None:
 
 
 def many(file: h5py.File) -> None:
-    for number in range(structure.MOST):
+    for number in range(structure.MOST_NODES):
         file.create_group(f"more/{number}")
 
 

@@ -20,7 +20,7 @@ def changing(store: Path) -> Iterator[h5py.File]:
     """A store for a test to change, with checksums of what is there then: without them no reader would look at it."""
     with h5py.File(store, "r+") as file:
         yield file
-        for name in seal.rows_of(file):
+        for name in seal.find_row_datasets(file):
             if file[name].shape[:1] == file[name + SUM].shape:
                 write_rows(file, name, slice(0, len(file[name])), file[name][:])
     reseal(store)
@@ -28,8 +28,8 @@ def changing(store: Path) -> Iterator[h5py.File]:
 
 def reseal(store: Path) -> None:
     with h5py.File(store) as file:
-        ranges = seal.outside(file)
-    seal.add(store, ranges)
+        ranges = seal.find_sealed_ranges(file)
+    seal.add_seal(store, ranges)
 
 
 def contents(store: Path) -> dict[str, Any]:

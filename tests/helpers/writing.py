@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from zsecli.store.dataset import Dataset, write_dataset
+from zsecli.data.dataset import Dataset
+from zsecli.data.items import Items
+from zsecli.store.dataset import write_dataset
 from zsecli.store.features import FeatureWriter
-from zsecli.store.items import Items
 from zsecli.store.ranking import RankingWriter
 
 COUNT, BATCH = 7, 2
@@ -19,7 +20,12 @@ COUNT, BATCH = 7, 2
 
 def items(count: int = COUNT) -> Items:
     zeros = np.zeros(count, np.uint8)
-    return Items([f"{i}.png" for i in range(count)], zeros, zeros.astype(np.int8), np.zeros((count, 32), np.uint8))
+    return Items(
+        id=[f"{i}.png" for i in range(count)],
+        modality=zeros,
+        part=zeros.astype(np.int8),
+        sha256=np.zeros((count, 32), np.uint8),
+    )
 
 
 def die(*_: Any) -> None:
@@ -32,7 +38,7 @@ def write(kind: str, path: Path, key: str = "a", death: str = "") -> Path:
         times = np.arange(COUNT)
         if death:
             os.replace = die
-        return write_dataset(path, Dataset(key, Path("pictures"), items(), times, times), {})
+        return write_dataset(path, Dataset(name=key, root=Path("pictures"), items=items(), size=times, mtime=times), {})
     rng = np.random.default_rng(3)
     scores, tokens = rng.random((COUNT, 4), np.float32), rng.random((COUNT, 3, 4), np.float32)
     store: FeatureWriter | RankingWriter

@@ -17,7 +17,7 @@ from zsecli.data.hashing import hash_files
 from zsecli.images.decode import PictureError, Pixels, decode, prepare
 from zsecli.images.guess_modality import guess
 from zsecli.images.normalize_sketch import as_seen
-from zsecli.images.preprocess_rules import Preprocess, Role
+from zsecli.images.preprocess_rules import Modality, Preprocess
 
 RELEASED = Preprocess(sketch="released", photo="released")
 CROP = Preprocess(size=64, sketch="crop")
@@ -172,7 +172,7 @@ def test_evening_keeps_colours() -> None:
 
 
 @pytest.mark.parametrize(("role", "black"), [("sketch", True), ("photo", False)])
-def test_the_guess_takes_a_drawing_on_a_dark_screen_for_a_sketch(tmp_path: Path, role: Role, black: bool) -> None:
+def test_the_guess_takes_a_drawing_on_a_dark_screen_for_a_sketch(tmp_path: Path, role: Modality, black: bool) -> None:
     image = ImageOps.invert(HOUSE) if black else photographed(HOUSE)  # of the latter nobody can know
     image.save(tmp_path / "x.png")
     assert guess(tmp_path / "x.png") == role

@@ -25,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from helpers.demo import DEMO
 from helpers.tiny import SELECTING, build
+from zsecli.data.items import Column, Items
 from zsecli.explain import correspondences, faithfulness
 from zsecli.explain.pair import pair as pair_of
 from zsecli.explain.synthesis import SynthesisOptions, synthesize
@@ -35,7 +36,6 @@ from zsecli.model.spec import ModelSpec
 from zsecli.render import explanation_json
 from zsecli.retrieval import relation_scores
 from zsecli.retrieval.relation_scores import RelationScorer
-from zsecli.store.items import Column, Items
 from zsecli.train import loop
 from zsecli.train.batches import Batch
 from zsecli.train.config import TrainConfig
@@ -253,11 +253,11 @@ def test_a_training_step(model: str, name: str) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_validation(precision: Any) -> None:
     items = Items(
-        [f"{row}" for row in range(8)],
-        np.repeat([0, 1], 4).astype(np.uint8),
-        np.zeros(8, np.int8),
-        np.zeros((8, 32), np.uint8),
-        label=Column.of(list("abababab")),
+        id=[f"{row}" for row in range(8)],
+        modality=np.repeat([0, 1], 4).astype(np.uint8),
+        part=np.zeros(8, np.int8),
+        sha256=np.zeros((8, 32), np.uint8),
+        label=Column.from_values(list("abababab")),
     )
     given: Any = SimpleNamespace(items=items, stack=lambda rows: torch.from_numpy(pictures(len(rows))))
     held = [HeldOut("classes", "label", ("AP (raw)",), np.arange(4), np.arange(4, 8))]

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from helpers.commands import Zse
+from zsecli.data.items import Column, Items
 from zsecli.errors import UsageError
-from zsecli.retrieval import ann
+from zsecli.retrieval.match_options import MatchOptions
 from zsecli.retrieval.rank import rank_features
-from zsecli.retrieval.rankers import MatchOptions
+from zsecli.retrieval.rankers import ann
 from zsecli.runtime.log_levels import NOTICE
 from zsecli.store.features import FeatureWriter, open_features
-from zsecli.store.items import Column, Items
 from zsecli.store.ranking import open_ranking
 
 pytest.importorskip("faiss", reason="the extra ann is not installed")
@@ -32,11 +32,11 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
     heaps = rng.integers(20, size=count)
     ret = rng.standard_normal((20, WIDTH))[heaps] + 0.5 * rng.standard_normal((count, WIDTH))
     items = Items(
-        [str(i) for i in range(count)],
-        np.repeat(np.array([0, 1], np.uint8), (QUERIES, PHOTOS)),
-        np.ones(count, np.int8),
-        rng.integers(256, size=(count, 32), dtype=np.uint8),
-        family=Column.of([f"f{i % 7}" for i in range(count)]),
+        id=[str(i) for i in range(count)],
+        modality=np.repeat(np.array([0, 1], np.uint8), (QUERIES, PHOTOS)),
+        part=np.ones(count, np.int8),
+        sha256=rng.integers(256, size=(count, 32), dtype=np.uint8),
+        family=Column.from_values([f"f{i % 7}" for i in range(count)]),
     )
     path = tmp_path_factory.mktemp("ann") / "features.h5"
     with FeatureWriter(
@@ -50,11 +50,11 @@ def store_of(path: Path, ret: np.ndarray, families: list[str] | None = None) -> 
     """A feature store of QUERIES sketches and photos with these [Ret], all of different files."""
     count = len(ret)
     items = Items(
-        [str(i) for i in range(count)],
-        np.repeat(np.array([0, 1], np.uint8), (QUERIES, count - QUERIES)),
-        np.ones(count, np.int8),
-        np.random.default_rng(1).integers(256, size=(count, 32), dtype=np.uint8),
-        family=Column.of(families if families is not None else [None] * count),
+        id=[str(i) for i in range(count)],
+        modality=np.repeat(np.array([0, 1], np.uint8), (QUERIES, count - QUERIES)),
+        part=np.ones(count, np.int8),
+        sha256=np.random.default_rng(1).integers(256, size=(count, 32), dtype=np.uint8),
+        family=Column.from_values(families if families is not None else [None] * count),
     )
     about = {"model": "made up", "preprocess": {}, "weights": ""}
     with FeatureWriter(path, str(path), about, items, ret.shape[1], 0, None) as store:
@@ -94,7 +94,7 @@ def test_a_large_group_that_does_not_count(features: Path, tmp_path: Path) -> No
     near = np.argsort(-(ret[QUERIES:] @ ret[0]))[:2000]
     names = np.array(["far"] * len(ret), object)
     names[[0, *(QUERIES + near)]] = "near"
-    items.family = Column.of(list(names))
+    items.family = Column.from_values(list(names))
     path = tmp_path / "grouped.h5"
     with FeatureWriter(
         path, "grouped", {"model": "x", "preprocess": {}, "weights": ""}, items, WIDTH, 0, None
@@ -195,7 +195,7 @@ def test_photos_that_the_index_does_not_reach_are_searched_for_exactly(
         found, near, recall = rank(store, tmp_path, ann=True, shortlist=500, ignore_same=ignore)
         np.testing.assert_array_equal(found, exact[:, :500])
         np.testing.assert_allclose(near, scores[:, :500], atol=1e-6)
-        said = "--ann: the index found fewer photos than the shortlist has for 12 sketches, so these were searched"
+        said = "the approximate index found fewer photos than the shortlist has for 12 sketches, so these were searched"
         assert recall == 1 and said in caplog.text
 
 

@@ -18,8 +18,9 @@ from helpers.warm import commands, together
 from zsecli.model import checkpoint
 from zsecli.retrieval import extract, rank
 from zsecli.runtime.files import partial_path
-from zsecli.runtime.shards import Shard, join
+from zsecli.runtime.shards import Shard
 from zsecli.store.features import FeatureWriter, open_features
+from zsecli.store.shards import merge_shards
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     call(folder, "prepare", "folder", pictures).ok()
     call(folder, "embed", "--model", "tiny.safetensors", "-o", "features.h5").ok()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rank, "at_once", lambda *_: 4)
+        patch.setattr(rank, "queries_per_block", lambda *_: 4)
         for by in ("rn", "cascade"):
             call(folder, "match", "features.h5", "--by", by, "--shortlist", 6, "-o", f"{by}.h5").ok()
     return folder
@@ -60,7 +61,7 @@ def test_shards_of_features(zse: Zse, folder: Path, whole: Path, of: int) -> Non
 def test_shards_of_a_ranking(
     zse: Zse, folder: Path, whole: Path, by: str, of: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rank, "at_once", lambda *_: 4)
+    monkeypatch.setattr(rank, "queries_per_block", lambda *_: 4)
     for number in range(1, of + 1):
         zse("match", "features.h5", "--by", by, "--shortlist", 6, "-o", "new.h5", "--shard", f"{number}/{of}").ok()
     assert same(folder / "new.h5", whole / f"{by}.h5")
@@ -153,7 +154,7 @@ def test_several_that_are_last(folder: Path, whole: Path) -> None:
 
     def join_(number: int) -> bool:
         output = folder / "new.h5"
-        return join(
+        return merge_shards(
             Shard(number, 2),
             output,
             "features",

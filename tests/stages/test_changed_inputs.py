@@ -25,15 +25,16 @@ from helpers.commands import Done, Zse, call
 from helpers.demo import some_pictures
 from helpers.stores import contents
 from helpers.tiny import LEAST, STILL, build
+from zsecli.data.dataset import Dataset
 from zsecli.data.hashing import ChangedPicture
+from zsecli.data.items import SEEN, UNSEEN
 from zsecli.data.sources.folder import read
 from zsecli.model import checkpoint
 from zsecli.model.config import PRESETS
 from zsecli.runtime.console import Progress
 from zsecli.stages.prepare import prepare_listing
-from zsecli.store.dataset import Dataset, read_dataset
+from zsecli.store.dataset import read_dataset
 from zsecli.store.hdf5 import open_store
-from zsecli.store.items import SEEN, UNSEEN
 from zsecli.train.batches import Pictures
 from zsecli.train.config import TrainConfig
 from zsecli.train.job import Job, TrainResult, train_network

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from helpers.tiny import SELECTING, build
+from zsecli.data.items import Column, Items
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.model import checkpoint
 from zsecli.model.network import ZSENetwork
@@ -19,9 +20,9 @@ from zsecli.model.scoring import Scoring
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval import rank as ranking
 from zsecli.retrieval import relation_scores as relation
-from zsecli.retrieval.rankers import MatchOptions, Ranker
+from zsecli.retrieval.match_options import MatchOptions
+from zsecli.retrieval.rankers.cosine import CosineRanker
 from zsecli.store.features import FeatureWriter
-from zsecli.store.items import Column, Items
 from zsecli.store.ranking import open_ranking
 
 QUERIES, PHOTOS, WIDTH = 7, 23, 32
@@ -30,12 +31,12 @@ QUERIES, PHOTOS, WIDTH = 7, 23, 32
 def items(kind: int, count: int, seed: int) -> Items:
     rng = np.random.default_rng(seed)
     return Items(
-        [f"{kind}/{i}" for i in range(count)],
-        np.full(count, kind, np.uint8),
-        np.ones(count, np.int8),
-        np.zeros((count, 32), np.uint8),
-        label=Column.of([f"c{c}" for c in rng.integers(3, size=count)]),
-        family=Column.of([f"f{c}" if c else None for c in rng.integers(4, size=count)]),
+        id=[f"{kind}/{i}" for i in range(count)],
+        modality=np.full(count, kind, np.uint8),
+        part=np.ones(count, np.int8),
+        sha256=np.zeros((count, 32), np.uint8),
+        label=Column.from_values([f"c{c}" for c in rng.integers(3, size=count)]),
+        family=Column.from_values([f"f{c}" if c else None for c in rng.integers(4, size=count)]),
     )
 
 
@@ -159,7 +160,7 @@ def test_each_picture_is_prepared_once(stores: tuple[Path, Path], monkeypatch: p
     rank(stores, by="rn")
     assert prepared == {"sketch": QUERIES, "photo": PHOTOS}
     # photos once for every block of sketches, which a large gallery makes necessary: 2, 2, 2, 1
-    monkeypatch.setattr(ranking, "at_once", lambda *_: 2)
+    monkeypatch.setattr(ranking, "queries_per_block", lambda *_: 2)
     rank(stores, by="rn", depth=PHOTOS - 1)
     assert prepared == {"sketch": 2 * QUERIES, "photo": PHOTOS + 4 * PHOTOS}
 
@@ -167,7 +168,7 @@ def test_each_picture_is_prepared_once(stores: tuple[Path, Path], monkeypatch: p
 @pytest.mark.parametrize("by", ["ret", "rn", "cascade"])
 def test_blocks_do_not_matter(stores: tuple[Path, Path], by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rank(stores, by=by, shortlist=6)
-    monkeypatch.setattr(ranking, "at_once", lambda *_: 3)
+    monkeypatch.setattr(ranking, "queries_per_block", lambda *_: 3)
     monkeypatch.setattr(relation, "PICTURES_AT_ONCE", 5)
     monkeypatch.setattr(relation, "ON_CPU", 3)
     blocked = rank(stores, by=by, shortlist=6, depth=PHOTOS)  # another name, the same ranking
@@ -229,8 +230,8 @@ def test_a_copy_in_another_family_does_not_bring_a_pair_back(tmp_path: Path, net
     """Of two copies, the one that the sketch's family leaves out stays out."""
     rng = np.random.default_rng(6)
     photos, sketches = items(1, 40, 2), items(0, 3, 1)
-    photos.family = Column.of([f"f{i // 20}" for i in range(40)])
-    sketches.family = Column.of(["f0", "f1", None])
+    photos.family = Column.from_values([f"f{i // 20}" for i in range(40)])
+    sketches.family = Column.from_values(["f0", "f1", None])
     ret = np.tile(rng.standard_normal((20, WIDTH)).astype(np.float32), (2, 1))
     tokens = np.tile(rng.standard_normal((20, 10, WIDTH)).astype(np.float32), (2, 1, 1))
     stores = (
@@ -246,7 +247,7 @@ def test_a_copy_in_another_family_does_not_bring_a_pair_back(tmp_path: Path, net
 @pytest.mark.parametrize("by", ["ret", "rn", "cascade"])
 def test_no_pair_counts(tmp_path: Path, network: ModelSpec, by: str) -> None:
     photos, sketches = items(1, 5, 2), items(0, 3, 1)
-    photos.family, sketches.family = (Column.of(["f"] * n) for n in (5, 3))
+    photos.family, sketches.family = (Column.from_values(["f"] * n) for n in (5, 3))
     ret = np.ones((5, WIDTH), np.float32)
     stores = tuple(
         write(tmp_path / f"{name}.h5", table, network, ret[: len(table)])
@@ -275,7 +276,7 @@ def test_the_number_of_threads_does_not_matter(
 ) -> None:
     one = rank(stores, by=by)
     monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
-    monkeypatch.setattr(ranking, "at_once", lambda *_: 2)
+    monkeypatch.setattr(ranking, "queries_per_block", lambda *_: 2)
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
@@ -309,7 +310,7 @@ def test_up_to_date(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) 
     """A second run computes nothing; a shortlist is no reason to rank by [Ret] again, the depth is."""
     output, options = stores[0].with_name("r.h5"), MatchOptions(by="ret")
     assert ranking.rank_features(*stores, output, options).fresh
-    monkeypatch.setattr(ranking, "Ranker", None)
+    monkeypatch.setattr(CosineRanker, "__init__", None)
     assert not ranking.rank_features(*stores, output, options).fresh
     assert not ranking.rank_features(*stores, output, MatchOptions(by="ret", shortlist=7)).fresh
     with pytest.raises(UsageError, match="already holds"):
@@ -318,18 +319,18 @@ def test_up_to_date(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) 
 
 def test_resumes_where_it_stopped(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rank(stores, by="ret")
-    monkeypatch.setattr(ranking, "at_once", lambda *_: 2)
+    monkeypatch.setattr(ranking, "queries_per_block", lambda *_: 2)
     ranked: list[int] = []
-    original = Ranker.rank
+    original = CosineRanker.rank
 
-    def stop_at_4(self: object, advance: object, block: slice) -> object:
+    def stop_at_4(self: object, block: slice, advance: object) -> object:
         stops = block.start == 4 and 4 not in ranked
         ranked.append(block.start)
         if stops:
             raise KeyboardInterrupt
-        return original(self, advance, block)  # type: ignore[arg-type]
+        return original(self, block, advance)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Ranker, "rank", stop_at_4)
+    monkeypatch.setattr(CosineRanker, "rank", stop_at_4)
     with pytest.raises(KeyboardInterrupt):
         rank(stores, by="ret", shortlist=9)
     ranked.clear()
@@ -367,7 +368,7 @@ def test_what_cannot_be_matched(stores: tuple[Path, Path], tmp_path: Path, netwo
         rank((sketches, plain), by="ret", center=True)
     with pytest.raises(UsageError, match="no such column"):
         MatchOptions(ignore_same="familly")
-    with pytest.raises(UsageError, match="no say in relation scores"):
+    with pytest.raises(UsageError, match="no effect on relation scores"):
         MatchOptions(by="rn", center=True)
     ret[3, 4] = 1e30
     huge = write(tmp_path / "huge.h5", items(1, PHOTOS, 2), None, ret)

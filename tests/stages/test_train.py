@@ -22,6 +22,8 @@ from helpers.commands import Zse, call
 from helpers.demo import part_of_demo
 from helpers.tiny import LEAST, STILL, STILL_HYBRID, build
 from helpers.warm import commands, end, processes, together
+from zsecli.data.dataset import Dataset
+from zsecli.data.items import SEEN, UNSEEN
 from zsecli.data.sources.folder import read
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.model import checkpoint
@@ -29,8 +31,7 @@ from zsecli.model.config import PRESETS, ModelConfig, TokenizerConfig
 from zsecli.runtime.console import Progress
 from zsecli.runtime.files import alone
 from zsecli.stages.prepare import prepare_listing
-from zsecli.store.dataset import Dataset, read_dataset
-from zsecli.store.items import SEEN, UNSEEN
+from zsecli.store.dataset import read_dataset
 from zsecli.train.config import TrainConfig
 from zsecli.train.job import Job, TrainResult, plan_training, train_network
 from zsecli.train.loop import factor

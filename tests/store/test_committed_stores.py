@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from helpers.stores import content
+from zsecli.data.items import Items
 from zsecli.store.dataset import read_dataset
-from zsecli.store.features import open_features, skipped_in
-from zsecli.store.items import Items
+from zsecli.store.features import open_features, read_skipped
 from zsecli.store.ranking import open_ranking
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +79,7 @@ def test_features_with_tokens_and_a_skipped_picture(version: str) -> None:
         assert np.isnan(features.file["ret"][2]).all()
         assert np.isnan(features.file["tokens"][2]).all()
         assert features.file["index"][2].tolist() == [-1, -1]
-    assert skipped_in(STORES / version / "features.h5") == [(SKETCHES[2], "the file is empty")]
+    assert read_skipped(STORES / version / "features.h5") == [(SKETCHES[2], "the file is empty")]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -21,7 +21,7 @@ from helpers.damaged_stores import (
 )
 from helpers.stores import reseal
 from zsecli.errors import UNUSABLE, StoreError
-from zsecli.store.hdf5 import check_target
+from zsecli.store.writer import check_target
 
 
 @pytest.mark.parametrize(("kind", "tamper", "text"), CASES)

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from zsecli.data.dataset import Dataset
+from zsecli.data.items import Column, Items
 from zsecli.errors import ZseError
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval.extract import features_key
 from zsecli.runtime.files import partial_path
-from zsecli.store.dataset import Dataset, read_dataset, write_dataset
-from zsecli.store.features import FeatureWriter, open_features, skipped_in
-from zsecli.store.hdf5 import run_key
-from zsecli.store.items import Column, Items
+from zsecli.runtime.fingerprint import run_key
+from zsecli.store.dataset import read_dataset, write_dataset
+from zsecli.store.features import FeatureWriter, open_features, read_skipped
 from zsecli.store.ranking import RankingWriter, open_ranking
 
 NAMES = ["a b.png", "ü/ß 猫.jpg", "new\nline.png", "tab\t.png", "\"'`$%\\.png", "🙂" * 50 + ".png", " .png", "e\u0301"]
@@ -27,13 +28,13 @@ def items(count: int) -> Items:
     ids = [NAMES[i] if i < len(NAMES) else f"{i}.png" for i in range(count)]
     values = [None if i % 3 == 0 else ids[i] for i in range(count)]
     return Items(
-        ids,
-        (np.arange(count) % 2).astype(np.uint8),
-        (np.arange(count) % 3 - 1).astype(np.int8),
-        np.random.default_rng(0).integers(0, 256, (count, 32), dtype=np.uint8),
-        Column.of(values),
-        Column(np.full(count, -1, np.int32), ["an object without a picture"]),
-        Column.of([None] * count),
+        id=ids,
+        modality=(np.arange(count) % 2).astype(np.uint8),
+        part=(np.arange(count) % 3 - 1).astype(np.int8),
+        sha256=np.random.default_rng(0).integers(0, 256, (count, 32), dtype=np.uint8),
+        label=Column.from_values(values),
+        instance=Column(np.full(count, -1, np.int32), ["an object without a picture"]),
+        family=Column.from_values([None] * count),
     )
 
 
@@ -51,7 +52,12 @@ def same(a: Items, b: Items) -> bool:
 def dataset(count: int, **other: Any) -> Dataset:
     times = np.arange(count, dtype=np.int64) + 2**60
     report = {"skipped": [["ü\udce9.png", "empty"]], "not_pictures": 3}
-    return replace(Dataset("ein Name", Path("pictures/ü ü"), items(count), times // 7, times, report), **other)
+    return replace(
+        Dataset(
+            name="ein Name", root=Path("pictures/ü ü"), items=items(count), size=times // 7, mtime=times, report=report
+        ),
+        **other,
+    )
 
 
 @pytest.mark.parametrize("count", [0, 1, 9])
@@ -80,7 +86,7 @@ def features(path: Path, count: int, skipped: tuple[int, ...] = (), batch: int =
             good = rows[~np.isin(rows, skipped)]
             reasons = ["kaputt: ü" if r in skipped else "" for r in rows]
             store.write([table.id[r] for r in rows], reasons, **{n: v[good] for n, v in values.items()})
-        store.finish(part=len(skipped) == count)
+        store.finish(is_shard=len(skipped) == count)
     good = np.setdiff1d(np.arange(count), skipped)
     return path, {"items": table.take(good)} | {n: v[good] for n, v in values.items()}
 
@@ -93,7 +99,7 @@ def test_features(tmp_path: Path, count: int, skipped: tuple[int, ...]) -> None:
         np.testing.assert_array_equal(store.read("ret", slice(None)), wrote["ret"])
         np.testing.assert_array_equal(store.read("tokens", slice(None)), wrote["tokens"].astype(np.float16))
         np.testing.assert_array_equal(store.read("index", slice(None)), wrote["index"])
-        assert skipped_in(path) == store.skipped == [(items(count).id[r], "kaputt: ü") for r in skipped]
+        assert read_skipped(path) == store.skipped == [(items(count).id[r], "kaputt: ü") for r in skipped]
 
 
 @pytest.mark.parametrize(
@@ -156,19 +162,19 @@ def test_a_store_without_any_features(tmp_path: Path) -> None:
             store.finish()
     assert partial_path(path).exists() and not path.exists()
     with FeatureWriter(path, "key", {}, table, 5, 0, None) as store:
-        assert store.finish(part=True) == path
-    assert len(skipped_in(path)) == 2
+        assert store.finish(is_shard=True) == path
+    assert len(read_skipped(path)) == 2
 
 
 def test_codes_under_other_names() -> None:
-    column = Column.of(["b", None, "a", "", "b"])
+    column = Column.from_values(["b", None, "a", "", "b"])
     assert (column.names, column.codes.tolist()) == (["a", "b"], [1, -1, 0, -1, 1])
-    assert column.under(["c", "b"]).tolist() == [1, -1, -1, -1, 1]
-    assert column.under([]).tolist() == [-1] * 5
+    assert column.codes_in(["c", "b"]).tolist() == [1, -1, -1, -1, 1]
+    assert column.codes_in([]).tolist() == [-1] * 5
 
 
 def other_column(name: str) -> dict[str, Any]:
-    return {"items": replace(items(9), **{name: Column.of(["other"] * 9)})}
+    return {"items": replace(items(9), **{name: Column.from_values(["other"] * 9)})}
 
 
 def other_row(name: str) -> dict[str, Any]:

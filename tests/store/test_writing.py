@@ -18,12 +18,13 @@ from helpers.stores import content
 from helpers.writing import COUNT, items, write
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.runtime.files import partial_path
+from zsecli.store import features
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import FeatureWriter, open_features
-from zsecli.store.hdf5 import check_target, finished, open_store
-from zsecli.store.items import Items
+from zsecli.store.hdf5 import is_up_to_date, open_store
 from zsecli.store.ranking import RankingWriter, open_ranking
 from zsecli.store.rows import write_rows
+from zsecli.store.writer import check_target
 
 
 def write_elsewhere(kind: str, path: Path, key: str = "a", death: str = "") -> subprocess.CompletedProcess[str]:
@@ -58,7 +59,7 @@ def test_a_killed_writer_leaves_a_partial_file_and_its_successor_goes_on(
     with pytest.raises(StoreError, match="no such store") as error, open_store(path):
         pass
     assert "killed.h5.partial is unfinished" in error.value.hint
-    assert not finished(path, kind, "a")
+    assert not is_up_to_date(path, kind, "a")
     if death != "before the rename":
         with pytest.raises(StoreError, match="is not finished"), open_store(partial_path(path)):
             pass
@@ -138,7 +139,7 @@ def test_nobody_takes_up_a_store_that_is_getting_its_name(tmp_path: Path, monkey
         said.append(write_elsewhere("ranking", path, "a").stderr)
         os.replace(partial, path)
 
-    monkeypatch.setattr("zsecli.store.hdf5.settle", settle)
+    monkeypatch.setattr("zsecli.store.writer.settle", settle)
     path = write("ranking", tmp_path / "a.h5")
     assert "another zse is writing it" in said[0]
     with open_ranking(path) as ranking:
@@ -150,7 +151,7 @@ def test_a_file_that_appears_while_a_writer_starts_is_not_emptied(
 ) -> None:
     path = tmp_path / "a.h5"
     partial_path(path).write_bytes(b"of another process")
-    monkeypatch.setattr(RankingWriter, "_resume", lambda *_: None)  # it looked a moment too early
+    monkeypatch.setattr(RankingWriter, "_continue_file", lambda *_: None)  # it looked a moment too early
     with pytest.raises(StoreError, match="another zse is writing it"):
         write("ranking", path)
     assert partial_path(path).read_bytes() == b"of another process"
@@ -163,7 +164,7 @@ def test_an_error_leaves_the_old_store_and_no_lock(tmp_path: Path) -> None:
         raise ZeroDivisionError
     assert path.read_bytes() == before
     write("features", path, "b")
-    assert finished(path, "features", "b")
+    assert is_up_to_date(path, "features", "b")
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_what_the_system_refuses_is_said_in_words(
     def refuse(*_: Any) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(*((Items, "write") if when == "begin" else (FeatureWriter, "commit")), refuse)
+    monkeypatch.setattr(*((features, "write_items") if when == "begin" else (FeatureWriter, "commit")), refuse)
     with pytest.raises(ZseError, match=text) as error:
         write("features", path)
     assert type(error.value) is kind
@@ -277,9 +278,9 @@ def test_a_damaged_or_an_empty_file_is_replaced(tmp_path: Path) -> None:
 def test_finished_knows_kind_and_key(tmp_path: Path) -> None:
     path = write("dataset", tmp_path / "a.h5")
     key = read_dataset(path).key()
-    assert finished(path, "dataset", key)
-    assert not finished(path, "dataset", "b")
-    assert not finished(path, "features", key)
-    assert not finished(tmp_path / "b.h5", "dataset", key)
+    assert is_up_to_date(path, "dataset", key)
+    assert not is_up_to_date(path, "dataset", "b")
+    assert not is_up_to_date(path, "features", key)
+    assert not is_up_to_date(tmp_path / "b.h5", "dataset", key)
     path.write_bytes(path.read_bytes()[:5000])
-    assert not finished(path, "dataset", key)
+    assert not is_up_to_date(path, "dataset", key)

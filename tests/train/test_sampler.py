@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from zsecli.data.items import PHOTO, SEEN, SKETCH, Column, Items
 from zsecli.errors import ZseError
-from zsecli.store.items import PHOTO, SEEN, SKETCH, Column, Items
 from zsecli.train.config import TrainConfig
 from zsecli.train.sampler import Draws, Sampler
 
@@ -20,11 +20,13 @@ Row = tuple[str, str | None, str | None, str | None]  # s or p, class, instance,
 
 def table(rows: list[Row]) -> Items:
     return Items(
-        [str(i) for i in range(len(rows))],
-        np.array([SKETCH if r[0] == "s" else PHOTO for r in rows], np.uint8),
-        np.full(len(rows), SEEN, np.int8),
-        np.zeros((len(rows), 32), np.uint8),
-        *(Column.of([r[i] for r in rows]) for i in (1, 2, 3)),
+        id=[str(i) for i in range(len(rows))],
+        modality=np.array([SKETCH if r[0] == "s" else PHOTO for r in rows], np.uint8),
+        part=np.full(len(rows), SEEN, np.int8),
+        sha256=np.zeros((len(rows), 32), np.uint8),
+        label=Column.from_values([r[1] for r in rows]),
+        instance=Column.from_values([r[2] for r in rows]),
+        family=Column.from_values([r[3] for r in rows]),
     )
 
 

@@ -80,10 +80,10 @@ def embed(
     from zsecli.data.folder_walk import workspace_folders
     from zsecli.data.picture_list import search
     from zsecli.data.splits import Split
-    from zsecli.runtime.shards import share
+    from zsecli.runtime.shards import current_shard
     from zsecli.stages import defaults
 
-    part_of = context.with_resource(share(shard))
+    part_of = context.with_resource(current_shard(shard))
     ws, compute = Workspace(workspace), defaults.Compute(device, batch_size, workers, precision, part_of, dry_run)
     outputs.apart(context, output)
     store = _only_store(inputs or [])
@@ -108,7 +108,7 @@ def embed(
         pictures = search(paths, listed, workspace_folders(ws.root))
         result = defaults.embed_pictures(ws, pictures, spec, modality, compute, output, overwrite)
         others = " PHOTOS.h5 --top 5"
-    if not dry_run and part_of.speaks and result.path.is_file():  # a shard may have no rows
+    if not dry_run and part_of.is_main and result.path.is_file():  # a shard may have no rows
         hint = f"zse match {shlex.quote(str(result.path))}{others}"
         finish(result.path, result.fresh, result.skipped, as_json, hint, passed_over=result.passed_over)
 

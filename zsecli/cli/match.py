@@ -94,12 +94,12 @@ def match(
     """
     from zsecli.model.spec import ModelSpec
     from zsecli.render.hits import print_hits, show_hits
-    from zsecli.runtime.shards import share
+    from zsecli.runtime.shards import current_shard
     from zsecli.stages import defaults
 
     if output_format:
         opt.refuse(context, ("shard",), "has no hits to print before all are put together", "leave out --format")
-    part_of = context.with_resource(share(shard))
+    part_of = context.with_resource(current_shard(shard))
     ws, compute = Workspace(workspace), defaults.Compute(device, batch_size, workers, precision, part_of, dry_run)
     outputs.apart(context, output)
     if sketches is None:
@@ -117,7 +117,7 @@ def match(
         # the stores name their model: only one that is typed, not a default from elsewhere, takes its place
         chosen = ModelSpec.parse(model) if model and opt.typed(context, "model") else None
         result, skipped = defaults.match_stores(ws, first, second, options, compute, chosen, output, overwrite), []
-    if dry_run or not part_of.speaks or not result.path.is_file():  # a shard may have no rows
+    if dry_run or not part_of.is_main or not result.path.is_file():  # a shard may have no rows
         return
     if output_format:
         print_hits(result.path, top, output_format)

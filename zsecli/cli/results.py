@@ -13,7 +13,7 @@ from zsecli.runtime import console
 from zsecli.runtime.distributed import started_by_torchrun
 
 if TYPE_CHECKING:
-    from zsecli.store.dataset import Dataset
+    from zsecli.data.dataset import Dataset
 
 
 def finish(

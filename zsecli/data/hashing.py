@@ -16,13 +16,13 @@ from stat import S_ISDIR, S_ISREG
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.arrays import Ints
 from zsecli.data.folder_walk import OWN
 from zsecli.errors import ZseError
 from zsecli.images.decode import Opened, PictureError, blank, damaged, read_opened
 from zsecli.images.loader import SMALL, room_for
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.marks import is_own_picture
-from zsecli.store.items import Ints
 
 Read = tuple[int, int, bytes, bool]  # size, mtime, sha256, blank
 Known = dict[str, Read]

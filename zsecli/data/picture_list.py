@@ -12,12 +12,12 @@ import numpy as np
 
 from zsecli.data.folder_walk import Passed, pictures_in, system_reason
 from zsecli.data.hashing import hash_files
+from zsecli.data.items import MODALITIES, NEITHER, Items
 from zsecli.data.names import on_disk
 from zsecli.errors import ZseError
 from zsecli.images.decode import SUFFIXES
 from zsecli.images.guess_modality import guess
 from zsecli.runtime.console import SILENT, Progress
-from zsecli.store.items import MODALITIES, NEITHER, Items
 
 NONE_INSIDE = f"no picture in this folder (looked for {', '.join(sorted(SUFFIXES))}, and at the content of all others)"
 
@@ -83,9 +83,9 @@ def items_of(
     with ThreadPoolExecutor() as pool:
         kinds = list(pool.map(guess, map(Path, ids))) if modality == "auto" else [modality] * len(ids)
     items = Items(
-        ids,
-        np.array([MODALITIES.index(k) for k in kinds], np.uint8),
-        np.full(len(ids), NEITHER, np.int8),
-        hashed.sha256,
+        id=ids,
+        modality=np.array([MODALITIES.index(k) for k in kinds], np.uint8),
+        part=np.full(len(ids), NEITHER, np.int8),
+        sha256=hashed.sha256,
     )
     return items, bad

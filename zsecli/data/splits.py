@@ -14,9 +14,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.arrays import Ints
+from zsecli.data.dataset import Dataset
+from zsecli.data.items import NEITHER, PHOTO, SEEN, SKETCH, UNSEEN, Items
 from zsecli.errors import UsageError, ZseError, nearest
-from zsecli.store.dataset import Dataset
-from zsecli.store.items import NEITHER, PHOTO, SEEN, SKETCH, UNSEEN, Ints, Items
 
 Selection = Literal["unseen", "generalized", "all"]
 # what of a partition a family needs: unseen pictures; seen photos beside them; every picture
@@ -78,7 +79,7 @@ class Split:
         """Name of the pictures it needs: equal names, equal pictures."""
         return f"{self.selection}-{self.partition}".removesuffix("-")
 
-    def under(self, own: str) -> Split:
+    def shorten(self, own: str) -> Split:
         """The same on a data set whose own partition is called `own`, by the shorter name."""
         return replace(self, partition="") if self.partition == own else self
 

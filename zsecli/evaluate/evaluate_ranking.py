@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from zsecli.data.items import SEEN
 from zsecli.data.splits import Split
 from zsecli.data.synonyms import shared
 from zsecli.errors import UsageError, ZseError
@@ -15,7 +16,6 @@ from zsecli.evaluate.intervals import KIND
 from zsecli.evaluate.measure import count_ties, measure_protocol
 from zsecli.evaluate.protocols import SPLITS, members
 from zsecli.evaluate.report_model import ProtocolReport, RankingReport
-from zsecli.store.items import SEEN
 from zsecli.store.ranking import Ranking, open_ranking
 
 ABOUT = ("model", "by", "shortlist", "ignore_same", "center", "precision", "ann", "recall")  # of a ranking's provenance

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.arrays import Ints
+from zsecli.data.items import Column
 from zsecli.errors import ZseError
 from zsecli.evaluate.intervals import confidence_interval
 from zsecli.evaluate.metrics import Found, metric_of_each, needs_depth
 from zsecli.evaluate.protocols import AT_A_TIME, Protocol, ask, members
 from zsecli.evaluate.report_model import ProtocolReport
 from zsecli.retrieval.order import tied
-from zsecli.store.items import Column, Ints
 from zsecli.store.ranking import Ranking
 
 Values = NDArray[np.float64]

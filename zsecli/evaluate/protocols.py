@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.arrays import Ints
+from zsecli.data.items import NEITHER, UNSEEN
 from zsecli.errors import ZseError
-from zsecli.store.items import NEITHER, UNSEEN, Ints
 from zsecli.store.ranking import Ranking
 
 AT_A_TIME = 2**19  # entries of a ranking in memory: more are no faster
@@ -238,4 +239,4 @@ def _codes(ranking: Ranking, column: str | None) -> tuple[Ints, Ints]:
     if column is None:
         return np.full(len(ranking.query), -1), np.full(len(ranking.gallery), -1)
     ours, theirs = getattr(ranking.query, column), getattr(ranking.gallery, column)
-    return ours.under(theirs.names), theirs.codes
+    return ours.codes_in(theirs.names), theirs.codes

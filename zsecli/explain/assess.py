@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from zsecli.arrays import Ints
+from zsecli.data.items import Items
 from zsecli.errors import UsageError, nearest
 from zsecli.evaluate.intervals import FEWEST, KIND, TEST, confidence_interval, sign_flip_p
 from zsecli.explain import faithfulness, keypoints
@@ -23,7 +25,6 @@ from zsecli.images.loader import full_size
 from zsecli.model.embedders.base import NetworkEmbedder
 from zsecli.retrieval.ranked_pictures import check_named, check_ranked
 from zsecli.runtime.console import SILENT, Progress
-from zsecli.store.items import Ints, Items
 from zsecli.store.ranking import Ranking, open_ranking
 from zsecli.train.outlines import outline
 
@@ -302,8 +303,8 @@ def _aligned(ranking: Ranking, family: str, most: int) -> list[tuple[int, int]]:
         )
     sides = []
     for items in (ranking.query, ranking.gallery):
-        of = items.family.under([family]) == 0
-        codes = items.instance.under(ranking.query.instance.names)
+        of = items.family.codes_in([family]) == 0
+        codes = items.instance.codes_in(ranking.query.instance.names)
         sides.append({int(c): row for row, c in reversed([*enumerate(codes)]) if of[row] and c >= 0})
     shared = sorted(sides[0].keys() & sides[1].keys())
     if not shared:

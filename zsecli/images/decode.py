@@ -16,7 +16,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from zsecli.images.geometry import Frame
 from zsecli.images.metadata import count_strips, orientation, upright, without_metadata
 from zsecli.images.normalize_sketch import around, as_seen
-from zsecli.images.preprocess_rules import Preprocess, Role
+from zsecli.images.preprocess_rules import Modality, Preprocess
 from zsecli.images.tiles import WHOLE, Factors, factors_to, map_tiles, tiles
 
 Pixels = NDArray[np.uint8]
@@ -311,15 +311,15 @@ def _as_grey(image: Image.Image, white: float) -> Image.Image:
     return Image.fromarray(np.rint(values, out=values).astype(np.uint8))
 
 
-def prepare(image: Image.Image, role: Role, preprocess: Preprocess) -> Pixels:
-    """A decoded picture of one role -> the network's input as uint8 (size, size, 3)."""
-    return framed(as_seen(image, role, preprocess)[0], role, preprocess)[0]
+def prepare(image: Image.Image, modality: Modality, preprocess: Preprocess) -> Pixels:
+    """A decoded picture of one modality -> the network's input as uint8 (size, size, 3)."""
+    return framed(as_seen(image, modality, preprocess)[0], modality, preprocess)[0]
 
 
-def framed(image: Image.Image, role: Role, preprocess: Preprocess) -> tuple[Pixels, Frame]:
+def framed(image: Image.Image, modality: Modality, preprocess: Preprocess) -> tuple[Pixels, Frame]:
     """The network's input of a picture `as_seen`, and which part of the picture it shows."""
-    rule = preprocess.sketch if role == "sketch" else preprocess.photo
-    return _RULES[rule, role](image, preprocess)
+    rule = preprocess.sketch if modality == "sketch" else preprocess.photo
+    return _RULES[rule, modality](image, preprocess)
 
 
 def _whole(image: Image.Image, preprocess: Preprocess) -> Frame:

@@ -16,7 +16,7 @@ from zsecli.images.decode import LARGE, Opened, PictureError, Pixels, blank, dec
 from zsecli.images.geometry import Frame
 from zsecli.images.memory import MEMORY, MemoryBudget, decoding_bytes
 from zsecli.images.normalize_sketch import Change, as_seen
-from zsecli.images.preprocess_rules import Preprocess, Role
+from zsecli.images.preprocess_rules import Modality, Preprocess
 
 SMALL = 2**20  # bytes of a file that are read at once; a larger one is read bit by bit, as its decoder wants it
 # Bytes for a pixel of the decoded picture that it takes to make the network's input of it.
@@ -41,15 +41,15 @@ class Loaded(NamedTuple):
     changes: tuple[Change, ...]
 
 
-def frame_picture(image: Image.Image, role: Role, preprocess: Preprocess) -> Loaded:
+def frame_picture(image: Image.Image, modality: Modality, preprocess: Preprocess) -> Loaded:
     """A decoded picture as the network sees it."""
-    image, changes = as_seen(image, role, preprocess)
-    return Loaded(image, *framed(image, role, preprocess), changes)
+    image, changes = as_seen(image, modality, preprocess)
+    return Loaded(image, *framed(image, modality, preprocess), changes)
 
 
 def load_input(
     file: Path,
-    role: Role,
+    modality: Modality,
     preprocess: Preprocess,
     *,
     sha256: bytes | None = None,
@@ -66,14 +66,14 @@ def load_input(
     Raises:
         PictureError: it is no picture, or too large; with the reason. ContentChanged. OSError: it cannot be read.
     """
-    work = _SKETCH_BYTES if role == "sketch" else _PHOTO_BYTES
+    work = _SKETCH_BYTES if modality == "sketch" else _PHOTO_BYTES
 
     def load(picture: Opened) -> Loaded:
         with _room(picture, LARGE, work, memory):
-            image, changes = as_seen(decoded(picture.image), role, preprocess)
+            image, changes = as_seen(decoded(picture.image), modality, preprocess)
             if reject_blank and blank(image):
                 raise PictureError("blank: nothing is drawn")
-            return Loaded(image, *framed(image, role, preprocess), changes)
+            return Loaded(image, *framed(image, modality, preprocess), changes)
 
     return _read(file, load, sha256)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
-from zsecli.images.preprocess_rules import Preprocess, Role
+from zsecli.images.preprocess_rules import Modality, Preprocess
 from zsecli.images.tiles import tiles
 
 Change = Literal["inverted", "evened"]
@@ -38,14 +38,14 @@ def around(grey: NDArray[Any]) -> tuple[int, int, int, int] | None:
     return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
 
 
-def as_seen(image: Image.Image, role: Role, preprocess: Preprocess) -> tuple[Image.Image, tuple[Change, ...]]:
+def as_seen(image: Image.Image, modality: Modality, preprocess: Preprocess) -> tuple[Image.Image, tuple[Change, ...]]:
     """A decoded picture as the network and a reader of its explanation see it, and what was done to it for that.
 
     A sketch drawn bright on dark (a blackboard, a dark screen) is inverted, and uneven light on its paper is evened
     out. The rule `released` does what the authors do, neither.
     """
     done: tuple[Change, ...] = ()
-    if role == "sketch" and preprocess.sketch != "released":
+    if modality == "sketch" and preprocess.sketch != "released":
         if _bright_on_dark(image):
             image, done = ImageOps.invert(image.convert("RGB")), ("inverted",)
         evened = _evened(image)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Role = Literal["sketch", "photo"]
+Modality = Literal["sketch", "photo"]
+Role = Modality  # its name in model/, train/ and explain/ so far
 SketchRule = Literal["resize", "crop", "released"]
 PhotoRule = Literal["resize", "released"]
 Interpolation = Literal["box", "bilinear", "bicubic"]

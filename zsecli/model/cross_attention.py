@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zsecli.arrays import Ints
 from zsecli.errors import UsageError
 from zsecli.images.preprocess_rules import Role
 from zsecli.model.config import CrossAttentionConfig
-from zsecli.store.items import Ints
 
 
 class UnbiasedNorm(nn.Module):

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
+from zsecli.arrays import Ints
+from zsecli.data.items import Items
 from zsecli.errors import UsageError
 from zsecli.evaluate.protocols import ask
 from zsecli.evaluate.report_model import ProtocolReport
@@ -25,7 +27,6 @@ from zsecli.images.loader import ContentChanged, load_picture
 from zsecli.render.fonts import draw_text
 from zsecli.runtime.files import replacing
 from zsecli.runtime.marks import png_text
-from zsecli.store.items import Ints, Items
 from zsecli.store.ranking import Ranking, open_ranking
 from zsecli.store.remake_commands import remake_ranking
 

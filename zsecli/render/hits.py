@@ -23,7 +23,7 @@ class Hit(NamedTuple):
 
 def hits(ranking: Ranking, top: int, queries: int | None = None) -> Iterator[Hit]:
     """The `top` photos of every query (of the first `queries`), best first."""
-    ours, theirs = ranking.query.label.under(ranking.gallery.label.names), ranking.gallery.label.codes
+    ours, theirs = ranking.query.label.codes_in(ranking.gallery.label.names), ranking.gallery.label.codes
     for row, query in enumerate(ranking.query.id[:queries]):
         known = ranking.query.label.codes[row] >= 0
         for rank, (photo, score) in enumerate(

@@ -17,21 +17,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.arrays import Ints
+from zsecli.data.embedded import Embedded
+from zsecli.data.items import MODALITIES, PHOTO, SKETCH, Items
 from zsecli.errors import ZseError
 from zsecli.images.decode import REVISION, Pixels
 from zsecli.images.memory import MEMORY, MemoryBudget
 from zsecli.images.normalize_sketch import Change, said
-from zsecli.images.preprocess_rules import Role
+from zsecli.images.preprocess_rules import Modality
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec, is_there
 from zsecli.retrieval.picture_reader import LATE, Reader
 from zsecli.runtime.console import SILENT, Progress
+from zsecli.runtime.fingerprint import installed_versions, run_key
 from zsecli.runtime.log_levels import NOTICE
 from zsecli.runtime.parallel import blocking_interrupts, end_with_parent
-from zsecli.runtime.shards import WHOLE, Shard, join
-from zsecli.store.features import Embedded, FeatureWriter, like, open_features, skipped_in
-from zsecli.store.hdf5 import change_provenance, check_target, finished, run_key, versions
-from zsecli.store.items import MODALITIES, PHOTO, SKETCH, Ints, Items
+from zsecli.runtime.shards import WHOLE, Shard
+from zsecli.store.features import FeatureWriter, open_features, read_skipped, writer_for_merge
+from zsecli.store.hdf5 import is_up_to_date
+from zsecli.store.shards import merge_shards, remove_shards
+from zsecli.store.writer import check_target, update_provenance
 
 if TYPE_CHECKING:
     from zsecli.model.embedders.base import Embedder
@@ -108,21 +113,21 @@ def extract_features(
         ZseError: a picture of a data set changed since its hash was taken, or no picture at all can be used.
     """
     key = features_key(items, spec, precision)
-    if finished(output, "features", key):
-        shard.tidy(output, "features", key)
-        if shard.speaks:
+    if is_up_to_date(output, "features", key):
+        remove_shards(shard, output, "features", key)
+        if shard.is_main:
             _keep_places(output, items, root, spec, (origin or {}).get("dataset"))
-        return ExtractResult(output, False, skipped_in(output))
+        return ExtractResult(output, False, read_skipped(output))
     check_target(output, "features", overwrite)
     from zsecli.model.embedders.base import resolve_device  # here: an up-to-date run needs no torch
     from zsecli.model.load import load
 
     on_cpu = resolve_device(device).type == "cpu" or not spec.is_network
     # a shard is whole batches, on a GPU too where there are many: nothing but the inputs may say where it ends
-    step = ON_GPU if len(items) >= 8 * ON_GPU * shard.of else ON_CPU
+    step = ON_GPU if len(items) >= 8 * ON_GPU * shard.count else ON_CPU
     rows = shard.rows(len(items), step)
     path, own = shard.path(output), shard.key(key)
-    due = rows.start < rows.stop and not finished(path, "features", own)
+    due = rows.start < rows.stop and not is_up_to_date(path, "features", own)
     if due:
         model = load(spec, device, precision)
         if unused := model.about.get("unused"):
@@ -131,7 +136,7 @@ def extract_features(
             )
         provenance = {
             "argv": sys.argv[1:],
-            "versions": versions(),
+            "versions": installed_versions(),
             **(origin or {}),
             "folder": str(Path.cwd()),
             "root": str(root.resolve()),
@@ -143,12 +148,14 @@ def extract_features(
             **model.about,
         }
         logger.info(f"embedding {rows.stop - rows.start} pictures with {spec.text}")
-        some = items if shard.of == 1 else items.take(np.arange(rows.start, rows.stop))
+        some = items if shard.count == 1 else items.take(np.arange(rows.start, rows.stop))
         size = batch_size or (ON_CPU if on_cpu else ON_GPU)
-        write_features(some, root, model, path, own, provenance, progress, size, workers, shard.of > 1)
-    whole = join(shard, output, "features", key, len(items), step, lambda one: like(one, output, key, items))
+        write_features(some, root, model, path, own, provenance, progress, size, workers, shard.count > 1)
+    whole = merge_shards(
+        shard, output, "features", key, len(items), step, lambda one: writer_for_merge(one, output, key, items)
+    )
     path = output if whole else path
-    return ExtractResult(path, due or (whole and shard.of > 1), skipped_in(path) if path.is_file() else [])
+    return ExtractResult(path, due or (whole and shard.count > 1), read_skipped(path) if path.is_file() else [])
 
 
 def _keep_places(store: Path, items: Items, root: Path, spec: ModelSpec, dataset: str | None) -> None:
@@ -161,7 +168,7 @@ def _keep_places(store: Path, items: Items, root: Path, spec: ModelSpec, dataset
     if spec.text != said.get("model") and not is_there(said.get("model")):
         now["model"] = spec.text
     if now:
-        change_provenance(store, "features", **now)
+        update_provenance(store, "features", **now)
         logger.info(f"{store}: {', '.join(f'its {name} is now {place}' for name, place in now.items())}")
 
 
@@ -197,13 +204,13 @@ def write_features(
             changes += counts
             progress(len(some))
             if len(ids) >= COMMIT or rows.stop == len(items):
-                store.write(ids, reasons, **vars(Embedded.cat(found)))
+                store.write(ids, reasons, **vars(Embedded.concatenate(found)))
                 ids, reasons, found = [], [], []
         why = store.file["skipped"].asstr()[:]
         if late := [name for name, one in zip(items.id, why, strict=True) if one.endswith(LATE)]:
             # the next run, which may find them, begins anew
             store.file.attrs["run-key"] = run_key(of=key, without=late)
-        store.finish(part)
+        store.finish(is_shard=part)
     if changes:
         logger.log(NOTICE, said(changes))
 
@@ -250,10 +257,10 @@ def _by_role(model: Embedder, pictures: list[Pixels], modality: Ints) -> Embedde
         for code, rows in enumerate(parts)
         if len(rows)
     ]
-    return Embedded.cat([none, *found]).rows(np.argsort(np.concatenate(parts)))
+    return Embedded.concatenate([none, *found]).take(np.argsort(np.concatenate(parts)))
 
 
-def _embed(model: Embedder, pictures: NDArray[np.uint8], role: Role) -> Embedded:
+def _embed(model: Embedder, pictures: NDArray[np.uint8], role: Modality) -> Embedded:
     """Features of pictures (B, S, S, 3) of one role, of fewer at once where the GPU's memory does not hold them all."""
     import torch
 
@@ -263,7 +270,7 @@ def _embed(model: Embedder, pictures: NDArray[np.uint8], role: Role) -> Embedded
         if len(pictures) == 1:
             raise ZseError(f"{model.device}: its memory does not hold one picture", "--device cpu") from error
     half = len(pictures) // 2
-    return Embedded.cat([_embed(model, pictures[:half], role), _embed(model, pictures[half:], role)])
+    return Embedded.concatenate([_embed(model, pictures[:half], role), _embed(model, pictures[half:], role)])
 
 
 def _batches(reader: Reader, size: int, workers: int, store: FeatureWriter) -> Iterator[tuple[slice, list[Any] | None]]:

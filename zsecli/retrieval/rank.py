@@ -12,35 +12,27 @@ from typing import Any
 
 import numpy as np
 
+from zsecli.data.items import PHOTO, SKETCH
+from zsecli.data.provenance import ORIGIN, Header
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec, is_there
-from zsecli.retrieval.ann import AnnRanker
-from zsecli.retrieval.rankers import MatchOptions, Ranker, at_once
+from zsecli.retrieval.match_options import MatchOptions, queries_per_block
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.files import partial_path
+from zsecli.runtime.fingerprint import installed_versions, run_key
 from zsecli.runtime.log_levels import NOTICE
 from zsecli.runtime.parallel import cores, in_order
-from zsecli.runtime.shards import WHOLE, Shard, join
+from zsecli.runtime.shards import WHOLE, Shard
 from zsecli.store.features import Features, open_features
-from zsecli.store.hdf5 import (
-    Header,
-    change_provenance,
-    check_target,
-    finished,
-    open_store,
-    read_header,
-    run_key,
-    versions,
-)
-from zsecli.store.items import PHOTO, SKETCH
-from zsecli.store.provenance import ORIGIN
+from zsecli.store.hdf5 import is_up_to_date, open_store, read_header
 from zsecli.store.ranking import RankingWriter
 from zsecli.store.remake_commands import remake_features
+from zsecli.store.shards import merge_shards, remove_shards
+from zsecli.store.writer import check_target, update_provenance
 
 logger = logging.getLogger(__name__)
 
-COMPLETE = "complete"  # shortlists found approximately; before that they could list fewer photos than there are
 THREADS = 8  # that rank by [Ret], at most: each holds a block
 CENTRE_FROM = 10  # a mean over fewer pictures says more about them than about their modality
 
@@ -82,20 +74,23 @@ def rank_features(
             _warn_of_others(all_sketches, queries, "sketches")
             _warn_of_others(all_photos, gallery, "photos")
         key = ranking_key(queries.header, gallery.header, options)
-        if finished(output, "ranking", key):
-            shard.tidy(output, "ranking", key)
-            if shard.speaks:
+        if is_up_to_date(output, "ranking", key):
+            remove_shards(shard, output, "ranking", key)
+            if shard.is_main:
                 _keep_roots(output, queries.header, gallery.header)
             return RankResult(output, False)
         check_target(output, "ranking", overwrite)
         job = _Job(sketches, photos, queries, gallery, options)
-        step, count = at_once(options, len(gallery.items), _prepared_bytes(gallery)), len(queries.items)
+        step = queries_per_block(options, len(gallery.items), _prepared_bytes(gallery))
+        count = len(queries.items)
         rows, path, own = shard.rows(count, step), shard.path(output), shard.key(key)
-        due = rows.start < rows.stop and not finished(path, "ranking", own)
+        due = rows.start < rows.stop and not is_up_to_date(path, "ranking", own)
         if due:
-            joined = count if shard.of > 1 else 0  # written once more, when the shards are put together
+            joined = count if shard.count > 1 else 0  # written once more, when the shards are put together
             _check_room(path, (rows.stop - rows.start + joined) * job.depth * 8)
-            scorer = None if options.by == "ret" else _scorer(queries, gallery, model, device, options.precision)
+            scorer = None
+            if options.ranker.uses_relation:
+                scorer = _scorer(queries, gallery, model, device, options.precision)
             logger.info(f"ranking {len(gallery.items)} photos for {rows.stop - rows.start} sketches by {options.by}")
             _rank(job, scorer, rows, step, path, own, progress)
 
@@ -103,8 +98,8 @@ def rank_features(
             with open_store(one, "ranking") as like:
                 return job.writer(output, key, slice(0, count), read_header(like, one).provenance)
 
-        whole = join(shard, output, "ranking", key, count, step, begin)
-    return RankResult(output if whole else path, due or (whole and shard.of > 1))
+        whole = merge_shards(shard, output, "ranking", key, count, step, begin)
+    return RankResult(output if whole else path, due or (whole and shard.count > 1))
 
 
 @dataclass(frozen=True)
@@ -128,7 +123,7 @@ class _Job:
         ours, theirs = self.queries.header, self.gallery.header
         return {
             "argv": sys.argv[1:],
-            "versions": versions(),
+            "versions": installed_versions(),
             "sketches": str(self.sketches),
             "photos": str(self.photos),
             "model": theirs.provenance.get("model"),
@@ -137,7 +132,7 @@ class _Job:
             "folder": str(Path.cwd()),
             **_places(ours, theirs),
             "inputs": [ours.run_key, theirs.run_key],
-            **vars(self.options),
+            **self.options.to_dict(),
         }
 
     def writer(self, path: Path, key: str, rows: slice, provenance: dict[str, Any]) -> RankingWriter:
@@ -150,41 +145,30 @@ class _Job:
 def _rank(job: _Job, scorer: Any, rows: slice, step: int, path: Path, key: str, progress: Progress) -> None:
     """Write the ranking for the sketches `rows`, `step` of them together, or the rest of it."""
     options, photos = job.options, len(job.gallery.items)
-    ranker = (AnnRanker if options.ann else Ranker)(job.queries, job.gallery, options, scorer)
+    ranker = options.ranker(job.queries, job.gallery, options, scorer)
     progress.start((rows.stop - rows.start) * photos)
-    with job.writer(path, key, rows, job.provenance | ranker.about) as store:
+    with job.writer(path, key, rows, job.provenance | ranker.provenance) as store:
         progress(store.rows * photos)
         starts = range(rows.start + store.rows, rows.stop, step)
         blocks = [slice(start, min(start + step, rows.stop)) for start in starts]
-        rank = partial(ranker.rank, progress)
-        # a relation network has threads of its own, and so has faiss
-        alone = options.by != "ret" or options.ann
-        ranked = map(rank, blocks) if alone else in_order(rank, blocks, min(THREADS, cores()))
+        rank = partial(ranker.rank, advance=progress)
+        ranked = in_order(rank, blocks, min(THREADS, cores())) if ranker.is_thread_safe else map(rank, blocks)
         for block, (indices, scores) in zip(blocks, ranked, strict=True):
             store.write(block.start - rows.start, indices[:, : job.depth], scores[:, : job.depth])
         store.finish()
-    if isinstance(ranker, AnnRanker) and ranker.searched_exactly:
-        logger.log(
-            NOTICE,
-            f"--ann: the index found fewer photos than the shortlist has for {ranker.searched_exactly} sketches, "
-            "so these were searched exactly",
-        )
+    for message in ranker.notes():
+        logger.log(NOTICE, message)
 
 
 def ranking_key(sketches: Header, photos: Header, options: MatchOptions) -> str:
-    """Run key of a ranking; a shortlist matters to a cascade alone, and exact and fp32 go without saying."""
-    short = options.by == "cascade" or options.ann
-    without = [not short and "shortlist", options.precision == "fp32" and "precision", not options.ann and "ann"]
-    values = {k: v for k, v in vars(options).items() if k not in without}
-    if options.ann:
-        values["ann"] = COMPLETE
-    return run_key(stage="ranking", sketches=sketches.run_key, photos=photos.run_key, **values)
+    """Run key of a ranking."""
+    return run_key(stage="ranking", sketches=sketches.run_key, photos=photos.run_key, **options.key_values())
 
 
 def is_ranked(sketches: Path, photos: Path, output: Path, options: MatchOptions) -> bool:
     """Whether `output` already holds the ranking of these two stores."""
     with open_features(sketches) as queries, open_features(photos) as gallery:
-        return finished(output, "ranking", ranking_key(queries.header, gallery.header, options))
+        return is_up_to_date(output, "ranking", ranking_key(queries.header, gallery.header, options))
 
 
 def _places(*stores: Header) -> dict[str, list[str]]:
@@ -204,7 +188,7 @@ def _keep_roots(ranking: Path, *stores: Header) -> None:
         now["model"] = model
     elif not moved:
         return
-    change_provenance(ranking, "ranking", **now)
+    update_provenance(ranking, "ranking", **now)
     logger.info(f"{ranking}: its pictures are below {', '.join(dict.fromkeys(now['roots']))}, its model is {model}")
 
 
@@ -268,7 +252,7 @@ def _check(queries: Features, gallery: Features, options: MatchOptions, model: M
             f"{model.text}: is not the model that made {gallery.path}",
             "leave --model out: the stores name theirs; or embed again with this one",
         )
-    if options.by != "ret" and not (queries.has_tokens and gallery.has_tokens and ours.get("relation")):
+    if options.ranker.uses_relation and not (queries.has_tokens and gallery.has_tokens and ours.get("relation")):
         raise no_relation_network(str(ours.get("model")))
     if options.center and min(len(queries.items), len(gallery.items)) < CENTRE_FROM:
         raise UsageError(

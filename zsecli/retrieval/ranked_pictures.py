@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from zsecli.arrays import Ints
 from zsecli.data.hashing import ChangedPicture, file_digest
-from zsecli.store.items import Ints
 from zsecli.store.ranking import Ranking
 from zsecli.store.remake_commands import NEW_FOLDER, remake_ranking
 

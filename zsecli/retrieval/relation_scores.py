@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from zsecli.arrays import Ints
 from zsecli.errors import ZseError
-from zsecli.images.preprocess_rules import Role
+from zsecli.images.preprocess_rules import Modality
 from zsecli.model.cross_attention import Prepared
 from zsecli.model.scoring import Scoring
 from zsecli.runtime.parallel import in_order, threads
 from zsecli.store.features import Features
-from zsecli.store.items import Ints
 
 PICTURES_AT_ONCE = 32
 ON_CPU = 8  # pairs at once: what they need stays in the cache
@@ -99,6 +99,7 @@ class RelationScorer:
         return some.at, np.concatenate([self._relate(part)[1] for part in halves])
 
     @torch.inference_mode()
+<<<<<<< HEAD
     def _prepare(self, features: Features, rows: Ints, role: Role) -> Prepared:
         return prepare_rows(self.network, self.device, features, rows, role)
 
@@ -112,6 +113,15 @@ def prepare_rows(network: Scoring, device: torch.device, features: Features, row
         index = torch.arange(tokens.shape[1] - 1, device=device).expand(len(tokens), -1)
     ret = torch.from_numpy(features.read("ret", rows)).to(device) if network.has_own_ret else None
     return network.prepare(tokens, index, role, ret)
+=======
+    def _prepare(self, features: Features, rows: Ints, role: Modality) -> Prepared:
+        tokens = torch.from_numpy(features.read("tokens", rows)).to(self.device).float()
+        if "index" in features.file:
+            index = torch.from_numpy(features.read("index", rows)).to(self.device).long()
+        else:
+            index = torch.arange(tokens.shape[1] - 1, device=self.device).expand(len(tokens), -1)
+        return self.network.prepare(tokens, index, role)
+>>>>>>> origin/main
 
 
 def _parts(values: Ints, size: int) -> Iterator[Ints]:

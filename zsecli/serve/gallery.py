@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.data.items import PHOTO
 from zsecli.errors import StoreError
-from zsecli.retrieval.rankers import unit
+from zsecli.retrieval.ret_vectors import read_unit_ret
 from zsecli.store.features import Features
-from zsecli.store.items import PHOTO
 
 Vector = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -45,7 +45,7 @@ class Gallery:
         items = self.features.items
         if not len(items):
             raise StoreError(f"{features.path}: holds no photo", "zse draw FOLDER embeds the photos of a folder")
-        self.vectors = unit(self.features, slice(None), np.zeros(features.width, np.float32))
+        self.vectors = read_unit_ret(self.features, slice(None), np.zeros(features.width, np.float32))
         root = Path(str(features.header.provenance.get("root", "")))
         self.files = [root / name for name in items.id]
         self.names = _below_common_folder(items.id)

@@ -25,9 +25,9 @@ from zsecli.serve.gallery import Gallery, Rows, Vector
 from zsecli.serve.scribbles import draw_scribble
 
 if TYPE_CHECKING:
+    from zsecli.data.embedded import Embedded
     from zsecli.serve.examples import Example
     from zsecli.serve.rerank import Reranker
-    from zsecli.store.features import Embedded
 
 SCRIBBLES = 20
 QUANTILE = 0.8  # of the scribbles are below each level of nothing; more would cost too many drawings of things
@@ -134,14 +134,14 @@ def _leads_of_each(standings: Vector) -> Vector:
 
 def _embed_drawings(model: Embedder, pictures: list[Image.Image]) -> Embedded:
     """Features of drawings, by all cores; PyTorch is to keep to one in each thread."""
-    from zsecli.store.features import Embedded
+    from zsecli.data.embedded import Embedded
 
     def embed(start: int) -> Embedded:
         pixels = [prepare(picture, "sketch", model.preprocess) for picture in pictures[start : start + AT_ONCE]]
         return model.embed(np.stack(pixels), "sketch")
 
     count = cores() if model.device.type == "cpu" else 1
-    return Embedded.cat(list(in_order(embed, range(0, len(pictures), AT_ONCE), count)))
+    return Embedded.concatenate(list(in_order(embed, range(0, len(pictures), AT_ONCE), count)))
 
 
 @torch.inference_mode()

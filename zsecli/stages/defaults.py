@@ -12,8 +12,10 @@ from typing import cast
 import numpy as np
 import typer
 
+from zsecli.data.dataset import Dataset
 from zsecli.data.folder_walk import workspace_folders
 from zsecli.data.hashing import ChangedPicture, changed_files
+from zsecli.data.items import PARTS, PHOTO, SEEN, Items
 from zsecli.data.picture_list import Search, items_of
 from zsecli.data.sources import folder
 from zsecli.data.sources import split_files as lists
@@ -25,16 +27,15 @@ from zsecli.errors import UsageError, ZseError
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
 from zsecli.retrieval import extract, rank
+from zsecli.retrieval.match_options import MatchOptions
 from zsecli.retrieval.picture_reader import changed
-from zsecli.retrieval.rankers import By, MatchOptions
 from zsecli.runtime import console
 from zsecli.runtime.distributed import launch
 from zsecli.runtime.shards import WHOLE, Shard
 from zsecli.stages import prepare as prepare_stage
-from zsecli.store.dataset import Dataset, read_dataset
+from zsecli.store.dataset import read_dataset
 from zsecli.store.features import open_features
-from zsecli.store.hdf5 import finished
-from zsecli.store.items import PARTS, PHOTO, SEEN, Items
+from zsecli.store.hdf5 import is_up_to_date
 from zsecli.store.remake_commands import NEW_FOLDER, remake_dataset
 from zsecli.workspace import Workspace
 
@@ -238,7 +239,7 @@ def embed_dataset(
     assert dataset.header is not None
     items, partition, selection = dataset.items, "", part
     if isinstance(part, Split):
-        split = part.under(dataset.partition)
+        split = part.shorten(dataset.partition)
         items, partition, selection, part = select(dataset, split), split.partition, split.selection, split.pictures
     elif part == "photos":
         items = items.take(np.flatnonzero(items.modality == PHOTO))
@@ -281,10 +282,12 @@ def _embed(
 ) -> extract.ExtractResult:
     if compute.dry_run:
         key = extract.features_key(items, spec, compute.of(spec))
-        state = "up to date" if finished(target, "features", key) else "to embed"
+        state = "up to date" if is_up_to_date(target, "features", key) else "to embed"
         console.plan(f"{state}: {len(items)} pictures below {root.resolve()} with {spec.text}, into {target}")
         return extract.ExtractResult(target, False, [])
-    if not compute.embeds and not finished(target, "features", extract.features_key(items, spec, compute.of(spec))):
+    if not compute.embeds and not is_up_to_date(
+        target, "features", extract.features_key(items, spec, compute.of(spec))
+    ):
         raise UsageError(
             "--shard of a ranking needs the features of all pictures", "zse embed makes them, by --shard too"
         )
@@ -325,8 +328,15 @@ def match_options(
     ann: bool,
 ) -> MatchOptions:
     """The options of `match`; unless asked, a cascade where there is a relation network, else [Ret] alone."""
-    way = by or ("cascade" if relation else "ret")
-    return MatchOptions(cast(By, way), shortlist, ignore_same, center, depth, cast(Precision, precision), ann)
+    return MatchOptions(
+        by=by or ("cascade" if relation else "ret"),
+        shortlist=shortlist,
+        ignore_same=ignore_same,
+        center=center,
+        depth=depth,
+        precision=cast(Precision, precision),
+        ann=ann,
+    )
 
 
 def match_stores(
@@ -373,9 +383,9 @@ def rank_dataset(
     split: str = "zs-inter",
 ) -> tuple[rank.RankResult, list[tuple[str, str]]]:
     """The ranking that a split of a prepared data set needs, embedding its pictures first where that is still to do."""
-    if options.by != "ret" and not spec.has_relation:
+    if options.ranker.uses_relation and not spec.has_relation:
         raise rank.no_relation_network(spec.text)
-    shared = compute.shard.of > 1 and not compute.shard.together
+    shared = compute.shard.count > 1 and not compute.shard.together
     alone = replace(compute, shard=WHOLE, embeds=False) if shared else compute  # a ranking needs all features
     features = embed_dataset(workspace, dataset_of(workspace, data, compute.dry_run), spec, Split.parse(split), alone)
     ranking = match_stores(workspace, features.path, features.path, options, compute, spec, output, overwrite)

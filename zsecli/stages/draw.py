@@ -10,6 +10,7 @@ import numpy as np
 
 from zsecli.data.folder_walk import workspace_folders
 from zsecli.data.hashing import hash_files
+from zsecli.data.items import NEITHER, PHOTO, Column, Items
 from zsecli.data.picture_list import search
 from zsecli.data.sources import folder
 from zsecli.data.sources.demo import demo_folder
@@ -22,7 +23,6 @@ from zsecli.stages import defaults
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import open_features
 from zsecli.store.hdf5 import open_store, read_header
-from zsecli.store.items import NEITHER, PHOTO, Column, Items
 from zsecli.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -100,11 +100,11 @@ def _embed_demo(workspace: Workspace, spec: ModelSpec, compute: defaults.Compute
     entries = [entries[i] for i in hashed.good]
     count = len(entries)
     items = Items(
-        [entry.path for entry in entries],
-        np.full(count, PHOTO, np.uint8),
-        np.full(count, NEITHER, np.int8),
-        hashed.sha256,
-        Column.of([entry.label for entry in entries]),
+        id=[entry.path for entry in entries],
+        modality=np.full(count, PHOTO, np.uint8),
+        part=np.full(count, NEITHER, np.int8),
+        sha256=hashed.sha256,
+        label=Column.from_values([entry.label for entry in entries]),
     )
     result = defaults.embed_items(workspace, "demo", items, listing.root, spec, compute)
     return _as_source(result, "demo", spec)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from zsecli.data.items import PARTS, Items
 from zsecli.data.splits import splits_of
 from zsecli.errors import StoreError
 from zsecli.model.file_format import is_weights
@@ -18,9 +19,9 @@ from zsecli.runtime.files import partial_path
 from zsecli.store import h5py
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import TYPES, open_features
-from zsecli.store.hdf5 import COPIED, UNSEALED, open_store, read_header, reading
-from zsecli.store.items import PARTS, Items
+from zsecli.store.hdf5 import UNSEALED, open_store, read_header, report_damage
 from zsecli.store.ranking import open_ranking
+from zsecli.store.writer import COPIED
 
 SHOWN = 20
 
@@ -38,7 +39,7 @@ def describe(path: Path, verify: bool = False) -> dict[str, Any]:
         return {"file": str(path), "kind": "checkpoint", "bytes": _size(path), **_checkpoint(path, verify)}
     if path.is_dir():
         raise StoreError(f"{path}: is a folder", "give a store or a checkpoint")
-    with open_store(path) as file, reading(path):
+    with open_store(path) as file, report_damage(path):
         header = read_header(file, path)
         kind = header.schema
         if verify and header.version in UNSEALED:

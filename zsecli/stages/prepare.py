@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.data.dataset import Dataset
 from zsecli.data.hashing import Known, hash_files
+from zsecli.data.items import MODALITIES, PARTS, Column, Items
 from zsecli.data.journal import Journal
 from zsecli.data.sources.base import Entry, Listing
 from zsecli.data.splits import hold_out
 from zsecli.errors import StoreError, UsageError, ZseError, nearest
 from zsecli.runtime.console import SILENT, Progress, note, tell
-from zsecli.store.dataset import Dataset, read_dataset, write_dataset
-from zsecli.store.hdf5 import check_target, versions
-from zsecli.store.items import MODALITIES, PARTS, Column, Items
+from zsecli.runtime.fingerprint import installed_versions
+from zsecli.store.dataset import read_dataset, write_dataset
+from zsecli.store.writer import check_target
 
 FLAGS = ("blank", "duplicate")  # that every source has
 
@@ -89,7 +91,9 @@ def prepare_listing(
         flags = {flag: np.array([path in named for path in items.id]) for flag, named in listing.flags.items()}
         flags |= {"blank": hashed.blank, "duplicate": _duplicates(items)}
         rows = _kept(flags, drop)
-        dataset = Dataset(name, listing.root, items.take(rows), hashed.size[rows], hashed.mtime[rows])
+        dataset = Dataset(
+            name=name, root=listing.root, items=items.take(rows), size=hashed.size[rows], mtime=hashed.mtime[rows]
+        )
         dataset.flags = {flag: marks[rows] for flag, marks in flags.items()}
         dataset.partition, dataset.partitions = listing.partition, _partitions(dataset.items, listing)
         dropped = {flag: int(flags[flag].sum()) for flag in drop}
@@ -98,7 +102,12 @@ def prepare_listing(
             check_target(output, "dataset", overwrite)
         elif _found(old) == _found(dataset):
             return Prepared(output, False, dataset, bad)
-        provenance = {"argv": sys.argv[1:], "folder": str(Path.cwd()), "versions": versions(), "drop": list(drop)}
+        provenance = {
+            "argv": sys.argv[1:],
+            "folder": str(Path.cwd()),
+            "versions": installed_versions(),
+            "drop": list(drop),
+        }
         provenance |= settings or {}
         write_dataset(output, dataset, provenance)
     if old is not None and old.root != dataset.root and old.key() == dataset.key():
@@ -136,10 +145,10 @@ def _items(entries: list[Entry], sha256: Any) -> Items:
         modality=np.array([MODALITIES.index(e.modality) for e in entries], np.uint8),
         part=np.array([PARTS.index(e.part) if e.part else -1 for e in entries], np.int8),
         sha256=sha256,
-        label=Column.of([e.label for e in entries]),
+        label=Column.from_values([e.label for e in entries]),
         # an instance is named within its class: two classes may both have an object "1"
-        instance=Column.of([f"{e.label}/{e.instance}" if e.instance else None for e in entries]),
-        family=Column.of([e.family for e in entries]),
+        instance=Column.from_values([f"{e.label}/{e.instance}" if e.instance else None for e in entries]),
+        family=Column.from_values([e.family for e in entries]),
     )
 
 

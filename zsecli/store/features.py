@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
+from zsecli.arrays import Array, Floats, Ints, Mask
+from zsecli.data.items import Items
+from zsecli.data.provenance import Header
 from zsecli.errors import StoreError, ZseError
-from zsecli.store.hdf5 import Header, Writer, open_store, read_header, reading
-from zsecli.store.items import Ints, Items
+from zsecli.store.hdf5 import open_store, read_header, report_damage
+from zsecli.store.items import read_items, write_items
 from zsecli.store.rows import Rows, create_rows, write_rows
+from zsecli.store.writer import Writer
 
+<<<<<<< HEAD
 Floats = NDArray[np.floating]
 REASON = 128  # bytes kept of why a picture has no features
 TYPES = {"ret": "f", "tokens": "f", "index": "i"}  # NumPy's kinds of the datasets of a row a picture
@@ -44,6 +48,10 @@ class Embedded:
 
     def _map(self, function: Callable[[str], Any]) -> Embedded:
         return Embedded(function("ret"), function("tokens"), function("index"))
+=======
+REASON = 128  # bytes of the reason why a picture has no features
+TYPES = {"ret": "f", "tokens": "f", "index": "i"}  # NumPy's kinds of the datasets with a row a picture
+>>>>>>> origin/main
 
 
 class FeatureWriter(Writer):
@@ -60,18 +68,27 @@ class FeatureWriter(Writer):
         kept: int | None,
         token_width: int | None = None,
     ) -> None:
+<<<<<<< HEAD
         """Create the store.
 
         Args:
             width: R, of [Ret]. tokens: 1 + T of a picture, 0 for none. kept: T where some were dropped.
             token_width: D; None: that of [Ret].
+=======
+        """Begin or continue a feature store.
+
+        Args:
+            width: D of a token.
+            tokens: 1 + T of a picture; 0 for none.
+            kept: T where some were dropped; None where none was.
+>>>>>>> origin/main
         """
 
         def create(file: h5py.File) -> None:
             count = len(items)
-            items.write(file.create_group("items"))
-            text = h5py.string_dtype("utf-8", REASON)  # in its place from the start, as rows are
-            file.create_dataset("skipped", data=np.zeros(count, text))
+            write_items(items, file.create_group("items"))
+            reason = h5py.string_dtype("utf-8", REASON)  # of fixed size, so that its space is allocated, as rows' is
+            file.create_dataset("skipped", data=np.zeros(count, reason))
             create_rows(file, "ret", (count, width), "f4", np.nan)
             if tokens:
                 create_rows(file, "tokens", (count, tokens, token_width or width), "f2", np.nan)
@@ -83,71 +100,77 @@ class FeatureWriter(Writer):
     def write(
         self, ids: list[str], reasons: list[str], ret: Floats, tokens: Floats | None = None, index: Ints | None = None
     ) -> None:
-        """Commit the next B pictures.
+        """Commit the next B pictures, G of which have features.
 
         Args:
+<<<<<<< HEAD
             ids: their names. reasons: why a picture has no features; "" for the G pictures that have.
             ret: (G, R) float32. tokens: (G, 1 + T, D), stored as float16. index: (G, T) grid places.
+=======
+            ids: their names.
+            reasons: why a picture has no features; "" for those that have.
+            ret: (G, D) float32.
+            tokens: (G, 1 + T, D), stored as float16.
+            index: (G, T) grid cells.
+>>>>>>> origin/main
 
         Raises:
             ZseError: a value is not finite, or beyond float16; the picture is named.
         """
-        good = np.flatnonzero([not reason for reason in reasons])
-        columns: dict[str, NDArray[Any]] = {"ret": np.asarray(ret, np.float32)}
+        has_features = np.flatnonzero([not reason for reason in reasons])
+        columns: dict[str, Array] = {"ret": np.asarray(ret, np.float32)}
         if tokens is not None:
             with np.errstate(over="ignore"):
                 columns["tokens"] = np.asarray(tokens).astype(np.float16)
         if index is not None:
             columns["index"] = np.asarray(index, np.int16)
+        stop = self.rows + len(ids)
         for name, values in columns.items():
-            bad = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
-            if bad.any():
+            infinite = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+            if infinite.any():
                 raise ZseError(
-                    f"{ids[good[bad.argmax()]]}: its {name} are not finite, or too large for float16",
+                    f"{ids[has_features[infinite.argmax()]]}: its {name} are not finite, or too large for float16",
                     "the model's weights are damaged, it diverged in training, or --precision fp16 is too narrow",
                 )
             data = self.file[name]
-            every = np.full((len(ids), *data.shape[1:]), data.fillvalue, data.dtype)
-            every[good] = values
-            write_rows(self.file, name, slice(self.rows, self.rows + len(ids)), every)
-        stop = self.rows + len(ids)
+            rows = np.full((len(ids), *data.shape[1:]), data.fillvalue, data.dtype)
+            rows[has_features] = values
+            write_rows(self.file, name, slice(self.rows, stop), rows)
         skipped = self.file["skipped"]
-        skipped[self.rows : stop] = np.array([_cut(reason) for reason in reasons], skipped.dtype)
+        skipped[self.rows : stop] = np.array([_shorten(reason) for reason in reasons], skipped.dtype)
         self.commit(stop)
 
-    def finish(self, part: bool = False) -> Path:
-        """As of every store; ZseError where no picture at all has features, unless they are `part` of more."""
+    def finish(self, is_shard: bool = False) -> Path:
+        """Finish the store; ZseError where no picture at all has features, unless it is a shard of a larger one."""
         reasons = self.file["skipped"].asstr()[:]
-        if not part and all(reasons):
+        if not is_shard and all(reasons):
             first = zip(self.file["items/id"].asstr()[:3], reasons, strict=False)
-            said = "; ".join(f"{name}: {why}" for name, why in first)
-            raise ZseError(f"no picture can be used ({said})", "give pictures that other programs open")
+            listed = "; ".join(f"{name}: {reason}" for name, reason in first)
+            raise ZseError(f"no picture can be used ({listed})", "give pictures that other programs open")
         return super().finish()
 
 
-def _cut(reason: str) -> bytes:
+def _shorten(reason: str) -> bytes:
     """A reason in REASON bytes of UTF-8; the middle of a longer one is left out."""
-    text, half = reason.encode(), REASON // 2
-    if len(text) > REASON:
-        text = f"{text[: half - 3].decode(errors='ignore')}…{text[-half:].decode(errors='ignore')}".encode()
-    return text
+    text = reason.encode()
+    if len(text) <= REASON:
+        return text
+    half = REASON // 2
+    begin, end = text[: half - 3], text[-half:]
+    return f"{begin.decode(errors='ignore')}…{end.decode(errors='ignore')}".encode()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Features:
-    """An open feature store.
-
-    items: the pictures that have features. rows: (N,) their rows in the file.
-    skipped: (id, reason) of the pictures that have none.
-    """
+    """An open feature store."""
 
     path: Path
     file: h5py.File
     header: Header
-    items: Items
-    rows: Ints
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    _opened: dict[str, Rows] = field(default_factory=dict)
+    items: Items  # the pictures that have features
+    rows: Ints  # (N,) rows of `items` in the file
+    skipped: list[tuple[str, str]] = field(default_factory=list)  # (id, reason) of the pictures without features
+    _datasets: dict[str, Rows] = field(default_factory=dict)
 
     @property
     def has_tokens(self) -> bool:
@@ -158,6 +181,7 @@ class Features:
         """R, of [Ret]."""
         return int(self.file["ret"].shape[1])
 
+<<<<<<< HEAD
     @property
     def token_width(self) -> int:
         """D, of a token; that of [Ret] where there are none."""
@@ -167,52 +191,71 @@ class Features:
         """The same store, seen as if it held only the pictures of the mask `keep` (N,)."""
         at = np.flatnonzero(keep)
         return Features(self.path, self.file, self.header, self.items.take(at), self.rows[at], self.skipped)
+=======
+    def take(self, mask: Mask) -> Features:
+        """The same store, seen as if it held only the pictures of a mask (N,)."""
+        rows = np.flatnonzero(mask)
+        return Features(
+            path=self.path,
+            file=self.file,
+            header=self.header,
+            items=self.items.take(rows),
+            rows=self.rows[rows],
+            skipped=self.skipped,
+        )
+>>>>>>> origin/main
 
-    def read(self, name: str, at: slice | Ints) -> NDArray[Any]:
-        """Rows `at` of the dataset `name` ("ret", "tokens", "index"), in that order.
+    def read(self, name: str, rows: slice | Ints) -> Array:
+        """The values (B, ...) of B pictures, in the given order.
+
+        Args:
+            name: of the dataset: "ret", "tokens" or "index".
+            rows: of `items`.
 
         Raises:
             StoreError: they are not what was written.
         """
-        if name not in self._opened:
-            self._opened[name] = Rows(self.path, self.file, name)
-        data, wanted = self._opened[name], self.rows[at]
-        out = np.empty((len(wanted), *data.shape[1:]), data.dtype)
-        for start, run in runs(wanted):
+        if name not in self._datasets:
+            self._datasets[name] = Rows(self.path, self.file, name)
+        data = self._datasets[name]
+        file_rows = self.rows[rows]
+        out = np.empty((len(file_rows), *data.shape[1:]), data.dtype)
+        for start, run in find_runs(file_rows):
             data.read(run, out[start : start + run.stop - run.start])
         return out
 
 
-def runs(rows: Ints) -> Iterator[tuple[int, slice]]:
-    """Rows (B,) as runs of neighbours, each behind its place: a list of rows handed to h5py is far slower.
+def find_runs(rows: Ints) -> Iterator[tuple[int, slice]]:
+    """Rows (B,) as runs of neighbours, each behind its position: a list of rows handed to h5py is far slower.
 
-    >>> list(runs(np.array([3, 4, 9])))
+    >>> list(find_runs(np.array([3, 4, 9])))
     [(0, slice(3, 5, None)), (2, slice(9, 10, None))]
     """
     starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
     for start, stop in itertools.pairwise([*starts.tolist(), len(rows)]):
-        yield start, slice(int(rows[start]), int(rows[start]) + stop - start)
+        first = int(rows[start])
+        yield start, slice(first, first + stop - start)
 
 
 @contextlib.contextmanager
 def open_features(path: Path) -> Iterator[Features]:
-    """A finished feature store; StoreError where its parts do not belong together."""
+    """A finished feature store; StoreError where its datasets do not belong together."""
     with open_store(path, "features") as file:
-        with reading(path):
-            items = Items.read(file["items"], path)
+        with report_damage(path):
+            items = read_items(file["items"], path)
             reasons = file["skipped"].asstr()[:]
-            shapes = {name: file[name].shape for name in TYPES if name == "ret" or name in file}
-            typed = all(file[name].dtype.kind == TYPES[name] for name in shapes)
-            if not (len(items),) == reasons.shape == (file["rows"][()],) or not (typed and _fit(len(items), **shapes)):
+            has_rows = (len(items),) == reasons.shape == (file["rows"][()],)
+            if not has_rows or not _has_valid_rows(file, len(items)):
                 raise StoreError(
                     f"{path}: its features and its pictures do not belong together", "delete it and make it again"
                 )
             header = read_header(file, path)
         rows = np.flatnonzero(reasons == "")
         skipped = [(name, str(reason)) for name, reason in zip(items.id, reasons, strict=True) if reason]
-        yield Features(path, file, header, items.take(rows), rows, skipped)
+        yield Features(path=path, file=file, header=header, items=items.take(rows), rows=rows, skipped=skipped)
 
 
+<<<<<<< HEAD
 def _fit(
     count: int, ret: tuple[int, ...], tokens: tuple[int, ...] | None = None, index: tuple[int, ...] | None = None
 ) -> bool:
@@ -231,9 +274,34 @@ def like(shard: Path, path: Path, key: str, items: Items) -> FeatureWriter:
         count = opened.file["tokens"].shape[1] if opened.has_tokens else 0
         kept = count - 1 if "index" in opened.file else None
         return FeatureWriter(path, key, opened.header.provenance, items, opened.width, count, kept, opened.token_width)
+=======
+def _has_valid_rows(file: h5py.File, count: int) -> bool:
+    """Whether there are ret (N, D), and perhaps tokens (N, 1 + T, D) and index (N, T), for N pictures."""
+    data = {name: file[name] for name in TYPES if name == "ret" or name in file}
+    if any(values.dtype.kind != TYPES[name] for name, values in data.items()):
+        return False
+    shape = data["ret"].shape
+    width = shape[-1] if shape else 0
+    if shape != (count, width):
+        return False
+    if "tokens" not in data:
+        return "index" not in data
+    tokens = data["tokens"].shape
+    if len(tokens) != 3 or tokens[1] == 0 or tokens != (count, tokens[1], width):
+        return False
+    return "index" not in data or data["index"].shape == (count, tokens[1] - 1)
 
 
-def skipped_in(path: Path) -> list[tuple[str, str]]:
+def writer_for_merge(shard: Path, path: Path, key: str, items: Items) -> FeatureWriter:
+    """The writer of the store `path`, with rows as those of the finished store `shard`, which is a part of it."""
+    with open_features(shard) as features:
+        tokens, width = features.file["tokens"].shape[1:] if features.has_tokens else (0, features.width)
+        kept = tokens - 1 if "index" in features.file else None
+        return FeatureWriter(path, key, features.header.provenance, items, width, tokens, kept)
+>>>>>>> origin/main
+
+
+def read_skipped(path: Path) -> list[tuple[str, str]]:
     """(id, reason) of the pictures in a finished feature store that have no features."""
     with open_features(path) as features:
         return features.skipped

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zsecli.data.dataset import Dataset
 from zsecli.errors import StoreError
-from zsecli.store.dataset import Dataset, read_dataset
+from zsecli.store.dataset import read_dataset
 from zsecli.store.hdf5 import open_store, read_header
 from zsecli.workspace import Workspace
 

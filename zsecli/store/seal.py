@@ -1,8 +1,8 @@
 """The seal of a store: a checksum of all its bytes that are no rows, behind the end of the HDF5 file.
 
 HDF5's library may crash, or never return, on a file in which a bit has flipped; so what it will parse is checked
-before it sees the file. Rows have checksums of their own (`rows.py`): there may be too many of them to read all at
-every start. docs/stores.md has the layout.
+before it sees the file. Rows have checksums of their own (`rows.py`): there may be too many of them to read all
+whenever a store is opened. docs/stores.md has the layout.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from numpy.typing import NDArray
 
 from zsecli.errors import StoreError
 
-SUM = "-crc32"  # what the name of the checksums (N,) of a dataset's rows ends in
+SUM = "-crc32"  # ends the name of the checksums (N,) of a dataset's rows
 MAGIC = b"zse-seal"
-_END = struct.Struct("<IQQ8s")  # checksum, how many ranges, length of the HDF5 file, magic
-_AT_ONCE = 2**24  # bytes
+_END = struct.Struct("<IQQ8s")  # checksum, number of ranges, length of the HDF5 file, magic
+_RANGE_BYTES = 16
+_READ_BYTES = 2**24  # at once
+
+Ranges = NDArray[np.uint64]  # (R, 2) first byte, and the one behind the last
 
 
-def rows_of(file: h5py.File) -> list[str]:
+def find_row_datasets(file: h5py.File) -> list[str]:
     """The datasets whose rows have checksums of their own."""
     return [name for name in file if name + SUM in file]
 
 
-def outside(file: h5py.File) -> NDArray[np.uint64]:
-    """(R, 2) first byte, and the one behind the last, of all ranges that hold no rows of `rows_of`, in order.
-
-    The last range ends where the file will.
-    """
+def find_sealed_ranges(file: h5py.File) -> Ranges:
+    """(R, 2) all ranges of bytes that hold no rows, in order; the last ends where the file will."""
     held: list[tuple[int, int]] = []
-    for name in rows_of(file):
+    for name in find_row_datasets(file):
         data = file[name]
         if data.chunks:  # before 1.3
             data.id.chunk_iter(lambda chunk: held.append((chunk.byte_offset, chunk.byte_offset + chunk.size)))
@@ -49,49 +49,52 @@ def outside(file: h5py.File) -> NDArray[np.uint64]:
     return np.array(gaps, "<u8")
 
 
-def add(path: Path, ranges: NDArray[np.uint64]) -> None:
+def add_seal(path: Path, ranges: Ranges) -> None:
     """Seal the closed HDF5 file at `path`, of which `ranges` (R, 2) are to be checked whenever it is opened."""
     with path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
         ranges = np.minimum(ranges, np.uint64(size))
-        checksum = _checksum(file, ranges, size)
+        checksum = _sum_ranges(file, ranges, size)
         file.seek(size)
-        file.write(ranges.tobytes() + _END.pack(checksum, len(ranges), size, MAGIC))
+        file.write(ranges.tobytes())
+        file.write(_END.pack(checksum, len(ranges), size, MAGIC))
 
 
-def holds(path: Path) -> bool:
-    """Whether the file is as it was sealed; False where it has no seal. A file that has not changed is read once.
+def is_sealed(path: Path) -> bool:
+    """Whether the file has a seal, with which its content agrees. A file that has not changed is read once.
 
     Raises:
-        StoreError: it is not.
+        StoreError: its content is not what was sealed.
     """
     stat = path.stat()
-    return _holds(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    return _is_sealed(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
 
 @lru_cache
-def _holds(path: Path, length: int, _mtime: int, _inode: int) -> bool:
+def _is_sealed(path: Path, length: int, _mtime: int, _inode: int) -> bool:
     with path.open("rb") as file:
         file.seek(max(0, length - _END.size))
         end = file.read()
         if not end.endswith(MAGIC) or len(end) < _END.size:
             return False
         checksum, count, size, _ = _END.unpack(end)
-        if size + 16 * count + _END.size == length:
+        if size + _RANGE_BYTES * count + _END.size == length:
             file.seek(size)
-            ranges = np.frombuffer(file.read(16 * count), "<u8").reshape(-1, 2)
+            ranges = np.frombuffer(file.read(_RANGE_BYTES * count), "<u8").reshape(-1, 2)
             edges = np.append(ranges.ravel(), np.uint64(size))
-            if (edges[:-1] <= edges[1:]).all() and _checksum(file, ranges, size) == checksum:
+            is_ordered = (edges[:-1] <= edges[1:]).all()
+            if is_ordered and _sum_ranges(file, ranges, size) == checksum:
                 return True
     raise StoreError(f"{path}: damaged: it is not what was written", "delete it and make it again")
 
 
-def _checksum(file: BinaryIO, ranges: NDArray[np.uint64], size: int) -> int:
-    """CRC-32 of the bytes in `ranges`, then of these themselves, then of the file's size."""
-    found = 0
+def _sum_ranges(file: BinaryIO, ranges: Ranges, size: int) -> int:
+    """CRC-32 of the bytes in `ranges`, then of the ranges themselves, then of the file's size."""
+    checksum = 0
     for start, stop in ranges.tolist():
         file.seek(start)
-        while start < stop and (data := file.read(min(_AT_ONCE, stop - start))):
-            found = zlib.crc32(data, found)
+        while start < stop and (data := file.read(min(_READ_BYTES, stop - start))):
+            checksum = zlib.crc32(data, checksum)
             start += len(data)
-    return zlib.crc32(struct.pack("<Q", size), zlib.crc32(ranges.tobytes(), found))
+    checksum = zlib.crc32(ranges.tobytes(), checksum)
+    return zlib.crc32(struct.pack("<Q", size), checksum)

@@ -15,7 +15,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from zsecli.arrays import Ints
 from zsecli.data.hashing import ChangedPicture, Stamp, WatchedFiles
+from zsecli.data.items import MODALITIES, Items
 from zsecli.errors import StoreError, ZseError
 from zsecli.images.decode import PictureError, Pixels
 from zsecli.images.loader import ContentChanged, load_input
@@ -24,8 +26,12 @@ from zsecli.images.preprocess_rules import Preprocess, Role
 from zsecli.retrieval.picture_reader import changed
 from zsecli.runtime.parallel import end_with_parent
 from zsecli.store.features import open_features
+<<<<<<< HEAD
 from zsecli.store.items import MODALITIES, Ints, Items
 from zsecli.train.augment import augment, paper_of
+=======
+from zsecli.train.augment import augment
+>>>>>>> origin/main
 from zsecli.train.config import TrainConfig
 from zsecli.train.freehand import find_thing, put_into, roughen
 from zsecli.train.outlines import GENTLE, Outlined, outlined

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from zsecli.data.embedded import Embedded
+from zsecli.data.items import Items
 from zsecli.images.decode import REVISION
 from zsecli.images.preprocess_rules import Role
 from zsecli.model.backbone import TrunkEmbed
@@ -22,9 +24,8 @@ from zsecli.model.network import ZSENetwork
 from zsecli.model.vit import last_norm, opening_parts
 from zsecli.retrieval.extract import ON_CPU, ON_GPU, write_features
 from zsecli.runtime.console import SILENT, Progress
-from zsecli.store.features import Embedded
-from zsecli.store.hdf5 import finished, run_key, versions
-from zsecli.store.items import Items
+from zsecli.runtime.fingerprint import installed_versions, run_key
+from zsecli.store.hdf5 import is_up_to_date
 
 
 def frozen_parts(network: ZSENetwork, blocks: int) -> list[nn.Module | nn.Parameter]:
@@ -87,9 +88,9 @@ def cached(
         **items.content(),
     )
     path = folder / f"frozen-{key[:12]}.h5"
-    if not finished(path, "features", key):
+    if not is_up_to_date(path, "features", key):
         model = _Beginning(network.eval(), blocks, device)
-        provenance = {"argv": sys.argv[1:], "versions": versions(), "root": str(root), **model.about}
+        provenance = {"argv": sys.argv[1:], "versions": installed_versions(), "root": str(root), **model.about}
         write_features(
             items,
             root,

@@ -13,7 +13,10 @@ import numpy as np
 import torch
 from torch import distributed as dist
 
+from zsecli.arrays import Ints
+from zsecli.data.dataset import Dataset
 from zsecli.data.hashing import changed_files
+from zsecli.data.items import SEEN
 from zsecli.errors import UsageError, ZseError
 from zsecli.model.backbone import check_source
 from zsecli.model.checkpoint import read_training, seen_classes
@@ -25,9 +28,7 @@ from zsecli.retrieval.picture_reader import changed
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.distributed import launch, process_group
 from zsecli.runtime.files import alone
-from zsecli.store.dataset import Dataset
-from zsecli.store.hdf5 import run_key, versions
-from zsecli.store.items import SEEN, Ints, Items
+from zsecli.runtime.fingerprint import installed_versions, run_key
 from zsecli.train import loop, state
 from zsecli.train.batches import HELD, Batch, Batches, Pictures
 from zsecli.train.config import TrainConfig
@@ -299,7 +300,7 @@ def _about(job: Job) -> dict[str, Any]:
         "seen_classes": sorted(seen.union(seen_classes(job.begin) if job.begin is not None else ())),
         "config": dataclasses.asdict(job.config),
         **({"backbone_from": before} if before else {}),
-        "versions": versions(),
+        "versions": installed_versions(),
         "run_key": job.key,
     }
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsecli.errors import ZseError
-from zsecli.store.items import PHOTO, SKETCH, Ints, Items
+from zsecli.data.items import PHOTO, SKETCH, Ints, Items
 from zsecli.train.config import TrainConfig
 from zsecli.train.sampler import Draws, Mask
 

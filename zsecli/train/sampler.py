@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.arrays import Ints
+from zsecli.data.items import PHOTO, SKETCH, Items
 from zsecli.errors import ZseError
-from zsecli.store.items import PHOTO, SKETCH, Ints, Items
 from zsecli.train.config import TrainConfig
 
 Mask = NDArray[np.bool_]

@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from zsecli.arrays import Ints
+from zsecli.data.dataset import Dataset
+from zsecli.data.items import PHOTO, SEEN, SKETCH, UNSEEN, Items
 from zsecli.data.splits import VALIDATION, VALIDATION_ITEMS
 from zsecli.errors import ZseError
 from zsecli.evaluate.metrics import mean_name, metric
 from zsecli.model.backbone import Encoding
 from zsecli.model.network import ZSENetwork
-from zsecli.store.dataset import Dataset
-from zsecli.store.items import PHOTO, SEEN, SKETCH, UNSEEN, Ints, Items
 from zsecli.train.batches import Pictures
 from zsecli.train.config import TrainConfig
 from zsecli.train.step import autocast, encode, score_pairs, with_vector

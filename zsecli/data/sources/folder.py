@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from zsecli.data.folder_walk import HIDDEN, OUTSIDE
+from zsecli.data.items import MODALITIES, PARTS
 from zsecli.data.names import (
     find_classes,
     join_classes,
@@ -24,7 +25,6 @@ from zsecli.data.sources.base import Entry, Listing, some
 from zsecli.data.sources.class_folders import list_pictures, subfolder
 from zsecli.errors import UsageError, ZseError, nearest
 from zsecli.runtime.textfiles import read_text
-from zsecli.store.items import MODALITIES, PARTS
 
 INSTANCE_RULES = ("auto", "underscores", "dash", "stem", "none")
 

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zsecli.data.embedded import Embedded
 from zsecli.errors import UsageError
 from zsecli.images.preprocess_rules import Preprocess, Role
 from zsecli.model.config import Precision
 from zsecli.runtime.distributed import launch
-from zsecli.store.features import Embedded
 
 if TYPE_CHECKING:
     from zsecli.model.network import ZSENetwork

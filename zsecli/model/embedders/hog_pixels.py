@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from zsecli.arrays import Floats
+from zsecli.data.embedded import Embedded
 from zsecli.errors import ZseError
 from zsecli.images.preprocess_rules import Preprocess, Role
-from zsecli.store.features import Embedded, Floats
 
 CELLS: dict[str, Any] = {"orientations": 9, "pixels_per_cell": (16, 16), "cells_per_block": (2, 2)}
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from timm.data.config import resolve_data_config
 from torch import nn
 
+from zsecli.data.embedded import Embedded
 from zsecli.images.preprocess_rules import Interpolation, Preprocess, Role
 from zsecli.model.backbone import create
 from zsecli.model.config import Precision
 from zsecli.model.embedders.base import dtype_of, normalise
 from zsecli.model.spec import ModelSpec
-from zsecli.store.features import Embedded
 
 
 class FrozenEmbedder:
