@@ -99,12 +99,11 @@ class RelationScorer:
         return some.at, np.concatenate([self._relate(part)[1] for part in halves])
 
     @torch.inference_mode()
-<<<<<<< HEAD
-    def _prepare(self, features: Features, rows: Ints, role: Role) -> Prepared:
+    def _prepare(self, features: Features, rows: Ints, role: Modality) -> Prepared:
         return prepare_rows(self.network, self.device, features, rows, role)
 
 
-def prepare_rows(network: Scoring, device: torch.device, features: Features, rows: Ints, role: Role) -> Prepared:
+def prepare_rows(network: Scoring, device: torch.device, features: Features, rows: Ints, role: Modality) -> Prepared:
     """The pictures `rows` (B,) of a feature store, prepared for all pairs that they are in."""
     tokens = torch.from_numpy(features.read("tokens", rows)).to(device).float()
     if "index" in features.file:
@@ -113,15 +112,6 @@ def prepare_rows(network: Scoring, device: torch.device, features: Features, row
         index = torch.arange(tokens.shape[1] - 1, device=device).expand(len(tokens), -1)
     ret = torch.from_numpy(features.read("ret", rows)).to(device) if network.has_own_ret else None
     return network.prepare(tokens, index, role, ret)
-=======
-    def _prepare(self, features: Features, rows: Ints, role: Modality) -> Prepared:
-        tokens = torch.from_numpy(features.read("tokens", rows)).to(self.device).float()
-        if "index" in features.file:
-            index = torch.from_numpy(features.read("index", rows)).to(self.device).long()
-        else:
-            index = torch.arange(tokens.shape[1] - 1, device=self.device).expand(len(tokens), -1)
-        return self.network.prepare(tokens, index, role)
->>>>>>> origin/main
 
 
 def _parts(values: Ints, size: int) -> Iterator[Ints]:

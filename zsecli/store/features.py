@@ -21,37 +21,8 @@ from zsecli.store.items import read_items, write_items
 from zsecli.store.rows import Rows, create_rows, write_rows
 from zsecli.store.writer import Writer
 
-<<<<<<< HEAD
-Floats = NDArray[np.floating]
-REASON = 128  # bytes kept of why a picture has no features
-TYPES = {"ret": "f", "tokens": "f", "index": "i"}  # NumPy's kinds of the datasets of a row a picture
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """Features of B pictures: ret (B, R) float32; tokens (B, 1 + T, D) and index (B, T) where the model has them."""
-
-    ret: Floats
-    tokens: Floats | None = None
-    index: Ints | None = None
-
-    def rows(self, at: Ints) -> Embedded:
-        return self._map(lambda name: None if getattr(self, name) is None else getattr(self, name)[at])
-
-    @staticmethod
-    def cat(parts: Sequence[Embedded]) -> Embedded:
-        """The pictures of all `parts`, in order."""
-        first = parts[0]
-        return first._map(
-            lambda name: None if getattr(first, name) is None else np.concatenate([getattr(x, name) for x in parts])
-        )
-
-    def _map(self, function: Callable[[str], Any]) -> Embedded:
-        return Embedded(function("ret"), function("tokens"), function("index"))
-=======
 REASON = 128  # bytes of the reason why a picture has no features
 TYPES = {"ret": "f", "tokens": "f", "index": "i"}  # NumPy's kinds of the datasets with a row a picture
->>>>>>> origin/main
 
 
 class FeatureWriter(Writer):
@@ -68,20 +39,13 @@ class FeatureWriter(Writer):
         kept: int | None,
         token_width: int | None = None,
     ) -> None:
-<<<<<<< HEAD
-        """Create the store.
-
-        Args:
-            width: R, of [Ret]. tokens: 1 + T of a picture, 0 for none. kept: T where some were dropped.
-            token_width: D; None: that of [Ret].
-=======
         """Begin or continue a feature store.
 
         Args:
-            width: D of a token.
+            width: R of [Ret].
             tokens: 1 + T of a picture; 0 for none.
             kept: T where some were dropped; None where none was.
->>>>>>> origin/main
+            token_width: D of a token; None: that of [Ret].
         """
 
         def create(file: h5py.File) -> None:
@@ -103,16 +67,11 @@ class FeatureWriter(Writer):
         """Commit the next B pictures, G of which have features.
 
         Args:
-<<<<<<< HEAD
-            ids: their names. reasons: why a picture has no features; "" for the G pictures that have.
-            ret: (G, R) float32. tokens: (G, 1 + T, D), stored as float16. index: (G, T) grid places.
-=======
             ids: their names.
             reasons: why a picture has no features; "" for those that have.
-            ret: (G, D) float32.
+            ret: (G, R) float32.
             tokens: (G, 1 + T, D), stored as float16.
             index: (G, T) grid cells.
->>>>>>> origin/main
 
         Raises:
             ZseError: a value is not finite, or beyond float16; the picture is named.
@@ -178,20 +137,14 @@ class Features:
 
     @property
     def width(self) -> int:
-        """R, of [Ret]."""
+        """R of [Ret]."""
         return int(self.file["ret"].shape[1])
 
-<<<<<<< HEAD
     @property
     def token_width(self) -> int:
-        """D, of a token; that of [Ret] where there are none."""
+        """D of a token; R where there are none."""
         return int(self.file["tokens"].shape[2]) if self.has_tokens else self.width
 
-    def take(self, keep: NDArray[np.bool_]) -> Features:
-        """The same store, seen as if it held only the pictures of the mask `keep` (N,)."""
-        at = np.flatnonzero(keep)
-        return Features(self.path, self.file, self.header, self.items.take(at), self.rows[at], self.skipped)
-=======
     def take(self, mask: Mask) -> Features:
         """The same store, seen as if it held only the pictures of a mask (N,)."""
         rows = np.flatnonzero(mask)
@@ -203,7 +156,6 @@ class Features:
             rows=self.rows[rows],
             skipped=self.skipped,
         )
->>>>>>> origin/main
 
     def read(self, name: str, rows: slice | Ints) -> Array:
         """The values (B, ...) of B pictures, in the given order.
@@ -255,39 +207,18 @@ def open_features(path: Path) -> Iterator[Features]:
         yield Features(path=path, file=file, header=header, items=items.take(rows), rows=rows, skipped=skipped)
 
 
-<<<<<<< HEAD
-def _fit(
-    count: int, ret: tuple[int, ...], tokens: tuple[int, ...] | None = None, index: tuple[int, ...] | None = None
-) -> bool:
-    """Whether the shapes are ret (N, R), tokens (N, 1 + T, D) and index (N, T)."""
-    return (
-        len(ret) == 2
-        and ret[0] == count
-        and (tokens is None or (len(tokens) == 3 and tokens[0] == count and min(tokens) > 0))
-        and (index is None or (tokens is not None and index == (count, tokens[1] - 1)))
-    )
-
-
-def like(shard: Path, path: Path, key: str, items: Items) -> FeatureWriter:
-    """The writer of the store `path` of which the finished store `shard` is a part."""
-    with open_features(shard) as opened:
-        count = opened.file["tokens"].shape[1] if opened.has_tokens else 0
-        kept = count - 1 if "index" in opened.file else None
-        return FeatureWriter(path, key, opened.header.provenance, items, opened.width, count, kept, opened.token_width)
-=======
 def _has_valid_rows(file: h5py.File, count: int) -> bool:
-    """Whether there are ret (N, D), and perhaps tokens (N, 1 + T, D) and index (N, T), for N pictures."""
+    """Whether there are ret (N, R), and perhaps tokens (N, 1 + T, D) and index (N, T), for N pictures."""
     data = {name: file[name] for name in TYPES if name == "ret" or name in file}
     if any(values.dtype.kind != TYPES[name] for name, values in data.items()):
         return False
     shape = data["ret"].shape
-    width = shape[-1] if shape else 0
-    if shape != (count, width):
+    if len(shape) != 2 or shape[0] != count:
         return False
     if "tokens" not in data:
         return "index" not in data
     tokens = data["tokens"].shape
-    if len(tokens) != 3 or tokens[1] == 0 or tokens != (count, tokens[1], width):
+    if len(tokens) != 3 or tokens[0] != count or min(tokens) == 0:
         return False
     return "index" not in data or data["index"].shape == (count, tokens[1] - 1)
 
@@ -295,10 +226,11 @@ def _has_valid_rows(file: h5py.File, count: int) -> bool:
 def writer_for_merge(shard: Path, path: Path, key: str, items: Items) -> FeatureWriter:
     """The writer of the store `path`, with rows as those of the finished store `shard`, which is a part of it."""
     with open_features(shard) as features:
-        tokens, width = features.file["tokens"].shape[1:] if features.has_tokens else (0, features.width)
+        tokens = features.file["tokens"].shape[1] if features.has_tokens else 0
         kept = tokens - 1 if "index" in features.file else None
-        return FeatureWriter(path, key, features.header.provenance, items, width, tokens, kept)
->>>>>>> origin/main
+        return FeatureWriter(
+            path, key, features.header.provenance, items, features.width, tokens, kept, features.token_width
+        )
 
 
 def read_skipped(path: Path) -> list[tuple[str, str]]:

@@ -26,12 +26,7 @@ from zsecli.images.preprocess_rules import Preprocess, Role
 from zsecli.retrieval.picture_reader import changed
 from zsecli.runtime.parallel import end_with_parent
 from zsecli.store.features import open_features
-<<<<<<< HEAD
-from zsecli.store.items import MODALITIES, Ints, Items
 from zsecli.train.augment import augment, paper_of
-=======
-from zsecli.train.augment import augment
->>>>>>> origin/main
 from zsecli.train.config import TrainConfig
 from zsecli.train.freehand import find_thing, put_into, roughen
 from zsecli.train.outlines import GENTLE, Outlined, outlined

@@ -16,7 +16,7 @@ from torch import distributed as dist
 from zsecli.arrays import Ints
 from zsecli.data.dataset import Dataset
 from zsecli.data.hashing import changed_files
-from zsecli.data.items import SEEN
+from zsecli.data.items import SEEN, Items
 from zsecli.errors import UsageError, ZseError
 from zsecli.model.backbone import check_source
 from zsecli.model.checkpoint import read_training, seen_classes

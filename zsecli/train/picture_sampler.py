@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.arrays import Ints
+from zsecli.data.items import PHOTO, SKETCH, Items
 from zsecli.errors import ZseError
-from zsecli.data.items import PHOTO, SKETCH, Ints, Items
 from zsecli.train.config import TrainConfig
 from zsecli.train.sampler import Draws, Mask
 
