@@ -378,7 +378,8 @@ class HeadedTrunkEmbed(TrunkEmbed):
     def tokens_and_feature(self, picture: Tensor, is_sketch: bool) -> tuple[Tensor, Tensor]:
         """Pictures (B, 3, H, W) of one modality -> patch tokens (B, P, D) and the head's features (B, F)."""
         last, maps = self.trunk.forward_intermediates(picture, list(self.indices))
-        near, far = (to_channels_first(self.trunk, x) for x in maps)
+        # what the losses on local matches teach the trunk costs classes and adds nothing to own photos: it stays apart
+        near, far = (to_channels_first(self.trunk, x.detach()) for x in maps)
         x = lay_over(near, far, self.grid_size[0]).flatten(2).transpose(1, 2)
         with torch.autocast(x.device.type, enabled=False):
             near, far = self.map_mean(x.float(), is_sketch).split(self.channels, -1)

@@ -116,8 +116,8 @@ PRESETS = {
     "paper": TrainConfig(),
     "released": TrainConfig(),
     "small": TrainConfig(
-        epochs=6,
-        epoch_draws=2_000,
+        epochs=3,
+        epoch_draws=4_800,
         batch_size=40,
         ret_loss="prototypes",
         ret_weight=1.0,
