@@ -31,7 +31,7 @@ test: .venv/done ## run the tests
 
 .PHONY: test-fast
 test-fast: .venv/done ## run ten seconds of tests that touch every package once
-	$(BIN)/pytest -m fast
+	$(BIN)/pytest -m fast tests
 
 .PHONY: minimum
 minimum: ## run the tests with the lowest versions that pyproject.toml allows (PYTHON=python3.11; 8 GB)

@@ -31,7 +31,7 @@ from PIL import Image, ImageChops
 
 from lib.tables import block, print_conditions, print_header, print_row
 from zsecli.data.items import PHOTO, Items
-from zsecli.data.picture_list import search
+from zsecli.data.picture_list import find_pictures
 from zsecli.data.sources.demo import demo_folder
 from zsecli.images.decode import PictureError
 from zsecli.model.spec import ModelSpec
@@ -212,7 +212,7 @@ def print_levels(folder: Path, name: str, photos: list[Row], kinds: dict[str, li
     compute = defaults.Compute("cpu")
     made = defaults.embed_pictures(
         Workspace(folder / "zse"),
-        search(map(Path, listed)),
+        find_pictures(map(Path, listed)),
         ModelSpec.parse("small"),
         "photo",
         compute,

@@ -23,9 +23,9 @@ from zsecli.data.items import PHOTO, SKETCH, Items
 from zsecli.data.sources import folder
 from zsecli.data.sources.demo import demo_folder
 from zsecli.evaluate.evaluate_ranking import evaluate_ranking
+from zsecli.images import loader
 from zsecli.images.decode import decode
 from zsecli.model.spec import ModelSpec
-from zsecli.retrieval import picture_reader
 from zsecli.retrieval.extract import extract_features
 from zsecli.retrieval.match_options import MatchOptions
 from zsecli.retrieval.rank import rank_features
@@ -81,7 +81,7 @@ def main() -> None:
         print_header("sketches", "mAP, untouched", f"{own}, untouched", "mAP", own)
         for name, change in CASES.items():
             some = _changed(sketches, place.parent, home / "changed", change)
-            with mock.patch.object(picture_reader, "as_seen", lambda image, *_: (image, ())):
+            with mock.patch.object(loader, "normalize_picture", lambda image, *_: (image, ())):
                 before = _measured(some, home, spec)
             after = _measured(some, home, spec)
             print_row(name, *(f"{100 * value:.1f}" for value in (*before, *after)))

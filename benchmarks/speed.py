@@ -24,7 +24,7 @@ from lib import plain
 from lib.tables import block, print_conditions, print_header, print_row
 from lib.timing import Times, in_turn, settle, spread, times
 from zsecli.data.items import PHOTO, SKETCH, Items
-from zsecli.data.picture_list import items_of, search
+from zsecli.data.picture_list import find_pictures, make_items
 from zsecli.data.sources.demo import demo_folder
 from zsecli.model.checkpoint import load
 from zsecli.model.config import Precision, preset
@@ -37,7 +37,7 @@ from zsecli.retrieval.extract import write_features
 from zsecli.retrieval.picture_reader import Input, Reader
 from zsecli.retrieval.relation_scores import RelationScorer
 from zsecli.runtime.console import SILENT
-from zsecli.runtime.parallel import in_order, threads
+from zsecli.runtime.parallel import map_in_order, use_threads
 from zsecli.store.features import Features, FeatureWriter, open_features
 
 DEVICE = resolve_device("auto")
@@ -118,7 +118,7 @@ def roofline() -> dict[Precision, float]:
 
 def pictures() -> tuple[Items, Items]:
     """The demo's sketches and photos."""
-    return tuple(items_of(search([demo_folder() / name]), name)[0] for name in ("sketch", "photo"))  # type: ignore[return-value]
+    return tuple(make_items(find_pictures([demo_folder() / name]), name)[0] for name in ("sketch", "photo"))  # type: ignore[return-value]
 
 
 def decoded(items: Items, model: NetworkEmbedder) -> list[Any]:
@@ -140,8 +140,8 @@ def embedding(case: Case, photos: Items) -> None:
             return [arrays[start : start + size] for start in range(0, len(arrays), size)]
 
         def shared(model: Any = model, size: int = size) -> None:
-            with threads(DEVICE) as count:
-                for _ in in_order(lambda batch: model.embed(batch, "photo"), batches(size), count):
+            with use_threads(DEVICE) as count:
+                for _ in map_in_order(lambda batch: model.embed(batch, "photo"), batches(size), count):
                     pass
 
         def stage(model: Any = model, size: int = size) -> None:

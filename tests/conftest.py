@@ -12,8 +12,10 @@ import pytest
 
 pytest.register_assert_rewrite("helpers")  # before any of them is imported
 
-from helpers.commands import Done, Zse, call  # noqa: E402
+from helpers.commands import Done, Zse, call, set_up_process  # noqa: E402
 from helpers.demo import some_pictures  # noqa: E402
+
+set_up_process()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """What may import what: no module imports one of a higher layer, none imports itself in a circle, and help stays light.
 
-Every import counts, those inside functions and under TYPE_CHECKING too.
+For layers every import counts, those inside functions and under TYPE_CHECKING too; types alone make no circle.
 """
 
 from __future__ import annotations
@@ -10,20 +10,19 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.fast
+
 PACKAGE = Path(__file__).resolve().parents[1] / "zsecli"
 LAYERS = (
     *("errors", "vocabulary", "arrays", "runtime", "workspace", "images", "data", "store", "model", "retrieval"),
     *("evaluate", "explain", "train", "render", "stages", "serve", "cli", "__main__"),
 )  # from the lowest to the highest
-# Imports that still go up, as (package, module or package that it imports). This list only shrinks.
+# Imports that still go up, as (package, package that it imports). This list only shrinks.
 STILL_UPWARDS = {
-    ("evaluate", "stages"),
-    ("explain", "stages"),
     ("explain", "train"),
-    ("render", "stages"),
-    ("stages", "serve"),  # stages/draw.py starts the server
     ("train", "render"),
-    ("train", "stages"),
 }
 MOST_FOR_HELP, MOST_FOR_INSPECT = 34, 105  # modules
 
@@ -41,12 +40,18 @@ def find_modules() -> dict[str, Path]:
 
 
 @cache
-def find_imports(module: str, inside_functions: bool = True) -> frozenset[str]:
-    """The modules of the package that `module` names in an import statement."""
-    tree = ast.parse(find_modules()[module].read_text("utf-8"))
-    statements = ast.walk(tree) if inside_functions else iterate_at_import(tree)
+def parse(module: str) -> ast.Module:
+    return ast.parse(find_modules()[module].read_text("utf-8"))
+
+
+@cache
+def find_imports(module: str, inside_functions: bool = True, for_types: bool = True) -> frozenset[str]:
+    """The modules of the package that `module` names in an import statement.
+
+    inside_functions: imports that a call makes count as well. for_types: those that type checkers alone see, too.
+    """
     names = set()
-    for node in statements:
+    for node in iterate_nodes(parse(module), inside_functions, for_types):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -57,13 +62,15 @@ def find_imports(module: str, inside_functions: bool = True) -> frozenset[str]:
     return frozenset(names & find_modules().keys() - {module})
 
 
-def iterate_at_import(node: ast.AST) -> Iterator[ast.AST]:
-    """The statements that run when a module is imported: none in a function, none for type checkers alone."""
+def iterate_nodes(node: ast.AST, inside_functions: bool, for_types: bool) -> Iterator[ast.AST]:
+    """All nodes below `node` but those that are left out."""
     for child in ast.iter_child_nodes(node):
-        is_for_type_checkers = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
-        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not is_for_type_checkers:
-            yield child
-            yield from iterate_at_import(child)
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not inside_functions:
+            continue
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING" and not for_types:
+            continue
+        yield child
+        yield from iterate_nodes(child, inside_functions, for_types)
 
 
 def find_room(module: str) -> str:
@@ -83,7 +90,7 @@ def find_reached(module: str, inside_functions: bool) -> set[str]:
         if name in reached:
             continue
         reached.add(name)
-        waiting += find_imports(name, inside_functions)
+        waiting += find_imports(name, inside_functions, for_types=False)
         if "." in name and not inside_functions:
             waiting.append(name.rpartition(".")[0])
     return reached
@@ -110,7 +117,7 @@ def test_no_import_circle() -> None:
     def visit(module: str, path: tuple[str, ...]) -> None:
         assert module not in path, " -> ".join([*path[path.index(module) :], module])
         if module not in done:
-            for other in sorted(find_imports(module)):
+            for other in sorted(find_imports(module, for_types=False)):
                 visit(other, (*path, module))
             done.add(module)
 

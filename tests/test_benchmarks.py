@@ -9,6 +9,8 @@ import pytest
 
 from lib.tables import fill_blocks, find_blocks
 
+pytestmark = pytest.mark.fast
+
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = [path for path in sorted((ROOT / "benchmarks").glob("*.py")) if 'block("' in path.read_text("utf-8")]
 

@@ -33,13 +33,13 @@ class StoreError(ZseError):
     code = UNUSABLE
 
 
-def system_number(error: BaseException | None) -> int | None:
+def get_errno(error: BaseException | None) -> int | None:
     """The system's number of what it refused (`errno`); HDF5 and safetensors have it in a text alone."""
     found = re.search(r"(?:errno = |os error )(\d+)", str(error))
     return getattr(error, "errno", None) or (int(found[1]) if found else None)
 
 
-def refusal(number: int, path: object) -> ZseError:
+def system_error(number: int, path: object) -> ZseError:
     """What the system refused to do with `path`, in words."""
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ZseError(f"{path}: no space left", "free some, then run the command again: it goes on where it stopped")
@@ -48,7 +48,7 @@ def refusal(number: int, path: object) -> ZseError:
     return ZseError(f"{path}: {os.strerror(number)}", "the system refused it: look at the path and the disk")
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
+def did_you_mean(name: str, names: Iterable[str]) -> str:
     """`; did you mean 'x'?` where one of `names` is close to `name`, else nothing."""
     close = difflib.get_close_matches(name, list(names), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -9,7 +9,7 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from zsecli.errors import ZseError, nearest
+from zsecli.errors import ZseError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Workspace:
             if not path.is_file():
                 known = [p.stem for p in self._stores()]
                 raise ZseError(
-                    f"no data set {name!r} in {self.root}{nearest(name, known)}",
+                    f"no data set {name!r} in {self.root}{did_you_mean(name, known)}",
                     f"zse prepare makes one (there: {', '.join(known) or 'none'})",
                 )
             return path

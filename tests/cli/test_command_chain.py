@@ -13,7 +13,7 @@ import pytest
 
 from helpers.commands import Zse
 from helpers.files import files
-from helpers.stores import contents, same
+from helpers.stores import have_same_datasets, read_datasets
 from zsecli.cli.embed import MODALITIES as MODALITY_CHOICES
 from zsecli.cli.embed import PARTS as PART_CHOICES
 from zsecli.cli.options import BY as BY_CHOICES
@@ -42,7 +42,7 @@ def test_evaluate_alone_makes_what_is_missing(zse: Zse, pictures: Path, prepared
     made = [f.relative_to(tmp_path) for f in files(tmp_path)]
     assert made == [f.relative_to(prepared) for f in files(prepared)]
     for file in made:
-        assert same(tmp_path / file, prepared / file)
+        assert have_same_datasets(tmp_path / file, prepared / file)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_other_settings_make_another_ranking(zse: Zse, ready: Path) -> None:
     assert len({plain, centred, others}) == 3
     with h5py.File(ready.parent / others) as file:  # 8 of the 24 photos are of a sketch's own class
         assert (np.sum(file["indices"][:] >= 0, axis=1) == 16).all()
-    assert not np.array_equal(*(contents(ready.parent / path)["scores"] for path in (plain, centred)))
+    assert not np.array_equal(*(read_datasets(ready.parent / path)["scores"] for path in (plain, centred)))
 
 
 def test_another_model_makes_other_features(zse: Zse, ready: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_changed_picture_is_noticed(zse: Zse, pictures: Path, tmp_path: Path) 
     tree = Path(shutil.copytree(pictures, tmp_path / "tree"))
     zse("prepare", "folder", tree).ok()
     ranking = tmp_path / zse("match").ok()
-    before = contents(ranking)
+    before = read_datasets(ranking)
     one, other = sorted((tree / "photo" / "drink").iterdir())[:2]
     shutil.copy(other, one)
     zse("match").refused(1, str(one), "changed since the list was made", "zse prepare")  # though all is cached
@@ -99,13 +99,13 @@ def test_a_changed_picture_is_noticed(zse: Zse, pictures: Path, tmp_path: Path) 
     zse("embed", "--model", "hog").refused(1, str(one), "changed since the list was made", "zse prepare")
     zse("prepare", "folder", tree).ok()
     assert tmp_path / zse("match").ok() == ranking
-    after = contents(ranking)
+    after = read_datasets(ranking)
     assert before["run-key"] != after["run-key"]
     assert not np.array_equal(before["scores"], after["scores"])
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_what_a_worker_meets_is_one_line_too(zse: Zse, pictures: Path, tmp_path: Path) -> None:
+def test_an_error_in_a_worker_is_one_line_too(zse: Zse, pictures: Path, tmp_path: Path) -> None:
     tree = Path(shutil.copytree(pictures, tmp_path / "tree"))
     zse("prepare", "folder", tree).ok()
     gone = next((tree / "photo" / "drink").iterdir())
@@ -120,7 +120,7 @@ def test_a_removed_and_an_added_picture_are_noticed(zse: Zse, pictures: Path, tm
         if added is not None:
             shutil.copy(pictures / photo.relative_to(tree), photo) if added else photo.unlink()
         zse("prepare", "folder", tree).ok()
-        assert len(contents(tmp_path / zse("embed").ok())["ret"]) == count
+        assert len(read_datasets(tmp_path / zse("embed").ok())["ret"]) == count
 
 
 def test_the_data_set_prepared_last_is_the_default(zse: Zse, pictures: Path, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_another_content_is_replaced_only_when_asked(
 
 
 @pytest.mark.usefixtures("ready")
-def test_what_is_no_store_is_not_replaced_unasked(zse: Zse, tmp_path: Path) -> None:
+def test_files_that_are_no_stores_are_not_replaced_without_overwrite(zse: Zse, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     zse("embed", "-o", "notes.txt").refused(2, "notes.txt")
     zse("match", "-o", "zse").refused(2, "is a folder")
@@ -254,7 +254,7 @@ def test_a_path_may_come_through_the_pipe(zse: Zse) -> None:
 def test_how_pictures_are_read_does_not_matter(zse: Zse, ready: Path, tmp_path: Path) -> None:
     for size, workers in ((1, 0), (5, 2), (64, 2)):
         zse("embed", "--batch-size", size, "--workers", workers, "-o", "x.h5", "--overwrite").ok()
-        assert same(tmp_path / "x.h5", ready / "features" / "pictures.unseen.pixels.h5")
+        assert have_same_datasets(tmp_path / "x.h5", ready / "features" / "pictures.unseen.pixels.h5")
         (tmp_path / "x.h5").unlink()
 
 

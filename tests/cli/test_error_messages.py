@@ -13,7 +13,7 @@ import pytest
 from helpers.commands import Zse, call
 from helpers.demo import DEMO
 from helpers.files import files
-from helpers.stores import contents
+from helpers.stores import read_datasets
 
 FEATURES, RANKING = "zse/features/pictures.unseen.pixels.h5", "zse/rankings/pictures.unseen.pixels.ret.h5"
 
@@ -106,6 +106,7 @@ def test_an_empty_name_is_not_the_folder_one_is_in(zse: Zse, sketch: Path) -> No
     zse("embed", ".", "--modality", "sketch").ok()
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -148,6 +149,7 @@ def test_a_mean_over_too_few_is_refused(zse: Zse, ready: Path, sketch: Path) -> 
     zse("match", query, FEATURES, "--center").refused(2, "--center", "10")
 
 
+@pytest.mark.fast
 def test_a_damaged_picture_is_listed_and_the_rest_embedded(zse: Zse, pictures: Path, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     shutil.copytree(pictures / "photo" / "drink", folder)
@@ -174,6 +176,7 @@ def test_no_readable_picture_at_all_is_a_failure(zse: Zse, tmp_path: Path) -> No
     assert not list(tmp_path.glob("zse/**/*.h5"))
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("error", ["fault", "memory"])
 def test_an_unexpected_error_is_two_lines_too(
     zse: Zse, ready: Path, monkeypatch: pytest.MonkeyPatch, error: str
@@ -209,6 +212,7 @@ json = true
 """
 
 
+@pytest.mark.fast
 def test_a_file_gives_defaults_and_what_is_typed_wins(zse: Zse, ready: Path) -> None:
     (ready.parent / "c.toml").write_text(CONFIG)
 
@@ -253,7 +257,7 @@ def test_a_list_in_the_file_may_be_one_value(zse: Zse, tmp_path: Path) -> None:
     for value in ('"set=demo"', '["set=demo", "class=lock"]'):
         (tmp_path / "c.toml").write_text(f"[prepare]\nwhere = {value}\noverwrite = true\n")
         zse("prepare", "demo", "--config", "c.toml").ok()
-    assert set(contents(tmp_path / "zse/datasets/demo.h5")["items/classes"]) == {b"lock"}
+    assert set(read_datasets(tmp_path / "zse/datasets/demo.h5")["items/classes"]) == {b"lock"}
 
 
 def test_quiet_on_a_terminal_is_quiet(zse: Zse, prepared: Path) -> None:

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from zsecli.cli.log_handler import log_to_console
-from zsecli.data.folder_walk import Passed
+from zsecli.data.folder_walk import PassedOver
 from zsecli.runtime import console, distributed
 from zsecli.runtime.log_levels import NOTICE
 
@@ -50,7 +50,7 @@ def test_only_the_first_process_of_a_job_talks(
 
 
 def test_a_python_caller_chooses_what_it_hears(caplog: pytest.LogCaptureFixture) -> None:
-    passed = Passed({"hidden": ["a", "b"]})
+    passed = PassedOver({"hidden": ["a", "b"]})
     with caplog.at_level(NOTICE, "zsecli"):
         passed.report()
     with caplog.at_level(logging.WARNING, "zsecli.data"):

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from helpers.commands import Zse, call
 from helpers.files import files
-from helpers.stores import contents
+from helpers.stores import read_datasets
 from helpers.tiny import TINY, build
 from zsecli.data.embedded import Embedded
 from zsecli.images.preprocess_rules import Modality
@@ -80,10 +80,10 @@ def test_a_sketch_through_the_pipe_is_related_to_photos(zse: Zse, folder: Path, 
 
 
 def test_the_size_of_a_batch_does_not_matter(zse: Zse, folder: Path) -> None:
-    first = contents(folder / features(folder))
+    first = read_datasets(folder / features(folder))
     for size in (1, 7):
         zse("embed", "--model", "tiny.safetensors", "--batch-size", size, "-o", "x.h5", "--overwrite").ok()
-        other = contents(folder / "x.h5")
+        other = read_datasets(folder / "x.h5")
         np.testing.assert_allclose(other["ret"], first["ret"], rtol=0, atol=1e-5)
         # float16 rounds the same difference up to its own step
         np.testing.assert_allclose(other["tokens"], first["tokens"], rtol=2**-10, atol=1e-5)
@@ -157,11 +157,11 @@ def test_a_lower_precision_is_another_store_close_by(zse: Zse, folder: Path) -> 
     whole = features(folder)
     half = Path(zse("embed", "--model", "tiny.safetensors", "--precision", "bf16").ok())
     assert half.name == whole.name.replace(".h5", "-bf16.h5")
-    (a, b) = (contents(folder / path) for path in (whole, half))
+    (a, b) = (read_datasets(folder / path) for path in (whole, half))
     assert a["run-key"] != b["run-key"]
     assert 0 < np.abs(a["ret"] - b["ret"]).max() < 0.05 * np.abs(a["ret"]).max()
-    exact = contents(folder / zse("match", whole, "--by", "rn").ok())
-    near = contents(folder / zse("match", whole, "--by", "rn", "--precision", "bf16").ok())
+    exact = read_datasets(folder / zse("match", whole, "--by", "rn").ok())
+    near = read_datasets(folder / zse("match", whole, "--by", "rn", "--precision", "bf16").ok())
     scores = [np.take_along_axis(c["scores"], np.argsort(c["indices"], axis=1), 1) for c in (exact, near)]
     assert 0 < np.abs(scores[0] - scores[1]).max() < 0.01
     assert exact["run-key"] != near["run-key"]
@@ -188,8 +188,8 @@ def test_pictures_that_memory_does_not_hold_together(zse: Zse, folder: Path, mon
 
     monkeypatch.setattr(NetworkEmbedder, "embed", embed)
     words = ["embed", "--model", "tiny.safetensors", "--batch-size", "16", "-o", "x.h5"]
-    other = contents(folder / zse(*words).ok())
-    for name, values in contents(folder / features(folder)).items():
+    other = read_datasets(folder / zse(*words).ok())
+    for name, values in read_datasets(folder / features(folder)).items():
         if isinstance(values, np.ndarray) and values.dtype.kind == "f":
             np.testing.assert_allclose(values, other[name], rtol=1e-2, atol=1e-3)
     room = 0

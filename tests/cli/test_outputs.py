@@ -123,7 +123,7 @@ def _socket(path: Path) -> None:
         ("synthesize sketch.png photo.png --model small -o node.png", "node.map.png"),
     ],
 )
-def test_what_is_no_file_stays(
+def test_folders_pipes_and_devices_are_not_replaced(
     zse: Zse, tmp_path: Path, pictures: Path, line: str, name: str, make: Callable[[Path], None]
 ) -> None:
     furnish(tmp_path, pictures)

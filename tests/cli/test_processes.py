@@ -23,12 +23,14 @@ from PIL import Image, ImageOps
 
 from helpers.commands import Done, Zse, call
 from helpers.files import files
-from helpers.stores import same
+from helpers.stores import have_same_datasets
 from helpers.tiny import TINY, build
 from zsecli.cli import signals
 from zsecli.images.loader import load_input
 from zsecli.model import checkpoint
 from zsecli.retrieval import picture_reader as reader
+
+pytestmark = pytest.mark.processes
 
 # a blank in front, quotes, what a shell would expand, a tab, a newline, separators that str.splitlines() knows
 NAMES = [
@@ -208,7 +210,7 @@ def test_a_bar_that_the_terminal_cannot_take_changes_nothing(
     shutil.rmtree(ready / "features")
     done = zse("embed", stderr=Gone())
     assert done.code == 0
-    assert same(tmp_path / done.out.strip(), prepared / done.out.strip())
+    assert have_same_datasets(tmp_path / done.out.strip(), prepared / done.out.strip())
 
 
 def test_names_are_utf_8_whatever_the_locale(shell: Zse, sketch: Path) -> None:
@@ -322,14 +324,14 @@ def test_what_was_stopped_goes_on(
     monkeypatch.setattr(reader, "load_input", lambda *words, **more: read.append(words) or load_input(*words, **more))
     features = call(unembedded, "embed", "--batch-size", "4").ok()
     assert len(read) == 42 - 12
-    assert same(unembedded / features, prepared / features)
+    assert have_same_datasets(unembedded / features, prepared / features)
     assert len(files(unembedded / "zse" / "features")) == 1
 
 
 def test_what_was_started_to_ignore_ctrl_c_goes_on(prepared: Path, unembedded: Path) -> None:
     """As a shell starts what runs in the background of a script: Ctrl-C is for what runs in front."""
     features = stop(unembedded, signal.SIGINT, trap="trap '' INT;").ok()
-    assert same(unembedded / features, prepared / features)
+    assert have_same_datasets(unembedded / features, prepared / features)
 
 
 KILLED = """

@@ -25,7 +25,7 @@ from helpers.tiny import LEAST, build
 from zsecli.errors import StoreError
 from zsecli.model import checkpoint
 from zsecli.runtime import console
-from zsecli.runtime.files import replacing
+from zsecli.runtime.files import atomic_write
 
 # an order to clear the screen, one that names the window, a line that poses as another, text turned around
 ORDERS = "\x1b[2J\x1b]0;owned\x07\r\nerror: \u202egnp"
@@ -178,7 +178,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoint.save(build(LEAST), tmp_path_factory.mktemp("net") / "net.safetensors")
 
 
-def test_a_planted_link_that_leads_nowhere(zse: Zse, ready: Path, tmp_path: Path) -> None:
+def test_a_planted_broken_link_is_not_followed(zse: Zse, ready: Path, tmp_path: Path) -> None:
     (tmp_path / "report.json.partial").symlink_to(tmp_path / "made")
     assert zse("evaluate", "-o", "report.json").code == 0
     assert not (tmp_path / "made").exists()
@@ -198,9 +198,9 @@ def test_two_writers_of_one_file(tmp_path: Path) -> None:
     """The second is told, and spoils nothing; what a killed run left is no writer."""
     path, other = tmp_path / "a", tmp_path / "b"
     (tmp_path / "a.partial").write_text('{"schema": "zse-explanation", "vers')
-    with replacing(path) as (partial,):
+    with atomic_write(path) as (partial,):
         partial.write_text("first")
-        with pytest.raises(StoreError, match=r"a\.partial: another zse is writing it"), replacing(other, path):
+        with pytest.raises(StoreError, match=r"a\.partial: another zse is writing it"), atomic_write(other, path):
             pass
         assert partial.read_text() == "first"
     assert path.read_text() == "first"
@@ -299,7 +299,7 @@ def test_stdout_is_as_it_is_in_a_pipe_and_plain_on_a_terminal(
     assert "\x1b[2J" in piped
     quiet_of_orders(zse("inspect", "zse/datasets/evil.h5").out)
     for module in ("cli.inspect", "render.hits"):
-        monkeypatch.setattr(sys.modules[f"zsecli.{module}"], "shown", console.plain)
+        monkeypatch.setattr(sys.modules[f"zsecli.{module}"], "shown", console.escape_for_terminal)
     quiet_of_orders(zse("match", "--by", "ret", "--format", "tsv", "--top", "12").out)
     quiet_of_orders(zse("match", "--by", "ret", "--format", "json", "--top", "12").out)
     quiet_of_orders(zse("inspect", "zse/datasets/evil.h5", "--json").out)
@@ -308,7 +308,7 @@ def test_stdout_is_as_it_is_in_a_pipe_and_plain_on_a_terminal(
 def test_a_terminal_is_what_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     for stream, said in ((Terminal(), "a\\x1bb"), (io.StringIO(), "a\x1bb")):
         monkeypatch.setattr(sys, "stdout", stream)
-        assert console.shown("a\x1bb") == said
+        assert console.escape_for_stdout("a\x1bb") == said
 
 
 def test_tables_on_a_terminal(zse: Zse, evil: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,7 +195,7 @@ def test_a_list_passes_over_files_of_the_system(tmp_path: Path, zse: Zse) -> Non
     assert f"2 {SYSTEM}" in err
 
 
-def test_what_lies_beside_sketch_and_photo(tmp_path: Path, zse: Zse, pictures: Path) -> None:
+def test_files_beside_sketch_and_photo(tmp_path: Path, zse: Zse, pictures: Path) -> None:
     shutil.copytree(pictures, tmp_path / "t")
     photo(tmp_path / "t" / "more" / "1.png")
     photo(tmp_path / "t" / "2.png")

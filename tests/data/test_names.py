@@ -16,7 +16,7 @@ from zsecli.data.sources import split_files
 from zsecli.data.sources.folder import read
 from zsecli.data.sources.options import Options
 from zsecli.data.sources.registry import SOURCES
-from zsecli.data.synonyms import class_key, shared
+from zsecli.data.synonyms import class_key, find_shared_classes
 from zsecli.errors import ZseError
 from zsecli.runtime.textfiles import decode_text
 from zsecli.store.dataset import read_dataset
@@ -128,7 +128,7 @@ INSTANCES = [  # photos, sketches with their objects
 
 
 @pytest.mark.parametrize(("photos", "sketches"), INSTANCES)
-def test_pairs_by_name(tmp_path: Path, photos: set[str], sketches: dict[str, str]) -> None:
+def test_sketches_find_their_photos_by_name(tmp_path: Path, photos: set[str], sketches: dict[str, str]) -> None:
     for modality, names in (("photo", photos), ("sketch", sketches)):
         for name in names:
             trees.picture(tmp_path / modality / "c" / f"{name}.png")
@@ -149,10 +149,10 @@ def test_a_name_that_can_be_read_in_two_ways_is_reported(tmp_path: Path) -> None
     assert "is the same in all photos of c" in warning and "--instance-rule stem" in warning
 
 
-def test_class_keys() -> None:
+def test_class_keys_ignore_case_and_normal_form() -> None:
     assert class_key(nfd("Café")) == class_key("café") != class_key("cafe")
     assert class_key("की") != class_key("का")  # signs on letters are vowels
-    assert shared(["🐱", "++", nfd("café")], ["🐶", "--", "CAFÉ"]) == {"CAFÉ": nfd("café")}
+    assert find_shared_classes(["🐱", "++", nfd("café")], ["🐶", "--", "CAFÉ"]) == {"CAFÉ": nfd("café")}
     assert tidy_name(f" {ZERO} a b ") == "a b" and name_key("...") == "..."
 
 

@@ -20,6 +20,8 @@ from zsecli.data.sources.registry import SOURCES, find_root
 from zsecli.data.splits import PUBLISHED
 from zsecli.errors import ZseError
 
+pytestmark = pytest.mark.fast
+
 
 def read(name: str, root: Path, **options: object) -> Listing:
     return SOURCES[name].read(root, Options(**options))  # type: ignore[arg-type]
@@ -49,9 +51,9 @@ def test_the_tables_are_the_standard_splits(name: str, split: str, seen: int, un
 @pytest.mark.parametrize("name", ["sketchy", "tuberlin", "quickdraw"])
 def test_a_folder_stands_for_one_class(name: str) -> None:
     classes = Classes(name)
-    assert all(classes.of(c) == c for c in classes.names)
-    assert all(classes.of(c.replace("_", " ").upper()) == c for c in classes.names)
-    assert classes.of("nonsense") is None
+    assert all(classes.class_of_folder(c) == c for c in classes.names)
+    assert all(classes.class_of_folder(c.replace("_", " ").upper()) == c for c in classes.names)
+    assert classes.class_of_folder("nonsense") is None
 
 
 def test_the_typos_of_tuberlin() -> None:
@@ -63,7 +65,7 @@ def test_the_typos_of_tuberlin() -> None:
         "pipe": "pipe (for smoking)",
     }
     known |= {"mouse": "mouse (animal)", "computermouse": "computer-mouse", "wristwatching": "wrist-watch"}
-    assert {folder: Classes("tuberlin").of(folder) for folder in known} == known
+    assert {folder: Classes("tuberlin").class_of_folder(folder) for folder in known} == known
 
 
 # --- sketchy ---------------------------------------------------------------------------------------------------------
@@ -130,7 +132,7 @@ def test_the_marks_of_sketchy(tmp_path: Path) -> None:
     assert "invalid-error.txt names 1 pictures that are not there: n99_1-1" in listing.warnings
 
 
-def test_what_does_not_belong(tmp_path: Path) -> None:
+def test_files_that_do_not_belong_are_left_out(tmp_path: Path) -> None:
     trees.sketchy(tmp_path, ["airplane", "cup"])
     base = tmp_path / "256x256" / "sketch" / "tx_000000000000"
     trees.picture(base / "aeroplan" / "n1_1-1.png")
@@ -446,7 +448,7 @@ def test_where_a_benchmark_is_looked_for(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_what_is_said_of_a_missing_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_message_for_a_missing_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     source = SOURCES[name]
     for root, looked in ((None, [f"./datasets/{n}" for n in source.names]), (Path("gone"), ["gone", name])):

@@ -17,8 +17,8 @@ from zsecli.data import hashing, splits
 from zsecli.data.items import NEITHER, PHOTO, SEEN, SKETCH, UNSEEN, Column, Items
 from zsecli.data.sources.base import Entry, Listing
 from zsecli.data.sources.folder import read
-from zsecli.data.splits import Split, hold_out, select, splits_of
-from zsecli.data.synonyms import groups, shared
+from zsecli.data.splits import Split, count_splits, hold_out_validation, select_pictures
+from zsecli.data.synonyms import find_shared_classes, read_synonyms
 from zsecli.errors import UsageError, ZseError
 from zsecli.stages.prepare import Prepared, prepare_listing
 from zsecli.store.dataset import read_dataset
@@ -52,7 +52,7 @@ def names(column: Column, mask: Any) -> set[str]:
 
 def test_validation_holds_out_seen_classes_and_objects_alone() -> None:
     items = made()
-    held = hold_out(items, items.part)
+    held = hold_out_validation(items, items.part)
     classes, objects = held["validation"], held["validation-items"]
     unseen = items.part == UNSEEN
     assert (classes[unseen] == NEITHER).all()
@@ -73,15 +73,15 @@ def test_what_is_held_out_depends_on_names_alone() -> None:
     items = made()
     order = np.random.default_rng(1).permutation(len(items))
     shuffled = items.take(order)
-    for name, part in hold_out(items, items.part).items():
-        assert (hold_out(shuffled, shuffled.part)[name] == part[order]).all()
+    for name, part in hold_out_validation(items, items.part).items():
+        assert (hold_out_validation(shuffled, shuffled.part)[name] == part[order]).all()
 
 
 def test_pictures_without_an_object_are_held_out_by_content() -> None:
     items = made()
     items.instance = Column(np.full(len(items), -1, np.int32), [])
     items.sha256[1] = items.sha256[0]  # one file twice is on one side
-    held = hold_out(items, items.part)["validation-items"]
+    held = hold_out_validation(items, items.part)["validation-items"]
     assert 0.02 < (held == UNSEEN).sum() / (held >= 0).sum() < 0.09
     assert held[0] == held[1]
 
@@ -89,8 +89,8 @@ def test_pictures_without_an_object_are_held_out_by_content() -> None:
 def test_few_classes_hold_out_none() -> None:
     items = made()
     part = np.where(items.label.codes < 3, SEEN, NEITHER)
-    assert list(hold_out(items, part)) == ["validation-items"]
-    assert hold_out(items, np.full(len(items), UNSEEN)) == {}
+    assert list(hold_out_validation(items, part)) == ["validation-items"]
+    assert hold_out_validation(items, np.full(len(items), UNSEEN)) == {}
 
 
 @pytest.mark.parametrize(
@@ -138,11 +138,11 @@ def prepare(found: Listing, **options: Any) -> Prepared:
     return prepare_listing(found, found.root.parent / "out.h5", "three", **options)
 
 
-def test_what_a_split_selects(tmp_path: Path) -> None:
+def test_rows_of_every_split(tmp_path: Path) -> None:
     dataset = read_dataset(prepare(listing(tmp_path / "t")).path)
 
     def chosen(split: str) -> dict[str, int]:
-        items = select(dataset, Split.parse(split))
+        items = select_pictures(dataset, Split.parse(split))
         return dict(zip(items.id, items.part.tolist(), strict=True))
 
     unseen = {"sketch/c/1.png": 1, "photo/c/1.png": 1}
@@ -160,8 +160,8 @@ def test_a_split_without_pictures(tmp_path: Path) -> None:
     found.entries = [e for e in found.entries if (e.modality, e.label) != ("photo", "c")]
     dataset = prepare(found).dataset
     with pytest.raises(ZseError, match="has no unseen photos for zs-inter"):
-        select(dataset, Split("zs-inter"))
-    assert {c.split.name for c in splits_of(dataset)} == {
+        select_pictures(dataset, Split("zs-inter"))
+    assert {c.split.name for c in count_splits(dataset)} == {
         "zs-cross-all", "zs-inter-other", "zs-intra-other", "generalized-other", "zs-cross-other",
     }  # fmt: skip
 
@@ -169,14 +169,14 @@ def test_a_split_without_pictures(tmp_path: Path) -> None:
 def test_published_counts_stand_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(splits, "PUBLISHED", {("sketchy", "own"): (1, 1), ("sketchy", "other"): (1, 2)})
     dataset = prepare(listing(tmp_path / "t"), benchmark="sketchy").dataset
-    said = {c.split.name: str(c) for c in splits_of(dataset)}
+    said = {c.split.name: str(c) for c in count_splits(dataset)}
     assert said["zs-inter"] == "1 sketches, 1 photos, 1 classes; as published"
     assert said["zs-inter-other"] == (
         "1 sketches, 1 photos, 1 classes; DIFFERS from the published 1 sketches, 2 photos"
     )
     assert said["generalized"] == "1 sketches, 3 photos, 1 classes"
     own = prepare(listing(tmp_path / "t"), benchmark="").dataset
-    assert all("published" not in str(c) for c in splits_of(own))
+    assert all("published" not in str(c) for c in count_splits(own))
 
 
 def test_flags_are_kept_said_and_dropped(tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_pictures_of_no_split_are_not_asked(benchmark: Path, tmp_path: Path) -> 
     assert (part["queries"], part["photos_per_query"]) == (6, 4)
 
 
-def test_what_training_saw_is_named(benchmark: Path, tmp_path: Path, pictures: Path) -> None:
+def test_classes_seen_in_training_are_named(benchmark: Path, tmp_path: Path, pictures: Path) -> None:
     shutil.copytree(benchmark, tmp_path / "here")
     here = tmp_path / "here"
     cross = ("evaluate", "--split", "zs-cross", "--data", "own")
@@ -363,9 +363,9 @@ def test_zs_cross_keeps_its_first_report_where_the_second_has_no_query(tmp_path:
 
 
 def test_synonyms() -> None:
-    assert all(len(group) > 1 for group in groups())
-    assert sum(len(g) for g in groups()) == len(set().union(*groups()))
-    assert shared(["car_(sedan)", "zebra"], ["car (sedan)", "car", "Zebra", "cat"]) == {
+    assert all(len(group) > 1 for group in read_synonyms())
+    assert sum(len(g) for g in read_synonyms()) == len(set().union(*read_synonyms()))
+    assert find_shared_classes(["car_(sedan)", "zebra"], ["car (sedan)", "car", "Zebra", "cat"]) == {
         "car (sedan)": "car_(sedan)", "car": "car_(sedan)", "Zebra": "zebra",
     }  # fmt: skip
 

@@ -15,7 +15,7 @@ from helpers.commands import Zse
 from zsecli.data.splits import PUBLISHED
 from zsecli.evaluate.metrics import mean_name
 from zsecli.evaluate.protocols import INTER_METRICS
-from zsecli.evaluate.published import published
+from zsecli.evaluate.published import find_published
 
 
 @pytest.mark.usefixtures("ready")
@@ -43,7 +43,7 @@ def test_models_side_by_side(zse: Zse) -> None:
 
 @pytest.mark.usefixtures("ready")
 @pytest.mark.parametrize(("split", "cluster", "count"), [("zs-inter", "class", 3), ("zs-intra", "object", 6)])
-def test_what_intervals_and_tests_are_over_is_said(zse: Zse, split: str, cluster: str, count: int) -> None:
+def test_reports_name_the_clusters_of_intervals_and_tests(zse: Zse, split: str, cluster: str, count: int) -> None:
     """Three classes cannot show a difference at 5 % at all, whatever their queries say."""
     words = ("evaluate", "--split", split, "--against", "hog")
     report = json.loads(zse(*words, "--json").ok())
@@ -130,7 +130,7 @@ def test_other_classes_of_the_same_pictures_are_refused(tmp_path: Path, zse: Zse
 
 
 @pytest.mark.usefixtures("ready")
-def test_what_a_cut_ranking_lacks_is_named(zse: Zse) -> None:
+def test_a_truncated_ranking_names_the_metrics_it_lacks(zse: Zse) -> None:
     cut = zse("match", "--depth", "4").ok()
     assert "a ranking is too short for AP (raw), AP (voc)" in zse("evaluate", "--against", cut).ok()
     ranking = zse("match").ok()
@@ -167,13 +167,13 @@ def test_other_queries_are_refused(zse: Zse, tmp_path: Path) -> None:
     trees.tuberlin(tmp_path / "t")
     zse("prepare", "tuberlin", "t")
     ranking = zse("match", "--data", "tuberlin").ok()
-    zse("evaluate", "--data", "pictures", "--against", ranking).refused(1, "queries are in one alone")
+    zse("evaluate", "--data", "pictures", "--against", ranking).refused(1, "queries are in only one of them")
 
 
 def test_published_figures_have_names_of_ours() -> None:
     names = {mean_name(name) for name in INTER_METRICS}
     for key, counts in PUBLISHED.items():
-        found = published("-".join(key))
+        found = find_published("-".join(key))
         assert found is not None
         assert found.counts == counts
         assert any(f.method.startswith("ZSE") for f in found.figures)
@@ -182,7 +182,7 @@ def test_published_figures_have_names_of_ours() -> None:
             known = f.paper and f.venue and f.year and f.table
             assert known or "not established" in f.source
             assert bool(f.table) == f.method.startswith("ZSE")
-    assert published("shoe-") is None
+    assert find_published("shoe-") is None
 
 
 def test_published_figures_beside(tmp_path: Path, zse: Zse) -> None:

@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score  # type: ignore[import-untyp
 from helpers.golden import load_golden
 from helpers.oracles import ORACLE
 from zsecli.evaluate import metrics
-from zsecli.evaluate.metrics import Found, mean_name, metric, metric_of_each, needs_depth
+from zsecli.evaluate.metrics import RelevantRanks, mean_name, metric_function, required_depth, single_query_metric
 from zsecli.retrieval.order import order, tied
 
 CUT_NAMES = [
@@ -57,7 +57,7 @@ def query_ranks(query: Query) -> NDArray[np.int64]:
 @given(query=QUERY, k=CUT)
 def test_agrees_with_brute_force(name: str, query: Query, k: int) -> None:
     ranks, rel = query_ranks(query), relevance(query)
-    value = metric(name.format(k))(ranks, len(ranks))
+    value = single_query_metric(name.format(k))(ranks, len(ranks))
     assert type(value) is float
     assert value == pytest.approx(ORACLE[name](rel, k), abs=1e-12)
 
@@ -67,7 +67,7 @@ def test_agrees_with_brute_force(name: str, query: Query, k: int) -> None:
 @given(queries=st.lists(QUERY, min_size=1, max_size=5), k=CUT)
 def test_queries_together_are_each_alone(name: str, queries: list[Query], k: int) -> None:
     ranks = [query_ranks(query) for query in queries]
-    together = metric_of_each(name.format(k))(Found(ranks, [len(r) for r in ranks]))
+    together = metric_function(name.format(k))(RelevantRanks(ranks, [len(r) for r in ranks]))
     assert together.dtype == np.float64
     assert together == pytest.approx([ORACLE[name](relevance(query), k) for query in queries], abs=1e-12)
 
@@ -76,7 +76,7 @@ def test_queries_together_are_each_alone(name: str, queries: list[Query], k: int
 @examples
 @given(query=QUERY, k=CUT, deeper=st.integers(0, 10))
 def test_a_truncated_ranking_is_exact_down_to_its_depth(name: str, query: Query, k: int, deeper: int) -> None:
-    ranks, function = query_ranks(query), metric(name.format(k))
+    ranks, function = query_ranks(query), single_query_metric(name.format(k))
     assert function(ranks[ranks <= k + deeper], len(ranks)) == function(ranks, len(ranks))
 
 
@@ -85,7 +85,7 @@ def test_a_truncated_ranking_is_exact_down_to_its_depth(name: str, query: Query,
 def test_order_among_the_metrics(query: Query, k: int) -> None:
     ranks = query_ranks(query)
     r = len(ranks)
-    value = {name: metric(name.format(k))(ranks, r) for name in NAMES}
+    value = {name: single_query_metric(name.format(k))(ranks, r) for name in NAMES}
     tolerance = 1e-12
     assert all(0 <= v <= 1 for v in value.values())
     assert value["AP@{} (trec)"] <= value["AP@{} (strict)"] <= value["AP@{} (lenient)"] + tolerance
@@ -101,14 +101,16 @@ def test_order_among_the_metrics(query: Query, k: int) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_extremes(name: str) -> None:
+def test_perfect_and_empty_rankings(name: str) -> None:
     perfect = 0.4 if name == "AP@{} (trec)" else 1.0
-    assert metric(name.format(2))(np.arange(1, 6), 5) == perfect
-    assert metric(name.format(2))(np.array([], dtype=np.int64), 5) == 0.0  # none within a truncated ranking
+    assert single_query_metric(name.format(2))(np.arange(1, 6), 5) == perfect
+    assert (
+        single_query_metric(name.format(2))(np.array([], dtype=np.int64), 5) == 0.0
+    )  # none within a truncated ranking
     with pytest.raises(ValueError, match="0 relevant"):
-        metric(name.format(2))(np.array([], dtype=np.int64), 0)
+        single_query_metric(name.format(2))(np.array([], dtype=np.int64), 0)
     with pytest.raises(ValueError, match="1 relevant"):
-        metric(name.format(2))(np.array([1, 2]), 1)
+        single_query_metric(name.format(2))(np.array([1, 2]), 1)
 
 
 def random_query(seed: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -123,7 +125,7 @@ def random_query(seed: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
 def test_agrees_with_scikit_learn(seed: int) -> None:
     scores, relevant = random_query(seed)
     ranks = ranks_of(scores, relevant)
-    ours = metric("AP (raw)")(ranks, len(ranks))
+    ours = single_query_metric("AP (raw)")(ranks, len(ranks))
     assert ours == pytest.approx(average_precision_score(relevant, scores), abs=1e-12)
 
 
@@ -141,7 +143,7 @@ def test_agrees_with_trec_eval(seed: int) -> None:
     names = {"map": "AP (raw)", "recip_rank": "reciprocal rank"}
     for k in cuts.split(","):
         names |= {f"map_cut_{k}": f"AP@{k} (trec)", f"P_{k}": f"P@{k}", f"success_{k}": f"Acc@{k}"}
-    ours = {key: metric(name)(ranks, len(ranks)) for key, name in names.items()}
+    ours = {key: single_query_metric(name)(ranks, len(ranks)) for key, name in names.items()}
     assert ours == pytest.approx(theirs, abs=1e-12)
 
 
@@ -153,12 +155,12 @@ def test_agrees_with_the_authors_code(size: str) -> None:
         )
     ranks = [ranks_of(-row, photo_labels == label) for row, label in zip(distance, query_labels, strict=True)]
     names = ["AP (voc)", "AP@200 (voc, strict)", "P@100 (capped)", "P@200 (capped)"]
-    ours = [np.mean([metric(name)(r, len(r)) for r in ranks]) for name in names]
+    ours = [np.mean([single_query_metric(name)(r, len(r)) for r in ranks]) for name in names]
     assert ours == pytest.approx(official, abs=1e-9)
 
 
-def test_names() -> None:
-    assert [needs_depth(name.format(200)) for name in NAMES] == [None] * 3 + [200] * 7
+def test_metric_names() -> None:
+    assert [required_depth(name.format(200)) for name in NAMES] == [None] * 3 + [200] * 7
     assert {name: mean_name(name.format(200)) for name in NAMES} == {
         "AP (raw)": "mAP (raw)",
         "AP (voc)": "mAP (voc)",
@@ -178,7 +180,7 @@ def test_names() -> None:
     ["", "AP", "mAP (raw)", "AP@200", "AP@K (strict)", "P@0", "P@05", "P@-1", "P@5 ", "P@5@5", "P@5.5"],
 )
 def test_unknown_names_are_refused_with_the_names(name: str) -> None:
-    for function in (metric, needs_depth, mean_name):
+    for function in (single_query_metric, required_depth, mean_name):
         with pytest.raises(ValueError, match=r"no metric .*AP \(raw\).*P@K \(capped\).*reciprocal rank"):
             function(name)
 

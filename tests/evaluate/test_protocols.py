@@ -16,18 +16,20 @@ from helpers.oracles import ORACLE
 from zsecli.data.items import SEEN, UNSEEN, Column, Items
 from zsecli.errors import UsageError, ZseError
 from zsecli.evaluate import measure, protocols
-from zsecli.evaluate.compare import compare
+from zsecli.evaluate.compare import compare_rankings
 from zsecli.evaluate.evaluate_ranking import evaluate_ranking
 from zsecli.evaluate.measure import measure_queries
-from zsecli.evaluate.metrics import needs_depth
+from zsecli.evaluate.metrics import required_depth
 from zsecli.evaluate.protocols import SPLITS
 from zsecli.evaluate.report_model import Evaluation
 from zsecli.render import report as reporting
 from zsecli.render import trec
 from zsecli.render.report import markdown
 from zsecli.retrieval.order import order
-from zsecli.runtime.console import plain
+from zsecli.runtime.console import escape_for_terminal
 from zsecli.store.ranking import RankingWriter, open_ranking
+
+pytestmark = pytest.mark.fast
 
 Q, G = 12, 40
 
@@ -102,10 +104,10 @@ def by_hand(path: Path, query: Items, gallery: Items, protocol: Any, ignore: str
 @pytest.mark.parametrize("by_class", [False, True])
 @pytest.mark.parametrize("ignore", [None, "family"])
 @pytest.mark.parametrize("split", list(SPLITS))
-def test_against_counting(
+def test_protocols_agree_with_counting(
     tmp_path: Path, split: str, ignore: str | None, by_class: bool, at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocols, "AT_A_TIME", at_a_time)
+    monkeypatch.setattr(protocols, "ENTRIES_AT_ONCE", at_a_time)
     path, query, gallery = write(tmp_path / "ranking.h5", ignore, by_class=by_class)
     report = evaluate_ranking(path, split)
     for part in report.protocols:
@@ -116,7 +118,7 @@ def test_against_counting(
         assert part.photos_per_query == pytest.approx(np.mean([len(hits) for hits in asked.values()]))
         assert set(part.per_query) == set(part.protocol.metrics)
         for metric, values in part.per_query.items():
-            template, k = re.sub(r"@\d+", "@{}", metric), needs_depth(metric) or 0
+            template, k = re.sub(r"@\d+", "@{}", metric), required_depth(metric) or 0
             assert values == pytest.approx([ORACLE[template](hits, k) for hits in asked.values()], abs=1e-12)
         mean = part.mean_values()["mAP (raw)"]
         low, high = part.intervals["AP (raw)"]
@@ -132,7 +134,7 @@ def test_ties_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     with h5py.File(path) as file:
         rows = file["scores"][:].tolist()
-    monkeypatch.setattr(measure, "AT_A_TIME", 3 * G)
+    monkeypatch.setattr(measure, "ENTRIES_AT_ONCE", 3 * G)
     report = evaluate_ranking(path, "zs-inter")
     assert report.tied_entries == sum(row.count(x) > 1 for row in rows for x in row)
     assert report.entries == sum(x == x for row in rows for x in row)
@@ -164,7 +166,7 @@ def test_a_cut_ranking_gives_what_the_whole_gives(tmp_path: Path, split: str, de
             relevance = by_hand(one, query, gallery, protocol, "family")
             assert cut.n_listed.tolist() == [len(relevance[row]) for row in cut.rows]
             for metric in protocol.metrics:
-                k = needs_depth(metric)
+                k = required_depth(metric)
                 known = cut.n_listed == whole.n_photos if k is None else cut.n_listed >= np.minimum(k, whole.n_photos)
                 assert cut.values[metric][known].tolist() == whole.values[metric][known].tolist()
 
@@ -205,7 +207,7 @@ def test_trec_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
     assert run_file.read_bytes() != before
 
 
-def test_reports(tmp_path: Path) -> None:
+def test_a_report_in_markdown_and_json(tmp_path: Path) -> None:
     report = evaluate_ranking(write(tmp_path / "ranking.h5")[0], "zs-intra")
     text = markdown(Evaluation(reports=[report]), per_class=True)
     assert "| mAP (raw) |" in text and "class 0" in text and "95 % interval" in text
@@ -221,7 +223,7 @@ def test_reports(tmp_path: Path) -> None:
         reporting.write(Evaluation(reports=[report]), output, per_class=False, overwrite=False)
 
 
-def test_what_cannot_be_evaluated(tmp_path: Path) -> None:
+def test_rankings_that_cannot_be_evaluated(tmp_path: Path) -> None:
     path, *_ = write(tmp_path / "ranking.h5")
     with pytest.raises(UsageError, match="no split 'zs-intr'") as error:
         evaluate_ranking(path, "zs-intr")
@@ -252,7 +254,7 @@ def test_a_report_without_queries_does_not_cost_the_others(tmp_path: Path) -> No
     found = report.to_dict(with_queries=True)["protocols"]
     assert (found["zs-intra/class"]["queries"], found["zs-intra/class"]["mean"]) == (0, {})
     for per_class in (False, True):
-        text = markdown(Evaluation(reports=[report, report], comparisons=compare([report, report])), per_class)
+        text = markdown(Evaluation(reports=[report, report], comparisons=compare_rankings([report, report])), per_class)
         assert text.count("zs-intra/all (") == 1 and "zs-intra/class (" not in text
     with pytest.raises(ZseError, match="no query has a relevant photo under zs-inter"):
         evaluate_ranking(path, "zs-inter")
@@ -299,7 +301,7 @@ def test_no_name_means_anything_in_markdown_or_ends_a_line(tmp_path: Path) -> No
     text = markdown(evaluation, per_class=True)
     assert text.splitlines() == text.removesuffix("\n").split("\n")
     cells = {row[0] for row in shown(text)}
-    assert {plain(name) for name in LINKS} <= cells
+    assert {escape_for_terminal(name) for name in LINKS} <= cells
     written = reporting.csv_text(evaluation)
     assert written.splitlines() == written.removesuffix("\n").split("\n")
     printed = reporting.json_text(evaluation, queries=False).removesuffix("\n")

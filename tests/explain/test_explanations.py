@@ -26,7 +26,7 @@ from zsecli.model import checkpoint
 from zsecli.model.config import ModelConfig, RelationConfig
 from zsecli.model.embedders.base import NetworkEmbedder
 from zsecli.render import explanation_json
-from zsecli.runtime.files import replacing
+from zsecli.runtime.files import atomic_write
 from zsecli.stages import explain
 
 SKETCH = DEMO / "sketch/animal-bird/1F413__fluent-hc.png"
@@ -65,6 +65,7 @@ def pair_of(model: NetworkEmbedder) -> Pair:
     return relate(model, see(model, drawing(), "sketch", "s"), see(model, colours(), "photo", "p"))
 
 
+@pytest.mark.fast
 def test_mutual_best_matches() -> None:
     """Against a loop over all pairs; places that are not asked take no part, whatever their score."""
     rng = np.random.default_rng(0)
@@ -82,6 +83,7 @@ def test_mutual_best_matches() -> None:
     assert best(values, np.zeros(9, bool), theirs) == []
 
 
+@pytest.mark.fast
 def test_choose_is_the_product_of_both_softmaxes() -> None:
     values = np.random.default_rng(0).uniform(-1, 1, (5, 4)).astype(np.float32)
     ours, theirs = np.array([1, 1, 0, 1, 1], bool), np.array([1, 0, 1, 1], bool)
@@ -152,6 +154,7 @@ def test_dropped_tokens_have_no_score(source: correspondences.Source) -> None:
     assert gone.any() and not found[gone].any() and not found[:, ~pair.photo.kept].any() and found.any()
 
 
+@pytest.mark.fast
 def test_a_box_is_where_the_patch_lies_in_the_picture() -> None:
     """Crop, padding and size are undone: what a patch of the input shows is what its box in the picture holds."""
     model = made(replace(TINY, preprocess=replace(TINY.preprocess, sketch="crop")))
@@ -208,6 +211,7 @@ def test_an_order_by_what_counts_beats_random_ones(monkeypatch: pytest.MonkeyPat
         faithfulness.measure(pair, [])
 
 
+@pytest.mark.fast
 def test_points_and_pck() -> None:
     """A peak between two patches is found between them; PCK counts in shares of each side."""
     peaks = np.zeros((2, 9), np.float32)
@@ -229,7 +233,7 @@ def test_a_perfect_correspondence_finds_every_move(monkeypatch: pytest.MonkeyPat
     model = made(finer)
     sketch, photo = drawing((128, 96)), Image.new("RGB", (256, 192), "white")
     current: list[Any] = []
-    warp = localization.warp
+    warp = localization.warp_image
 
     def moved(image: Image.Image, matrix: Any, fill: Any) -> Image.Image:
         current[:] = [matrix]
@@ -237,11 +241,11 @@ def test_a_perfect_correspondence_finds_every_move(monkeypatch: pytest.MonkeyPat
 
     def known(pair: Pair, source: str) -> Any:
         middles = pair.sketch.frame.to_picture(pair.sketch.middles()) * np.divide(photo.size, sketch.size)
-        truth = pair.photo.frame.to_input(localization.move(current[0], middles))
+        truth = pair.photo.frame.to_input(localization.move_points(current[0], middles))
         off = abs(truth[:, None] - pair.photo.middles()[None]) / pair.photo.patch
         return np.clip(1 - off, 1e-6, None).prod(2).astype(np.float32)
 
-    monkeypatch.setattr(localization, "warp", moved)
+    monkeypatch.setattr(localization, "warp_image", moved)
     monkeypatch.setattr(localization, "scores", known)
     found = localization.measure(model, localization.Controls(model, None, 0), sketch, photo)
     for name in localization.MOVES:
@@ -250,7 +254,7 @@ def test_a_perfect_correspondence_finds_every_move(monkeypatch: pytest.MonkeyPat
     assert found[localization.SAME, "as it is"].pck5 == 1
 
 
-def test_cycles() -> None:
+def test_cycle_consistency() -> None:
     here = np.eye(9, dtype=np.float32)
     assert localization.cycle(here, np.ones(9, bool), (3, 3)) == 1
     far = np.zeros((9, 9), np.float32)
@@ -327,7 +331,7 @@ def test_explain_takes_rows_of_a_ranking(prepared: Path, zse: Zse, tmp_path: Pat
     zse("explain", "--ranking", ranking, "--query", query, ZSE_MODEL="small").refused(3, "pixels has no relation")
 
 
-def test_what_cannot_be_explained_is_told(zse: Zse, tmp_path: Path) -> None:
+def test_pairs_that_cannot_be_explained_are_refused(zse: Zse, tmp_path: Path) -> None:
     (tmp_path / "no.png").write_bytes(b"nothing")
     (tmp_path / "e.png").write_bytes(b"mine")
     zse("explain", SKETCH).refused(2, "a sketch and a photo")
@@ -385,7 +389,7 @@ def test_a_second_writer_finds_every_file_taken(
 
     def write(described: dict[str, Any], path: Path) -> None:
         for name in ("html", "png", "svg", "json"):
-            with pytest.raises(StoreError, match="another zse is writing it"), replacing(tmp_path / f"m.{name}"):
+            with pytest.raises(StoreError, match="another zse is writing it"), atomic_write(tmp_path / f"m.{name}"):
                 tried.append(name)
         explanation_json.write(described, path)
 

@@ -230,7 +230,7 @@ def test_a_sheet_has_a_row_for_each_result(model: NetworkEmbedder, tmp_path: Pat
     assert {path.name for path in tmp_path.iterdir()} == {"drawing.png", "1.png", "2.png", "one.png", "two.png"}
 
 
-def test_what_cannot_be_done(model: NetworkEmbedder, tmp_path: Path, drawing: Path) -> None:
+def test_synthesis_refuses_what_it_cannot_do(model: NetworkEmbedder, tmp_path: Path, drawing: Path) -> None:
     with pytest.raises(UsageError, match="no photo"):
         synthesize(model, drawing, [])
     with pytest.raises(UsageError, match="0 pixels"):

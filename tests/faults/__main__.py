@@ -21,13 +21,15 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
+from helpers.commands import set_up_process
 
-import fuzz
-from faults import damage, pictures, soak
-from faults.harness import CannotMount, Faults, Outcome
-from faults.stages import STAGES, template
-from helpers.demo import some_pictures
+set_up_process()
+
+import fuzz  # noqa: E402
+from faults import damage, pictures, soak  # noqa: E402
+from faults.harness import CannotMount, Faults, Outcome  # noqa: E402
+from faults.stages import STAGES, template  # noqa: E402
+from helpers.demo import some_pictures  # noqa: E402
 
 KINDS: dict[str, Callable[[Faults], Outcome]] = {
     "killed (SIGKILL)": lambda faults: faults.stop(signal.SIGKILL),

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from helpers.commands import call
-from helpers.stores import contents
+from helpers.stores import read_datasets
 from helpers.tiny import STILL, TINY, build
 from helpers.warm import speak
 
@@ -128,7 +128,7 @@ def _digest(file: Path) -> str:
         describe(file, verify=True)
         said = [
             f"{name}{value!r}".encode() if not hasattr(value, "tolist") else f"{name}{value.tolist()}".encode()
-            for name, value in sorted(contents(file).items())
+            for name, value in sorted(read_datasets(file).items())
         ]
     else:
         said = [file.read_bytes()]

@@ -10,7 +10,10 @@ import pytest
 from faults.harness import CannotMount, Faults
 from faults.stages import STAGES, template
 
-pytestmark = pytest.mark.xdist_group("faults")  # one process has everything imported for all of them
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.xdist_group("faults"),  # one process has everything imported for all of them
+]
 KEPT: dict[str, Faults] = {}
 
 

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from fuzz.scratch import run, scratch
 from zsecli.cli.app import top
 
+pytestmark = pytest.mark.fuzz
+
 FILES = (
     *("tree", "tree/photo/cat/a.jpg", "tree/sketch/cat/a.png", "zse", "zse/datasets/tree.h5", "nowhere", "-", "."),
     *("zse/features/tree.unseen.pixels.h5", "zse/rankings/tree.unseen.pixels.ret.h5", "manifest.csv", "c.toml"),
@@ -69,7 +71,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", top().commands)
-def test_any_values(folder: Path, name: str) -> None:
+def test_any_option_values_get_an_answer_or_an_error(folder: Path, name: str) -> None:
     @settings(derandomize=True, max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(lines(name), st.sampled_from((b"", b"tree/photo/cat/a.jpg\n", b"\xff\0")))
     def check(words: list[str], stdin: bytes) -> None:

@@ -16,6 +16,8 @@ from fuzz.corpus import FOLDER, get_archive, read_corpus, unpack_corpus
 from fuzz.mutate import mutate
 from fuzz.targets import TARGETS
 
+pytestmark = pytest.mark.fuzz
+
 SLOW = {
     "store-structure": 8,
     "embed-list": 10,

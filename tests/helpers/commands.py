@@ -17,8 +17,11 @@ from zsecli import cli
 from zsecli.cli import signals
 from zsecli.runtime import console
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side and share the cores
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script runs them in the background
+
+def set_up_process() -> None:
+    """Settings of a process in which tests or `call` run; before torch is imported."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side and share the cores
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job begins with it ignored
 
 
 @dataclass(frozen=True)

@@ -32,41 +32,48 @@ def reseal(store: Path) -> None:
     seal.add_seal(store, ranges)
 
 
-def contents(store: Path) -> dict[str, Any]:
-    """Every dataset of a store but its provenance, which says how it was called."""
-    found: dict[str, Any] = {}
+def read_datasets(store: Path) -> dict[str, Any]:
+    """The values of every dataset by name, and the run key, but not the provenance, which says how zse was called."""
+    values: dict[str, Any] = {}
+
+    def visit(name: str, node: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(node, h5py.Dataset):
+            values[name] = node[()]
+
     with h5py.File(store) as file:
-        file.visititems(lambda name, node: found.update({name: node[()]}) if isinstance(node, h5py.Dataset) else None)
-        found["run-key"] = file.attrs["run-key"]
-    del found["provenance"]
-    return found
+        file.visititems(visit)
+        values["run-key"] = file.attrs["run-key"]
+    del values["provenance"]
+    return values
 
 
-def same(one: Path, other: Path) -> bool:
-    a, b = contents(one), contents(other)
-    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k], equal_nan=_real(a[k])) for k in a)
+def have_same_datasets(store: Path, other: Path) -> bool:
+    a, b = read_datasets(store), read_datasets(other)
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k], equal_nan=_is_float(a[k])) for k in a)
 
 
-def _real(value: Any) -> bool:
+def _is_float(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind == "f"
 
 
-def content(path: Path) -> dict[str, Any]:
-    """All that a store says, for comparison: attributes and datasets with their types, layouts and fill values.
+def dump_store(store: Path) -> dict[str, Any]:
+    """All of a store in a form that compares: attributes, and datasets with their types, layouts and fill values.
 
-    The program's version is left out: it may change without the format.
+    The version of the program that made it is left out: it may change without the format.
     """
-    said: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
 
     def visit(name: str, node: h5py.Group | h5py.Dataset) -> None:
-        said[name] = {k: v for k, v in node.attrs.items() if k != "created-by"}
+        parts[name] = {key: value for key, value in node.attrs.items() if key != "created-by"}
         if isinstance(node, h5py.Dataset):
-            fill = None if h5py.check_string_dtype(node.dtype) else str(node.fillvalue)  # a NaN equals nothing
-            layout = str(node.dtype), node.chunks, node.compression, h5py.check_string_dtype(node.dtype), fill
+            text_type = h5py.check_string_dtype(node.dtype)
+            fill = None if text_type else str(node.fillvalue)  # as text: a NaN equals nothing
+            layout = str(node.dtype), node.chunks, node.compression, text_type, fill
             values = np.asarray(node[()])
-            said[name + "()"] = (node.shape, layout, values.tolist() if values.dtype == object else values.tobytes())
+            data = values.tolist() if values.dtype == object else values.tobytes()
+            parts[name + "()"] = (node.shape, layout, data)
 
-    with h5py.File(path) as file:
+    with h5py.File(store) as file:
         visit("/", file)
         file.visititems(visit)
-    return said
+    return parts

@@ -14,9 +14,9 @@ from helpers.demo import DEMO
 from helpers.golden import load_golden
 from helpers.wrong_pictures import COLOURED, HOUSE, OTHER, bomb, photographed, saved
 from zsecli.data.hashing import hash_files
-from zsecli.images.decode import PictureError, Pixels, decode, prepare
-from zsecli.images.guess_modality import guess
-from zsecli.images.normalize_sketch import as_seen
+from zsecli.images.decode import PictureError, Pixels, decode, make_input
+from zsecli.images.guess_modality import guess_modality
+from zsecli.images.normalize_sketch import normalize_picture
 from zsecli.images.preprocess_rules import Modality, Preprocess
 
 RELEASED = Preprocess(sketch="released", photo="released")
@@ -40,15 +40,16 @@ def golden(name: str) -> list[tuple[Pixels, Pixels]]:
 
 def test_released_sketches_are_the_authors_to_one_grey_level() -> None:
     for given, expected in golden("sketch"):
-        made = prepare(decode(saved(Image.fromarray(given))), "sketch", RELEASED)
+        made = make_input(decode(saved(Image.fromarray(given))), "sketch", RELEASED)
         apart = np.abs(made.astype(int) - expected)
         assert made.shape == expected.shape
         assert (apart <= 1).mean() >= 0.999
 
 
+@pytest.mark.fast
 def test_released_photos_are_the_authors() -> None:
     for given, expected in golden("photo"):
-        made = prepare(decode(saved(Image.fromarray(given))), "photo", RELEASED)
+        made = make_input(decode(saved(Image.fromarray(given))), "photo", RELEASED)
         np.testing.assert_array_equal(made, expected)
 
 
@@ -85,7 +86,7 @@ ODD = {
 @pytest.mark.parametrize("name", ODD)
 def test_no_picture_is_too_odd(name: str, rule: str, role: Any) -> None:
     form = "TIFF" if name == "CMYK" else "PNG"
-    made = prepare(decode(saved(ODD[name], form)), role, RULES[rule])
+    made = make_input(decode(saved(ODD[name], form)), role, RULES[rule])
     assert (made.shape, made.dtype) == ((64, 64, 3), np.uint8)
     if name == "blank":
         assert (made == 255).all()
@@ -102,7 +103,7 @@ def test_crop_keeps_strokes_and_aspect(paper: int, ink: int, box: tuple[int, int
     """The drawing fills the square but for the margin, as wide to high as it was, wherever it lay on the paper."""
     image = Image.new("L", (200, 150), paper)
     ImageDraw.Draw(image).rectangle(box, outline=ink, width=3)
-    made = prepare(image, "sketch", Preprocess(size=128, sketch="crop"))
+    made = make_input(image, "sketch", Preprocess(size=128, sketch="crop"))
     assert made[0, 0].tolist() == made[-1, -1].tolist() == [paper] * 3 or box == (0, 0, 199, 149)
     rows, columns = np.nonzero(made[..., 0] < (paper + ink) / 2)
     high, wide = np.ptp(rows) + 1, np.ptp(columns) + 1
@@ -115,7 +116,7 @@ def test_crop_keeps_strokes_and_aspect(paper: int, ink: int, box: tuple[int, int
 def test_crop_pads_with_the_paper() -> None:
     image = Image.new("L", (300, 60), 200)
     ImageDraw.Draw(image).line((10, 30, 290, 30), fill=0, width=4)
-    made = prepare(image, "sketch", CROP)
+    made = make_input(image, "sketch", CROP)
     assert (made[:20] == 200).all()
     assert (made[-20:] == 200).all()
 
@@ -127,19 +128,19 @@ def test_crop_pads_with_the_paper() -> None:
 @pytest.mark.parametrize("image", [HOUSE, COLOURED, drawing(paper=230, ink=60)])
 def test_bright_on_dark_is_as_if_it_had_been_drawn_dark_on_bright(image: Image.Image, rule: str) -> None:
     dark = ImageOps.invert(image.convert("RGB"))
-    same = np.array_equal(prepare(dark, "sketch", RULES[rule]), prepare(image, "sketch", RULES[rule]))
+    same = np.array_equal(make_input(dark, "sketch", RULES[rule]), make_input(image, "sketch", RULES[rule]))
     assert same is (rule != "released")  # that does what the authors do
-    assert np.array_equal(prepare(dark, "photo", RULES[rule]), prepare(image, "photo", RULES[rule])) is False
+    assert np.array_equal(make_input(dark, "photo", RULES[rule]), make_input(image, "photo", RULES[rule])) is False
 
 
 @pytest.mark.parametrize("name", [name for name in ODD if name not in ("inverted", "mostly ink", "colour")])
 def test_a_clean_sketch_is_left_as_it_is(name: str) -> None:
-    assert as_seen(ODD[name], "sketch", CROP) == (ODD[name], ())
+    assert normalize_picture(ODD[name], "sketch", CROP) == (ODD[name], ())
 
 
 def test_the_sketches_that_results_were_measured_with_are_left_as_they_are() -> None:
     for file in (DEMO / "sketch").rglob("*.png"):
-        assert as_seen(decode(file.read_bytes()), "sketch", CROP)[1] == (), file
+        assert normalize_picture(decode(file.read_bytes()), "sketch", CROP)[1] == (), file
 
 
 def test_neither_a_dark_table_nor_a_dark_edge_makes_a_sheet_a_blackboard() -> None:
@@ -147,7 +148,7 @@ def test_neither_a_dark_table_nor_a_dark_edge_makes_a_sheet_a_blackboard() -> No
     table.paste(HOUSE, (40, 35))
     edge = np.asarray(HOUSE) * (0.3 + 0.7 * np.hanning(90)[:, None] ** 0.3 * np.hanning(120) ** 0.3)
     for image in (table.crop((30, 25, 170, 135)), Image.fromarray(edge.astype(np.uint8))):
-        assert "inverted" not in as_seen(image, "sketch", CROP)[1]
+        assert "inverted" not in normalize_picture(image, "sketch", CROP)[1]
 
 
 @pytest.mark.parametrize("rule", ["resize", "crop"])
@@ -157,8 +158,8 @@ def test_uneven_light_is_evened_out(rule: str, board: bool) -> None:
     clean = Image.new("L", (240, 180), 255)
     clean.paste(HOUSE, (60, 45))
     shot = photographed(HOUSE)
-    seen = prepare(ImageOps.invert(shot) if board else shot, "sketch", RULES[rule])[..., 0]
-    wanted = prepare(clean, "sketch", RULES[rule])[..., 0]
+    seen = make_input(ImageOps.invert(shot) if board else shot, "sketch", RULES[rule])[..., 0]
+    wanted = make_input(clean, "sketch", RULES[rule])[..., 0]
     assert np.corrcoef(seen.ravel(), wanted.ravel())[0, 1] > 0.9
     assert np.median(seen) > 240
 
@@ -166,7 +167,7 @@ def test_uneven_light_is_evened_out(rule: str, board: bool) -> None:
 def test_evening_keeps_colours() -> None:
     image = photographed(HOUSE).convert("RGB")
     red = Image.merge("RGB", [image.getchannel(0).point(lambda v: min(255, v + 30)), *image.split()[1:]])
-    seen, changes = as_seen(red, "sketch", CROP)
+    seen, changes = normalize_picture(red, "sketch", CROP)
     assert changes == ("evened",)
     assert (np.asarray(seen, int)[..., 0] >= np.asarray(seen, int)[..., 1]).all()
 
@@ -175,7 +176,7 @@ def test_evening_keeps_colours() -> None:
 def test_the_guess_takes_a_drawing_on_a_dark_screen_for_a_sketch(tmp_path: Path, role: Modality, black: bool) -> None:
     image = ImageOps.invert(HOUSE) if black else photographed(HOUSE)  # of the latter nobody can know
     image.save(tmp_path / "x.png")
-    assert guess(tmp_path / "x.png") == role
+    assert guess_modality(tmp_path / "x.png") == role
 
 
 # --- decoding --------------------------------------------------------------------------------------------------------
@@ -208,7 +209,7 @@ CLEAR: dict[str, tuple[bytes, list[int]]] = {
 
 
 @pytest.mark.parametrize("name", CLEAR)
-def test_what_is_clear_lies_on_white(name: str) -> None:
+def test_transparent_pixels_become_white(name: str) -> None:
     data, colour = CLEAR[name]
     assert pixels(decode(data)).tolist() == [[colour] * 2 + [[255] * 3] * 2] * 2
 
@@ -254,7 +255,7 @@ def test_a_palette_without_clear_colours_stays_one() -> None:
 @pytest.mark.parametrize("mode", ["LAB", "YCbCr"])
 def test_other_colour_spaces(mode: str) -> None:
     image = Image.new("RGB", (8, 8), (200, 100, 50)).convert("YCbCr") if mode == "YCbCr" else Image.new("LAB", (8, 8))
-    assert prepare(decode(saved(image, "TIFF")), "photo", CROP).shape == (64, 64, 3)
+    assert make_input(decode(saved(image, "TIFF")), "photo", CROP).shape == (64, 64, 3)
 
 
 # --- files that are no pictures --------------------------------------------------------------------------------------
@@ -307,4 +308,4 @@ def test_damage_anywhere_is_a_picture_error_or_a_picture(form: str) -> None:
         except PictureError:
             continue
         if image.width * image.height < 10**6:
-            assert prepare(image, "sketch", CROP).shape == (64, 64, 3)
+            assert make_input(image, "sketch", CROP).shape == (64, 64, 3)

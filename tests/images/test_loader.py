@@ -24,9 +24,9 @@ from helpers.tiny import LEAST, build
 from helpers.wrong_pictures import HOUSE, saved
 from zsecli.explain.pair import look
 from zsecli.images import tiles
-from zsecli.images.decode import PictureError, blank, decode, prepare
-from zsecli.images.guess_modality import guess
-from zsecli.images.loader import ContentChanged, full_size, load_input, load_picture
+from zsecli.images.decode import PictureError, decode, is_blank, make_input
+from zsecli.images.guess_modality import guess_modality
+from zsecli.images.loader import ContentChanged, load_input, load_picture, read_full_size
 from zsecli.images.memory import MemoryBudget
 from zsecli.images.preprocess_rules import Preprocess
 from zsecli.model.embedders.base import NetworkEmbedder
@@ -119,7 +119,7 @@ def test_odd_exif_leaves_picture_and_orientation(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NO_TURN)
-def test_what_is_no_orientation_turns_nothing(name: str) -> None:
+def test_invalid_orientations_turn_nothing(name: str) -> None:
     block = exif(NO_TURN[name])
     assert same_pixels(jpeg(segment(0xE1, block)), jpeg())
     assert same_pixels(png(chunk(b"eXIf", block[6:])), png())
@@ -279,7 +279,7 @@ def test_a_reduced_picture_makes_nearly_the_same_input(form: str, mode: str, tur
     data = saved(image, form, **more)
     whole, reduced = decode(data), decode(data, 200_000)
     assert reduced.width * reduced.height <= 200_000 < whole.width * whole.height
-    apart = prepare(reduced, "sketch", CROP).astype(int) - prepare(whole, "sketch", CROP)
+    apart = make_input(reduced, "sketch", CROP).astype(int) - make_input(whole, "sketch", CROP)
     assert np.abs(apart).mean() < 6
 
 
@@ -290,7 +290,7 @@ def test_a_large_picture_is_reduced_and_its_frame_leads_back(tmp_path: Path) -> 
         large_png(tmp_path / "x.png", *size)
         loaded.append(load_input(tmp_path / "x.png", "sketch", CROP))
         assert loaded[-1].image.size == (3500, 3000)
-        assert full_size(tmp_path / "x.png", loaded[-1].image) == size
+        assert read_full_size(tmp_path / "x.png", loaded[-1].image) == size
     assert np.abs(loaded[0].pixels.astype(int) - loaded[1].pixels).max() < 4
     for corner in ((0, 0), (64, 64)):
         one, other = (found.frame.to_picture(np.array([corner], float))[0] for found in loaded)
@@ -310,7 +310,7 @@ def test_the_guess_looks_at_a_reduced_copy(tmp_path: Path) -> None:
     drawing, photo = DRAWING.resize((2700, 2400)), COLOURS.resize((2700, 2400))
     for name, image in (("sketch", drawing), ("photo", photo)):
         image.save(tmp_path / f"{name}.jpg")
-        assert guess(tmp_path / f"{name}.jpg") == name
+        assert guess_modality(tmp_path / f"{name}.jpg") == name
 
 
 def test_no_picture_of_ordinary_size_is_reduced(tmp_path: Path) -> None:
@@ -329,15 +329,15 @@ def test_transparency_and_deep_grey_are_decided_for_the_whole_picture() -> None:
     values[0, 0], values[1499, 1499] = 100, 510
     deep = np.asarray(decode(saved(Image.fromarray(values), "TIFF")))
     assert (deep[0, 0], deep[1499, 1499]) == (0, 2)  # white is 65535
-    assert not blank(corner)
-    assert blank(Image.new("LA", (1500, 1500), (255, 0)))
+    assert not is_blank(corner)
+    assert is_blank(Image.new("LA", (1500, 1500), (255, 0)))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2500, 900), (1, 1_100_000), (1_100_000, 1), (1031, 1033)])
 @pytest.mark.parametrize("most", [10**9, 900_000, 1000, 1])
 def test_tiles_are_the_whole(size: tuple[int, int], most: int) -> None:
     image = Image.effect_noise((500, 500), 90).resize(size)
-    factors = tiles.factors_to(size, most)
+    factors = tiles.find_factors(size, most)
     found = tiles.map_tiles(image, ImageOps.invert, factors)
     assert found.width * found.height <= most
     assert np.array_equal(found, ImageOps.invert(image).reduce(factors))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from helpers.commands import Zse
-from helpers.stores import same
+from helpers.stores import have_same_datasets
 from helpers.wrong_pictures import HOUSE, KINDS, SVG, lay, saved
 
 TAKEN = [kind for kind in KINDS if not kind.reason]
@@ -139,7 +139,7 @@ def test_shards_skip_what_a_whole_run_skips(zse: Zse, tmp_path: Path) -> None:
     parts = zse(*words, "s.h5", "--shard", "1/2")
     assert whole.code == parts.code == 4
     assert whole.err == parts.err
-    assert same(tmp_path / "w.h5", tmp_path / "s.h5")
+    assert have_same_datasets(tmp_path / "w.h5", tmp_path / "s.h5")
 
 
 # --- files that go or change while the run goes on -------------------------------------------------------------------

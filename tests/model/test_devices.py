@@ -184,7 +184,7 @@ def test_a_tensor_on_another_device_is_noticed() -> None:
 def test_encode_and_score(name: str, precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**36, 2**36))
     monkeypatch.setattr(
-        relation_scores, "in_order", lambda function, things, count: map(function, things)
+        relation_scores, "map_in_order", lambda function, things, count: map(function, things)
     )  # modes are a thread's
     with gpu():
         model = on_gpu(CONFIGS[name], precision)
@@ -251,7 +251,7 @@ def test_a_training_step(model: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_validation(precision: Any) -> None:
+def test_validation_on_a_device(precision: Any) -> None:
     items = Items(
         id=[f"{row}" for row in range(8)],
         modality=np.repeat([0, 1], 4).astype(np.uint8),

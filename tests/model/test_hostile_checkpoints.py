@@ -151,7 +151,7 @@ def changed(path: Path, keys: str, value: Any) -> str:
     ],
 )
 @pytest.mark.usefixtures("unbuilt")
-def test_absurd_configurations(saved: Path, tmp_path: Path, keys: str, value: Any) -> None:
+def test_impossible_configurations_are_refused(saved: Path, tmp_path: Path, keys: str, value: Any) -> None:
     path = rewrite(saved, tmp_path / "x.safetensors", config=changed(saved, keys, value))
     for load in (checkpoint.load, checkpoint.load_scoring, checkpoint.verify):
         with pytest.raises(StoreError, match=r"x\.safetensors: its model configuration is wrong") as error:

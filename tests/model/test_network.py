@@ -79,6 +79,7 @@ def test_any_patch_size(name: str, side: int, grid: int, on: str) -> None:
     assert torch.isfinite(network.score(encoding, encoding).logit).all()
 
 
+@pytest.mark.fast
 def test_backbone_is_timms() -> None:
     """Without tokenizer and selection the tokens are those of timm's own forward pass."""
     network = build(replace(TINY, backbone=BackboneConfig(name="vit_tiny_patch16_224", image_size=64)))
@@ -111,7 +112,7 @@ def test_trunks_of_other_makes_have_strides_too(trunk: str, stride: int) -> None
 
 
 @pytest.mark.parametrize("ret", ["token", "mean"])
-def test_what_ret_begins_as(ret: Literal["token", "mean"]) -> None:
+def test_ret_starts_as_token_or_mean(ret: Literal["token", "mean"]) -> None:
     """Through blocks that add nothing, [Ret] leaves as it entered."""
     network = build(replace(TINY, backbone=replace(TINY.backbone, ret=ret)))
     vit = network.backbone.vit
@@ -146,7 +147,7 @@ def test_the_trunk_below_a_stride() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "no_such_model"])
-def test_backbones_that_are_none(name: str) -> None:
+def test_unknown_backbones_are_refused(name: str) -> None:
     with pytest.raises((UsageError, StoreError), match=name):
         ZSENetwork(replace(TINY, backbone=BackboneConfig(name=name)))
 
@@ -206,6 +207,7 @@ def test_tokenizer_combines() -> None:
 # selection
 
 
+@pytest.mark.fast
 def test_select_keeps_the_most_attended() -> None:
     attention = torch.tensor([[[0.1, 0.4, 0.2, 0.3], [0.1, 0.0, 0.6, 0.3]]])  # means .1 .2 .4 .3
     assert selection.select(attention, 0.5).tolist() == [[2, 3]]
@@ -294,6 +296,7 @@ def attention_by_hand(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: 
     return out
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("swap", ["q", "k"])
 def test_streams_swap_what_they_say(swap: str) -> None:
     torch.manual_seed(0)
@@ -339,9 +342,10 @@ def kernel_by_hand(sketch: np.ndarray, photo: np.ndarray, side: int, kept: np.nd
     return np.array([[cosine(a, b) for b in cells(photo)] for a in cells(sketch)])
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("side", [4, 5])  # 5: the last cells are half outside
 @pytest.mark.parametrize("selects", [False, True])
-def test_kernel(side: int, selects: bool) -> None:
+def test_kernel_is_the_cosine_of_cells(side: int, selects: bool) -> None:
     torch.manual_seed(0)
     relation = RelationNetwork(RelationConfig(hidden=(8,)), 6, (side, side)).eval()
     sketch, photo = torch.randn(1, side**2, 6), torch.randn(1, side**2, 6)
@@ -354,7 +358,7 @@ def test_kernel(side: int, selects: bool) -> None:
     np.testing.assert_allclose(kernel[0].numpy(), expected, atol=1e-6)
 
 
-def test_what_the_relation_hears_directly() -> None:
+def test_a_direct_relation_network_adds_the_cosines() -> None:
     """With `direct` the logit gains 5 (cosine of [Ret] + mean cosine of equal cells - 1), and begins as that alone."""
     plain, direct = (build(replace(TINY, relation=replace(TINY.relation, direct=on))) for on in (False, True))
     sketch, photo = direct.encode(pictures(3), "sketch"), direct.encode(pictures(3).flip(0) + 1, "photo")
@@ -388,6 +392,7 @@ def test_projected_cells_are_places() -> None:
     assert (difference > 0).tolist() == [False, True, False, False]
 
 
+@pytest.mark.fast
 def test_memory_layout_is_a_reinterpretation() -> None:
     torch.manual_seed(0)
     relation = RelationNetwork(RelationConfig(hidden=(8,), project=3, layout="memory"), 6, (4, 4)).eval()
@@ -406,6 +411,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoint.save(build(SELECTING), path)
 
 
+@pytest.mark.fast
 def test_checkpoint_round_trip(saved: Path) -> None:
     """Configuration and weights come back; nothing else lies beside them."""
     loaded, unused = checkpoint.load(saved)

@@ -21,7 +21,10 @@ from zsecli.model.network import ZSENetwork
 from zsecli.model.released import NAMES, UNUSED
 from zsecli.model.weights import read_pickle
 
-pytestmark = pytest.mark.xdist_group("released")  # the network is built once, by one worker
+pytestmark = [
+    pytest.mark.network,
+    pytest.mark.xdist_group("released"),  # the network is built once, by one worker
+]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +65,7 @@ def test_names_cover_the_published_state(golden: Any, published: Path) -> None:
 
 
 @torch.inference_mode()
-def test_forward(network: ZSENetwork, seed: int, golden: Any) -> None:
+def test_forward_agrees_with_the_authors(network: ZSENetwork, seed: int, golden: Any) -> None:
     sketch, photo = encode_golden_images(network, seed)
     for encoding, name in ((sketch, "sk"), (photo, "im")):
         assert_near(encoding.tokens[:, [0, 1, 50, 196], :32], golden[f"{name}_sa_slice"], 1e-4)
@@ -78,7 +81,7 @@ def test_forward(network: ZSENetwork, seed: int, golden: Any) -> None:
             assert_near(score.kernel[0], golden["kernel_pair_0_0"], 1e-4)
 
 
-def test_training_steps(network: ZSENetwork, seed: int, golden: Any) -> None:
+def test_training_steps_agree_with_the_authors(network: ZSENetwork, seed: int, golden: Any) -> None:
     """The losses of the first step, its gradients, and the losses behind it (dropout off)."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5, weight_decay=1e-2)
     norms = dict(zip(map(str, golden["grad_keys"]), golden["grad_norm"], strict=True))
@@ -96,7 +99,7 @@ def test_training_steps(network: ZSENetwork, seed: int, golden: Any) -> None:
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "parallel", "no model", "shape", "safetensors"])
-def test_other_states(published: Path, tmp_path: Path, change: str) -> None:
+def test_states_that_are_not_the_release_are_refused(published: Path, tmp_path: Path, change: str) -> None:
     """A state that is not the release's is refused by the name of its key; however it is wrapped, it loads."""
     state = read_pickle(published)["model"]
     if change == "missing":

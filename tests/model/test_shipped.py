@@ -12,6 +12,8 @@ from helpers.demo import DEMO, part_of_demo
 from zsecli.model import checkpoint
 from zsecli.model.spec import SHIPPED, ModelSpec
 
+pytestmark = pytest.mark.network
+
 
 def test_it_is_small_and_says_what_it_saw() -> None:
     assert SHIPPED.stat().st_size <= 30e6

@@ -27,6 +27,7 @@ def marks(picture: Path, queries: int, photos: int) -> list[list[bool | None]]:
     return [[mark(query, photo) for photo in range(photos)] for query in range(queries)]
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("split", ["zs-inter", "zs-intra"])
 def test_the_marks_are_the_hits(zse: Zse, ready: Path, tmp_path: Path, split: str) -> None:
     zse("evaluate", "--split", split, "--sheet", "sheet.png", "--sheet-queries", "9", "-o", "report.json").ok()
@@ -43,7 +44,7 @@ def test_the_marks_are_the_hits(zse: Zse, ready: Path, tmp_path: Path, split: st
     assert {True, False} <= {mark for row in found for mark in row}  # else it shows nothing
 
 
-def test_which_queries(ready: Path) -> None:
+def test_sheet_query_order(ready: Path) -> None:
     report = evaluate_ranking(next((ready / "rankings").glob("*.h5")), "zs-inter").protocols[0]
     value, label = (dict(zip(report.queries, v, strict=True)) for v in (report.per_query["AP (raw)"], report.classes))
     spread, worst, best = (sheets.choose(report, SheetOptions(6, order=order)) for order in sheets.ORDERS)

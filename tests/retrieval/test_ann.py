@@ -199,6 +199,7 @@ def test_photos_that_the_index_does_not_reach_are_searched_for_exactly(
         assert recall == 1 and said in caplog.text
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("photos", [1, 2, 38, 39, 78, 79])
 def test_a_gallery_of_few_photos(tmp_path: Path, photos: int) -> None:
     ret = np.random.default_rng(7).standard_normal((QUERIES + photos, WIDTH))
@@ -209,7 +210,7 @@ def test_a_gallery_of_few_photos(tmp_path: Path, photos: int) -> None:
     assert recall == 1
 
 
-def test_what_it_cannot_do(features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ann_rejects_rn_and_deep_rankings(features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no other photo"):
         MatchOptions(by="rn", ann=True)
     with pytest.raises(UsageError, match="no other photo"):

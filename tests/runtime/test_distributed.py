@@ -53,7 +53,7 @@ def test_some_of_them_make_none(missing: str, empty: bool) -> None:
         {"LOCAL_RANK": "many"},
     ],
 )
-def test_what_asks_for_no_job_is_not_told(harmless: dict[str, str]) -> None:
+def test_harmless_environments_print_no_note(harmless: dict[str, str]) -> None:
     assert read_launch(harmless) == Launch()
 
 
@@ -70,7 +70,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("change", "said"), WRONG, ids=lambda value: str(value)[:30])
-def test_what_contradicts_itself_is_refused_and_the_hint_helps(
+def test_contradicting_ranks_are_refused_with_a_hint_that_helps(
     tmp_path: Path, sketch: Path, change: dict[str, str], said: str
 ) -> None:
     values = {**ALL, **change}
@@ -131,10 +131,10 @@ def test_a_number_of_threads_that_is_none_is_told(
     parallel._threads_in.cache_clear()
     caplog.set_level(NOTICE)
     monkeypatch.setenv("OMP_NUM_THREADS", value)
-    found = {parallel.cores() for _ in range(2)}
+    found = {parallel.count_cores() for _ in range(2)}
     assert caplog.messages == [f"OMP_NUM_THREADS={value} ignored: it is no number of threads"]
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert found == {parallel.cores()}
+    assert found == {parallel.count_cores()}
 
 
 def test_variables_of_zse_that_are_wrong(zse: Zse, sketch: Path) -> None:

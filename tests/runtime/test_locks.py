@@ -22,7 +22,7 @@ from helpers.commands import Zse, call
 from helpers.demo import DEMO
 from zsecli.errors import StoreError, ZseError
 from zsecli.runtime import locks
-from zsecli.runtime.files import alone, replacing
+from zsecli.runtime.files import atomic_write, exclusive_lock
 
 REFUSED = [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, 524]
 TESTS = Path(__file__).parents[1]
@@ -56,13 +56,13 @@ def ended_process() -> int:
 
 def test_the_second_of_two_is_told(tmp_path: Path, no_locks: None) -> None:
     path = tmp_path / "a"
-    with alone(path):
-        with pytest.raises(StoreError, match="a: another zse is writing it") as error, alone(path):
+    with exclusive_lock(path):
+        with pytest.raises(StoreError, match="a: another zse is writing it") as error, exclusive_lock(path):
             pass
         assert f"wait for process {os.getpid()}" in error.value.hint
     assert not list(tmp_path.iterdir())
-    with alone(path), replacing(path) as (partial,):
-        with pytest.raises(StoreError, match="another zse is writing it"), replacing(path):
+    with exclusive_lock(path), atomic_write(path) as (partial,):
+        with pytest.raises(StoreError, match="another zse is writing it"), atomic_write(path):
             pass
         partial.write_text("first")
     assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
@@ -72,7 +72,7 @@ def test_one_that_waits_gets_its_turn(tmp_path: Path, no_locks: None) -> None:
     order = []
 
     def work(name: str) -> None:
-        with alone(tmp_path / "a", wait=True):
+        with exclusive_lock(tmp_path / "a", wait=True):
             order.append(name)
             time.sleep(0.01)
             order.append(name)
@@ -92,7 +92,7 @@ with alone(Path({str(tmp_path / "a")!r})): os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -signal.SIGKILL
     assert (tmp_path / ".a.lock.held").is_file()
-    with alone(tmp_path / "a"):
+    with exclusive_lock(tmp_path / "a"):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -113,7 +113,7 @@ NOT_KNOWN: dict[str, dict[str, object]] = {
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not tell processes apart")
 def test_a_process_that_has_certainly_ended_is_succeeded(tmp_path: Path, no_locks: None, kind: str) -> None:
     held_by(tmp_path, **GONE[kind]())
-    with alone(tmp_path / "a"):
+    with exclusive_lock(tmp_path / "a"):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -125,12 +125,12 @@ def test_of_a_process_elsewhere_the_user_decides(
     if kind == "a machine without a name":
         monkeypatch.setattr(locks, "_this_machine", lambda: ("localhost", "boot", ""))
     file = held_by(tmp_path, **NOT_KNOWN[kind])
-    with pytest.raises(StoreError, match="another zse is writing it") as error, alone(tmp_path / "a"):
+    with pytest.raises(StoreError, match="another zse is writing it") as error, exclusive_lock(tmp_path / "a"):
         pass
     hint = error.value.hint
     assert hint.endswith(f"if it is gone, delete {file}")
     Path(hint.rpartition("delete ")[2]).unlink()
-    with alone(tmp_path / "a"):
+    with exclusive_lock(tmp_path / "a"):
         pass
 
 
@@ -144,7 +144,7 @@ def test_a_file_that_is_no_lock_stays(tmp_path: Path, no_locks: None, kind: str)
         file.symlink_to(other)
     else:
         file.write_text("mine" if kind == "text" else '{"zse": 4}')
-    with pytest.raises(StoreError, match="is in the way of a lock"), alone(tmp_path / "a"):
+    with pytest.raises(StoreError, match="is in the way of a lock"), exclusive_lock(tmp_path / "a"):
         pass
     assert os.path.lexists(file) and other.read_text() == "mine"
 
@@ -152,10 +152,10 @@ def test_a_file_that_is_no_lock_stays(tmp_path: Path, no_locks: None, kind: str)
 def test_a_process_killed_before_it_said_its_name(tmp_path: Path, no_locks: None) -> None:
     file = tmp_path / ".a.lock.held"
     file.touch()
-    with pytest.raises(StoreError, match="another zse is writing it"), alone(tmp_path / "a"):
+    with pytest.raises(StoreError, match="another zse is writing it"), exclusive_lock(tmp_path / "a"):
         pass
     os.utime(file, (time.time() - 60,) * 2)
-    with alone(tmp_path / "a"):
+    with exclusive_lock(tmp_path / "a"):
         pass
 
 
@@ -167,7 +167,7 @@ def test_of_many_that_succeed_a_killed_process_one_works(tmp_path: Path, no_lock
     def work(_: int) -> None:
         nonlocal inside, most, done
         try:
-            with alone(tmp_path / "a"):
+            with exclusive_lock(tmp_path / "a"):
                 with count:
                     inside += 1
                     most = max(most, inside)
@@ -189,12 +189,12 @@ def test_a_process_that_finds_locks_sees_one_that_found_none(tmp_path: Path) -> 
     """They may see the same folder by different ways."""
     with pytest.MonkeyPatch.context() as patch:
         refuse_locks(patch, errno.ENOLCK)
-        first = alone(tmp_path / "a")
+        first = exclusive_lock(tmp_path / "a")
         first.__enter__()
-    with pytest.raises(StoreError, match="another zse is writing it"), alone(tmp_path / "a"):
+    with pytest.raises(StoreError, match="another zse is writing it"), exclusive_lock(tmp_path / "a"):
         pass
     first.__exit__(None, None, None)
-    with alone(tmp_path / "a"):
+    with exclusive_lock(tmp_path / "a"):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -217,7 +217,7 @@ def test_an_input_output_error_is_one(tmp_path: Path, sketch: Path, monkeypatch:
     name, _, value = hint.rpartition("set ")[2].partition("=")
     assert call(tmp_path, *words, **{name: value}).ok() == "a.h5"
     assert call(tmp_path, "inspect", "a.h5").code == 0
-    with pytest.raises(ZseError, match="Input/output error"), replacing(tmp_path / "b"):
+    with pytest.raises(ZseError, match="Input/output error"), atomic_write(tmp_path / "b"):
         pass
 
 

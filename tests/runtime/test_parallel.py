@@ -8,7 +8,9 @@ import time
 import pytest
 import torch
 
-from zsecli.runtime.parallel import AHEAD, cores, in_order, threads
+from zsecli.runtime.parallel import AHEAD, count_cores, map_in_order, use_threads
+
+pytestmark = pytest.mark.fast
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -17,12 +19,12 @@ def test_results_come_in_order(count: int) -> None:
         time.sleep(0.002 * (number % 3))
         return number * number
 
-    assert list(in_order(work, range(20), count)) == [n * n for n in range(20)]
+    assert list(map_in_order(work, range(20), count)) == [n * n for n in range(20)]
 
 
 def test_no_more_is_begun_than_is_asked_for() -> None:
     begun: list[int] = []
-    results = in_order(lambda n: begun.append(n) or n, range(100), 2)
+    results = map_in_order(lambda n: begun.append(n) or n, range(100), 2)
     assert next(results) == 0
     time.sleep(0.05)
     assert len(begun) <= 2 + AHEAD
@@ -36,7 +38,7 @@ def test_an_error_ends_it() -> None:
             raise ValueError("three")
         return number
 
-    results = in_order(work, range(100), 4)
+    results = map_in_order(work, range(100), 4)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
         next(results)
@@ -47,17 +49,17 @@ def test_pytorch_keeps_to_one_core_in_each_thread() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        with threads(torch.device("cpu")) as count:
+        with use_threads(torch.device("cpu")) as count:
             assert count == 3
-            assert set(in_order(lambda _: torch.get_num_threads(), range(6), count)) == {1}
+            assert set(map_in_order(lambda _: torch.get_num_threads(), range(6), count)) == {1}
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(("said", "meant"), [("3", 3), ("4,2", 4), ("0", None), ("", None), ("many", None)])
-def test_cores(said: str, meant: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_cores_from_the_environment(said: str, meant: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", said)
-    found = cores()
+    found = count_cores()
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert found == (meant or cores()) and found >= 1
+    assert found == (meant or count_cores()) and found >= 1

@@ -12,7 +12,7 @@ import pytest
 
 from helpers.commands import Zse, call
 from helpers.demo import DEMO
-from helpers.stores import contents, same
+from helpers.stores import have_same_datasets, read_datasets
 from helpers.tiny import SELECTING, build
 from helpers.warm import commands, together
 from zsecli.model import checkpoint
@@ -51,7 +51,7 @@ def test_shards_of_features(zse: Zse, folder: Path, whole: Path, of: int) -> Non
         said = zse(*words, "--shard", f"{number}/{of}").ok()
         assert said in (("", "new.h5") if of == 30 else ()) or said == f"new.{number}-of-{of}.h5"
     assert zse(*words, "--shard", f"1/{of}").ok() == "new.h5"  # the last to be done puts them together
-    assert same(folder / "new.h5", whole / "features.h5")
+    assert have_same_datasets(folder / "new.h5", whole / "features.h5")
     assert not list(folder.glob("new.*-of-*"))
     assert zse(*words, "--shard", f"2/{of}").ok() == "new.h5"  # up to date
 
@@ -64,7 +64,7 @@ def test_shards_of_a_ranking(
     monkeypatch.setattr(rank, "queries_per_block", lambda *_: 4)
     for number in range(1, of + 1):
         zse("match", "features.h5", "--by", by, "--shortlist", 6, "-o", "new.h5", "--shard", f"{number}/{of}").ok()
-    assert same(folder / "new.h5", whole / f"{by}.h5")
+    assert have_same_datasets(folder / "new.h5", whole / f"{by}.h5")
 
 
 def test_a_shard_of_other_inputs_is_not_taken(zse: Zse, folder: Path, whole: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_shard_of_other_inputs_is_not_taken(zse: Zse, folder: Path, whole: Pat
     zse("embed", "--model", "pixels", "-o", "new.h5", "--shard", "2/2").ok()
     assert not (folder / "new.h5").exists()
     zse(*words, "--shard", "2/2").ok()
-    assert same(folder / "new.h5", whole / "features.h5")
+    assert have_same_datasets(folder / "new.h5", whole / "features.h5")
 
 
 def test_a_shard_goes_on_with_another_batch_size(
@@ -93,7 +93,7 @@ def test_a_shard_goes_on_with_another_batch_size(
     monkeypatch.setattr(FeatureWriter, "commit", original)
     zse(*words, "1/2", "--batch-size", "7").ok()
     assert zse(*words, "2/2").ok() == "new.h5"
-    ours, theirs = (contents(path)["ret"] for path in (folder / "new.h5", whole / "features.h5"))
+    ours, theirs = (read_datasets(path)["ret"] for path in (folder / "new.h5", whole / "features.h5"))
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
@@ -113,7 +113,7 @@ def test_an_interrupted_join_goes_on(zse: Zse, folder: Path, whole: Path, monkey
     assert partial_path(folder / "new.h5").is_file()
     monkeypatch.setattr(FeatureWriter, "append", original)
     assert zse(*words, "--shard", "1/2").ok() == "new.h5"
-    assert same(folder / "new.h5", whole / "features.h5")
+    assert have_same_datasets(folder / "new.h5", whole / "features.h5")
 
 
 def test_a_join_that_was_stopped_when_all_was_done_leaves_no_shards(
@@ -198,7 +198,7 @@ def test_shards_of_which_no_picture_at_all_can_be_read(zse: Zse, folder: Path) -
     assert not (folder / "new.h5").exists()
 
 
-def test_what_is_no_shard(zse: Zse, folder: Path) -> None:
+def test_invalid_shards_are_refused(zse: Zse, folder: Path) -> None:
     for text in ("3/2", "0/2", "1", "a/b", "1/2/3"):
         zse("embed", "--shard", text).refused(2, "--shard", text)
     zse("embed", "--shard", "1/2", WORLD_SIZE="2", RANK="0", MASTER_ADDR="x", MASTER_PORT="1").refused(
@@ -215,9 +215,9 @@ def test_processes_that_run_together(folder: Path, whole: Path) -> None:
     together(commands, folder, f"{words} -o new.h5")
     assert [(folder / f"{rank}.out").read_text() for rank in "01"] == ["new.h5\n", ""]
     call(folder, *words.split(), "-o", "one.h5").ok()
-    assert same(folder / "new.h5", folder / "one.h5")
+    assert have_same_datasets(folder / "new.h5", folder / "one.h5")
     (features,) = folder.glob("zse/features/*.h5")
-    assert same(features, whole / "features.h5")
+    assert have_same_datasets(features, whole / "features.h5")
 
 
 def test_every_row_is_in_one_shard() -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from helpers.commands import Zse
 from helpers.files import files
-from zsecli.runtime.files import replacing
+from zsecli.runtime.files import atomic_write
 from zsecli.runtime.marks import png_text
 from zsecli.store.dataset import read_dataset
 
@@ -99,7 +99,7 @@ def test_what_a_killed_run_left_is_known_by_its_mark(tmp_path: Path, name: str) 
         left.write_bytes(left.read_bytes()[:-20])
     else:
         left.write_text('<svg xmlns="http://www.w3.org/2000/svg">\n<!-- Software: zse -->\n<rect')
-    with replacing(left.with_suffix("")) as (partial,):
+    with atomic_write(left.with_suffix("")) as (partial,):
         assert (partial, partial.stat().st_size) == (left, 0)
     assert list(tmp_path.iterdir()) == [left.with_suffix("")]
 

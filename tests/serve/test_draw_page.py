@@ -27,6 +27,7 @@ from zsecli.serve.server import ServeOptions, listen, open_server
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
 uvicorn = pytest.importorskip("uvicorn", reason="zse draw needs the extra draw")
 pytestmark = [
+    pytest.mark.browser,
     pytest.mark.xdist_group("browser"),
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
 ]
@@ -396,7 +397,7 @@ def test_what_is_no_picture_is_refused(visit: Visit) -> None:
     assert "422" in visitor.noise.pop()  # which Chromium notes by itself
 
 
-def test_nothing_like_it(visit: Visit) -> None:
+def test_the_page_says_that_nothing_looks_like_it(visit: Visit) -> None:
     """Where the best photo scores as scribbles do, the page says so, and shows the nearest all the same."""
 
     def change(route: Any) -> None:
@@ -525,7 +526,7 @@ def test_the_explanation_of_a_hit(visit: Visit) -> None:
     assert visitor.wait_for_hits()[0] == COCKTAIL_PHOTO
 
 
-def test_all_by_keys(visit: Visit) -> None:
+def test_the_page_works_by_keys_alone(visit: Visit) -> None:
     """From the address to the explanation and back, without a pointer."""
     visitor = visit()
     press = visitor.page.keyboard.press

@@ -157,7 +157,7 @@ def row_of(server: Server, name: str) -> int:
     "host", ["evil.example", "evil.example:8788", "127.0.0.1.evil.example", "localhost.evil.example:8788", "", "[::1"]
 )
 @pytest.mark.parametrize("path", ["/", "/gallery", "/photo/0", "/static/index.html", "/nonsense"])
-def test_a_server_of_another_name_is_none(browser: Browser, host: str, path: str) -> None:
+def test_a_request_for_another_host_is_refused(browser: Browser, host: str, path: str) -> None:
     refused(browser.get(path, Host=host), 400, "--allow-host")
 
 
@@ -293,17 +293,17 @@ def test_every_answer_has_the_headers(browser: Browser, server: Server) -> None:
 
 
 @pytest.mark.parametrize("path", ["/search?seq=1", "/why?seq=1&row=0", "/prepare"])
-def test_what_is_sent_is_not_got(browser: Browser, path: str) -> None:
+def test_post_endpoints_refuse_get(browser: Browser, path: str) -> None:
     refused(browser.get(path), 405)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_what_is_got_is_not_sent(browser: Browser, method: str) -> None:
+def test_get_endpoints_refuse_post(browser: Browser, method: str) -> None:
     refused(browser.ask(method, "/gallery", X_Zse="1"), 405)
 
 
 @pytest.mark.parametrize("row", ["-1", "1000000000", "999999", "x", "1.0", "٣", "0x1", "1e2", "..%2f", "0%2f..", "%00"])
-def test_a_row_that_is_none(browser: Browser, row: str) -> None:
+def test_a_photo_row_that_does_not_exist(browser: Browser, row: str) -> None:
     browser.search(1, drawn())
     for path in (f"/photo/{row}", f"/path?row={row}", f"/like?row={row}", f"/explain.html?seq=1&row={row}"):
         refused(browser.get(path), 404)
@@ -323,11 +323,11 @@ def test_only_the_files_of_the_page_are_sent(browser: Browser, path: str) -> Non
 @pytest.mark.parametrize(
     "query", ["", "?seq=-1", "?seq=x", "?seq=1&top=0", "?seq=1&offset=-1", "?seq=1&by=rn", "?seq=1&top=1e9"]
 )
-def test_a_query_that_is_none(browser: Browser, query: str) -> None:
+def test_an_invalid_search_query(browser: Browser, query: str) -> None:
     refused(browser.post(f"/search{query}", drawn()), 400)
 
 
-def test_an_unknown_group(browser: Browser) -> None:
+def test_a_hit_group_that_does_not_exist_is_refused(browser: Browser) -> None:
     refused(browser.post("/search?seq=1&group=nonsense", drawn()), 404)
 
 
@@ -376,7 +376,7 @@ def test_a_pixel_bomb_is_not_decoded(browser: Browser, path: str, monkeypatch: p
 @pytest.mark.parametrize(
     "data", [b"", b"not a picture", b"%!PS-Adobe", b"<svg xmlns='x'></svg>", drawn()[:200], b"\x89PNG\r\n\x1a\n"]
 )
-def test_what_is_no_picture(browser: Browser, data: bytes) -> None:
+def test_bytes_that_are_no_picture_are_refused(browser: Browser, data: bytes) -> None:
     refused(browser.post("/search?seq=1", data), 422)
     refused(browser.post("/prepare", data), 422)
 
@@ -543,7 +543,7 @@ def test_photos_like_a_photo(server: Server, browser: Browser) -> None:
     assert row not in [hit["row"] for hit in found["hits"]]
 
 
-def test_what_is_done_to_a_drawing_is_said(browser: Browser) -> None:
+def test_changes_of_a_drawing_are_reported(browser: Browser) -> None:
     board = drawn(ink="white", paper="black")
     assert browser.search(1, board)["changes"] == ["drawn bright on dark, so inverted"]
     answer = browser.post("/prepare", board)
@@ -607,12 +607,14 @@ def test_among_few_photos_nothing_stands_out(levels: tuple[Levels, np.ndarray]) 
     assert (alone.judge(np.ones(1, np.float32)).standings == 0).all()
 
 
+@pytest.mark.fast
 def test_shares_are_of_the_usual(levels: tuple[Levels, np.ndarray]) -> None:
     known, _ = levels
     assert [known.share(standing) for standing in (-1.0, 2.0, 4.0, 9.0)] == [0, 0.5, 1, 1]
     assert known.share_relation(0.4) == 0.5
 
 
+@pytest.mark.fast
 def test_scribbles_are_always_the_same() -> None:
     pictures = [np.asarray(draw_scribble(number)) for number in range(8)]
     assert all(picture.shape == (512, 512) and picture.min() == 0 and picture.max() == 255 for picture in pictures)
@@ -753,6 +755,7 @@ def gate() -> Iterator[Gate]:
     opened.worker.close()
 
 
+@pytest.mark.fast
 def test_the_latest_of_a_client_wins(gate: Gate) -> None:
     gate.hold()
     done: list[int] = []
@@ -767,7 +770,7 @@ def test_the_latest_of_a_client_wins(gate: Gate) -> None:
         gate.worker.submit("a", "search ret", 2, lambda _: None)
 
 
-def test_who_left_is_no_trouble(gate: Gate) -> None:
+def test_a_client_that_left_is_no_trouble(gate: Gate) -> None:
     gate.hold()
     left = gate.worker.submit("a", "search ret", 1, lambda _: None)
     assert left.cancel()
@@ -784,7 +787,7 @@ def test_both_searches_of_one_drawing_are_made(gate: Gate) -> None:
     assert (first.result(10), second.result(10)) == ("ret", "cascade")
 
 
-def test_what_runs_hears_that_a_newer_one_came(gate: Gate) -> None:
+def test_a_running_search_learns_of_a_newer_one(gate: Gate) -> None:
     running = gate.hold("a", 1)
     newer = gate.worker.submit("a", "search ret", 2, lambda _: "new")
     gate.go.set()
@@ -882,7 +885,7 @@ def test_the_extra_is_named_where_it_is_missing(zse: Zse, monkeypatch: pytest.Mo
     zse("draw").refused(1, "zse draw needs uvicorn", "pip install 'zse[draw]'")
 
 
-def test_photos_that_are_none(zse: Zse, tmp_path: Path) -> None:
+def test_photos_that_do_not_exist(zse: Zse, tmp_path: Path) -> None:
     zse("draw", "nowhere/").refused(1, "nowhere")
     zse("draw", "no/where.h5").refused(2, "no/where.h5")
     (tmp_path / "text.txt").write_text("text")

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 
 from helpers.commands import Done, Zse, call
 from helpers.demo import some_pictures
-from helpers.stores import contents
+from helpers.stores import read_datasets
 from helpers.tiny import LEAST, STILL, build
 from zsecli.data.dataset import Dataset
 from zsecli.data.hashing import ChangedPicture
@@ -259,13 +259,13 @@ def test_a_ranking_made_on_the_way_is_made_again(zse: Zse, tmp_path: Path, tree:
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_picture_of_the_same_size_and_time(zse: Zse, tmp_path: Path, tree: Path, words: tuple[str, ...]) -> None:
     zse("prepare", "folder", "pics").ok()
-    before = contents(tmp_path / zse("embed").ok())
+    before = read_datasets(tmp_path / zse("embed").ok())
     change_alike(tree / "photo/cat/1.bmp")
     done = zse("embed", "-o", "other.h5", *words)
     done.refused(1, "photo/cat/1.bmp", "changed since the list was made", "zse prepare folder pics --overwrite")
     follow(tmp_path, done)
     zse("embed", "-o", "other.h5", *words).ok()
-    assert contents(tmp_path / zse("embed").ok())["run-key"] != before["run-key"]
+    assert read_datasets(tmp_path / zse("embed").ok())["run-key"] != before["run-key"]
     assert json.loads(zse("prepare", "folder", "pics", "--overwrite", "--json").ok())["fresh"] is False
 
 
@@ -319,7 +319,7 @@ def move(tmp_path: Path) -> Path:
 def test_a_data_set_that_moved_says_where_it_is(zse: Zse, tmp_path: Path, ranking: Path) -> None:
     store = tmp_path / "zse/datasets/pics.h5"
     features = next((tmp_path / "zse/features").glob("*.h5"))
-    before = {path: contents(path) for path in (store, features, tmp_path / ranking)}
+    before = {path: read_datasets(path) for path in (store, features, tmp_path / ranking)}
     query, _ = first_photo(tmp_path, ranking)
     new = move(tmp_path)
     gone = zse("explain", "--ranking", ranking, "--query", query)
@@ -335,7 +335,7 @@ def test_a_data_set_that_moved_says_where_it_is(zse: Zse, tmp_path: Path, rankin
     with open_store(tmp_path / ranking) as file:
         assert json.loads(file["provenance"][()])["roots"] == [str(new)] * 2
     for path in (features, tmp_path / ranking):  # nothing but that
-        after = contents(path)
+        after = read_datasets(path)
         assert after.keys() == before[path].keys()
         assert all(np.array_equal(after[k], v) for k, v in before[path].items())
         assert json.loads(zse("inspect", path, "--verify", "--json").ok())["verified"]
@@ -431,7 +431,7 @@ def test_a_models_folder_is_known_by_its_content(
     assert not json.loads(zse(*words).ok())["fresh"]
     (folder / "README.md").write_text("nothing that is loaded")
     assert not json.loads(zse(*words).ok())["fresh"]
-    before = contents(tmp_path / "p.h5")
+    before = read_datasets(tmp_path / "p.h5")
     change(folder)
     zse(*words).refused(2, "p.h5", "other inputs or settings", "--overwrite")
     zse("embed", sketch, "--modality", "sketch", "--model", f"frozen:{name}", "-o", "s.h5").ok()
@@ -439,7 +439,7 @@ def test_a_models_folder_is_known_by_its_content(
     done.refused(3, "different models", "changed in between")
     follow(tmp_path, done)
     zse("match", "s.h5", "p.h5").ok()
-    assert not np.array_equal(contents(tmp_path / "p.h5")["ret"], before["ret"])
+    assert not np.array_equal(read_datasets(tmp_path / "p.h5")["ret"], before["ret"])
 
 
 def test_a_models_folder_may_move(zse: Zse, tmp_path: Path, tree: Path) -> None:

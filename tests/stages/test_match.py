@@ -89,6 +89,7 @@ def read_ret(stores: tuple[Path, Path]) -> list[np.ndarray]:
     return [h5py.File(path)["ret"][:].astype(np.float64) for path in stores]
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("center", [False, True])
 def test_by_ret_is_the_cosine(stores: tuple[Path, Path], center: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = read_ret(stores)
@@ -124,6 +125,7 @@ def test_relation_scores_are_the_networks(stores: tuple[Path, Path], network: Mo
     assert (np.diff(scores, axis=1) <= 0).all()
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("shortlist", [PHOTOS, PHOTOS + 5])
 @pytest.mark.parametrize("ignore", [None, "family"])
 def test_cascade_over_everything_is_rn(stores: tuple[Path, Path], shortlist: int, ignore: str | None) -> None:
@@ -176,7 +178,7 @@ def test_blocks_do_not_matter(stores: tuple[Path, Path], by: str, monkeypatch: p
     np.testing.assert_allclose(whole[1], blocked[1], atol=1e-6)
 
 
-def test_left_out_pairs(stores: tuple[Path, Path]) -> None:
+def test_ineligible_pairs_are_left_out_of_rankings(stores: tuple[Path, Path]) -> None:
     """Pairs of one family are nowhere in the ranking; pictures without a family are never left out."""
     query, gallery = items(0, QUERIES, 1), items(1, PHOTOS, 2)
     indices, scores = rank(stores, by="ret", ignore_same="family")
@@ -245,7 +247,7 @@ def test_a_copy_in_another_family_does_not_bring_a_pair_back(tmp_path: Path, net
 
 
 @pytest.mark.parametrize("by", ["ret", "rn", "cascade"])
-def test_no_pair_counts(tmp_path: Path, network: ModelSpec, by: str) -> None:
+def test_a_query_without_eligible_photos(tmp_path: Path, network: ModelSpec, by: str) -> None:
     photos, sketches = items(1, 5, 2), items(0, 3, 1)
     photos.family, sketches.family = (Column.from_values(["f"] * n) for n in (5, 3))
     ret = np.ones((5, WIDTH), np.float32)
@@ -301,12 +303,12 @@ def test_the_rest_of_a_cascade_keeps_its_order(tmp_path: Path, network: ModelSpe
     assert len(set(scores[0, 3:])) < 190  # they are stored as equal
 
 
-def test_depth_cuts(stores: tuple[Path, Path]) -> None:
+def test_depth_limits_the_ranking(stores: tuple[Path, Path]) -> None:
     full, cut = rank(stores, by="ret"), rank(stores, by="ret", depth=4)
     np.testing.assert_array_equal(full[0][:, :4], cut[0])
 
 
-def test_up_to_date(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_ranking_is_up_to_date(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """A second run computes nothing; a shortlist is no reason to rank by [Ret] again, the depth is."""
     output, options = stores[0].with_name("r.h5"), MatchOptions(by="ret")
     assert ranking.rank_features(*stores, output, options).fresh
@@ -317,6 +319,7 @@ def test_up_to_date(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) 
         ranking.rank_features(*stores, output, MatchOptions(by="ret", depth=2), overwrite=False)
 
 
+@pytest.mark.fast
 def test_resumes_where_it_stopped(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rank(stores, by="ret")
     monkeypatch.setattr(ranking, "queries_per_block", lambda *_: 2)
@@ -350,7 +353,7 @@ def test_a_ranking_that_the_disk_has_no_room_for(stores: tuple[Path, Path], monk
     rank(stores, by="ret", depth=PHOTOS - 1)
 
 
-def test_what_cannot_be_matched(stores: tuple[Path, Path], tmp_path: Path, network: ModelSpec) -> None:
+def test_stores_that_cannot_be_matched(stores: tuple[Path, Path], tmp_path: Path, network: ModelSpec) -> None:
     ret = np.ones((PHOTOS, WIDTH), np.float32)
     plain = write(tmp_path / "plain.h5", items(1, PHOTOS, 2), None, ret)
     for pair, options, says in [
@@ -376,7 +379,7 @@ def test_what_cannot_be_matched(stores: tuple[Path, Path], tmp_path: Path, netwo
         rank((sketches, huge), by="ret")
 
 
-def test_pictures_left_out_are_said(
+def test_skipped_pictures_are_reported(
     stores: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A store given for its photos that holds sketches too: perhaps photos that were taken for sketches."""

@@ -18,7 +18,7 @@ from PIL import Image
 from zsecli.data import hashing
 from zsecli.data.folder_walk import HIDDEN, LINKED, NO_PICTURE, SYSTEM
 from zsecli.data.hashing import Known, hash_files
-from zsecli.data.picture_list import items_of, search
+from zsecli.data.picture_list import find_pictures, make_items
 from zsecli.data.sources.demo import demo_folder
 from zsecli.data.sources.folder import check_rule, instance_of, read, read_manifest
 from zsecli.errors import UsageError, ZseError
@@ -96,7 +96,7 @@ def test_instance_of_a_name(rule: str, stem: str, photos: set[str | None] | None
 
 
 @pytest.mark.parametrize(("rule", "text"), [("dahs", "did you mean 'dash'"), (r"\d+", "is unknown"), ("(", "missing")])
-def test_a_rule_that_is_none(rule: str, text: str, tree: Path) -> None:
+def test_invalid_instance_rules_are_refused(rule: str, text: str, tree: Path) -> None:
     with pytest.raises(UsageError) as error:
         prepare(tree, rule=rule)
     assert text in error.value.message + error.value.hint
@@ -120,7 +120,8 @@ def test_an_instance_belongs_to_its_class(tree: Path) -> None:
 # --- trees -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_tree(tree: Path) -> None:
+@pytest.mark.fast
+def test_a_tree_of_class_folders(tree: Path) -> None:
     result = prepare(tree)
     dataset = read_dataset(result.path)
     items = dataset.items
@@ -174,7 +175,7 @@ def huge() -> bytes:
     )
 
 
-def test_what_cannot_be_used_is_listed_with_a_reason(tree: Path) -> None:
+def test_unusable_pictures_are_listed_with_a_reason(tree: Path) -> None:
     cat = tree / "photo" / "cat"
     (cat / "empty.png").write_bytes(b"")
     (cat / "text.jpg").write_text("no picture")
@@ -252,11 +253,12 @@ def manifest(folder: Path, *lines: str, head: str = HEAD, encoding: str = "utf-8
     return path
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("encoding", "end"),
     [("utf-8", "\n"), ("utf-8-sig", "\r\n"), ("utf-8-sig", "\n"), ("utf-16", "\r\n"), ("utf-16-be", "\n")],
 )
-def test_a_manifest(folder: Path, encoding: str, end: str) -> None:
+def test_rows_and_columns_of_a_manifest(folder: Path, encoding: str, end: str) -> None:
     lines = ["a.png,sketch,Käse,x,f,seen", "", '"c,c.png",photo,Käse,x,f,unseen', "./b.png,photo,cat,,,"]
     items = prepare(manifest(folder, *lines, encoding=encoding, end=end)).dataset.items
     assert items.id == ["a.png", "b.png", "c,c.png"]
@@ -337,6 +339,7 @@ def test_rows_of_a_manifest(folder: Path) -> None:
 # --- again -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fast
 def test_unchanged_files_are_not_read_again(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = prepare(tree)
     before = first.path.stat().st_mtime_ns
@@ -370,7 +373,7 @@ def test_files_with_new_times_are_read_once(tree: Path, monkeypatch: pytest.Monk
     assert not prepare(tree).fresh
 
 
-def test_files_are_told_of_once_and_stay_in_order(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_reported_once_and_in_order(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashing, "CHUNK", 2)
     names = ["absent.png", *reversed(NAMES)]
     told: list[Known] = []
@@ -407,7 +410,7 @@ def test_pictures_that_moved(tree: Path) -> None:
     assert (digests == digests[0]).all()
 
 
-def test_another_content_needs_leave(tree: Path) -> None:
+def test_another_content_needs_overwrite(tree: Path) -> None:
     prepare(tree)
     picture(tree / "photo" / "cat" / "2.png")
     with pytest.raises(UsageError, match="already holds something"):
@@ -441,14 +444,16 @@ def test_the_demo(tmp_path: Path) -> None:
 # --- pictures given one by one ---------------------------------------------------------------------------------------
 
 
-def test_find(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_finds_pictures_in_folders(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
     (tree / "photo" / "x.png").mkdir()
     picture(tree / "photo" / "x.png" / "deep.PNG")
     picture(tree / ".thumbnails" / "1.png")
     (tree / "photo" / "._1.png").write_text("")
     (tree / "photo" / "loop").symlink_to(tree, target_is_directory=True)
-    found = search([Path("photo"), Path("sketch/cat/1-1.png"), Path("photo/cat/1.jpg"), Path("absent.png")]).pictures
+    found = find_pictures(
+        [Path("photo"), Path("sketch/cat/1-1.png"), Path("photo/cat/1.jpg"), Path("absent.png")]
+    ).pictures
     assert found == [
         "photo/cat/1.jpg",
         "photo/t-shirt/red.png",
@@ -457,9 +462,9 @@ def test_find(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "absent.png",
     ]
     (tree / "none").mkdir()
-    assert search([Path("photo/cat"), Path("none")]).pictures == ["photo/cat/1.jpg", "none"]
+    assert find_pictures([Path("photo/cat"), Path("none")]).pictures == ["photo/cat/1.jpg", "none"]
     with pytest.raises(ZseError, match="none: no picture in this folder"):
-        items_of(["none"], "photo")
+        make_items(["none"], "photo")
 
 
 def test_what_has_to_be_exported_is_not_passed_over(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,19 +472,19 @@ def test_what_has_to_be_exported_is_not_passed_over(tree: Path, monkeypatch: pyt
     monkeypatch.chdir(tree)
     for name in ("sketch/cat/1-1.svg", "sketch/cat/2.svg", "photo/cat/2.HEIC"):
         Path(name).write_text("<svg/>")
-    found = search([Path("photo/cat"), Path("sketch/cat")]).pictures
+    found = find_pictures([Path("photo/cat"), Path("sketch/cat")]).pictures
     assert found == ["photo/cat/1.jpg", "photo/cat/2.HEIC", "sketch/cat/1-1.png", "sketch/cat/2.svg"]
     result = prepare(tree)
     assert [name for name, _ in result.skipped] == ["sketch/cat/2.svg", "photo/cat/2.HEIC"]
     assert result.dataset.report["not_pictures"] == 1
 
 
-def test_items_of(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_items_of_a_list_of_pictures(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
     (tree / "empty.png").write_bytes(b"")
-    items, bad = items_of(["photo/cat/1.jpg", "empty.png", "absent.png", "sketch/cat/1-1.png"], "photo")
+    items, bad = make_items(["photo/cat/1.jpg", "empty.png", "absent.png", "sketch/cat/1-1.png"], "photo")
     assert (items.id, items.modality.tolist()) == (["photo/cat/1.jpg", "sketch/cat/1-1.png"], [1, 1])
     assert bad == [("empty.png", "empty"), ("absent.png", "no such file")]
     for paths in ([], ["empty.png"]):
         with pytest.raises(ZseError, match="no picture to embed"):
-            items_of(paths, "photo")
+            make_items(paths, "photo")

@@ -29,7 +29,7 @@ from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.model import checkpoint
 from zsecli.model.config import PRESETS, ModelConfig, TokenizerConfig
 from zsecli.runtime.console import Progress
-from zsecli.runtime.files import alone
+from zsecli.runtime.files import exclusive_lock
 from zsecli.stages.prepare import prepare_listing
 from zsecli.store.dataset import read_dataset
 from zsecli.train.config import TrainConfig
@@ -73,7 +73,7 @@ def records(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / "net.run" / "log.jsonl").read_text().splitlines()]
 
 
-def test_what_training_may_read(data: Dataset) -> None:
+def test_training_reads_seen_pictures_alone(data: Dataset) -> None:
     used, held = rows_of(data)
     part, label = data.parts(), data.items.label
     unseen = {label.names[c] for c in label.codes[part == UNSEEN]}
@@ -105,7 +105,7 @@ def test_no_unseen_picture_is_opened(data: Dataset, tmp_path: Path, monkeypatch:
     assert classes and not classes & set(UNSEEN_CLASSES)
 
 
-def test_what_a_run_leaves(data: Dataset, tmp_path: Path) -> None:
+def test_files_of_a_training_run(data: Dataset, tmp_path: Path) -> None:
     result = trained(data, tmp_path)
     assert result.fresh and 0 < result.validation["score"] <= 1
     network, _ = checkpoint.load(result.path)
@@ -171,7 +171,7 @@ def test_every_way_of_training(data: Dataset, tmp_path: Path, change: dict[str, 
     assert len(list(tmp_path.glob("cache/*.h5"))) == (config.freeze_blocks is not None and not config.augment)
 
 
-def test_what_is_frozen_stays(data: Dataset, tmp_path: Path) -> None:
+def test_frozen_weights_do_not_change(data: Dataset, tmp_path: Path) -> None:
     short = dataclasses.replace(SHORT, epochs=1)
     for name, blocks in (("all", None), ("trunk", 0), ("two", 2)):
         trained(data, tmp_path / name, dataclasses.replace(short, freeze_blocks=blocks), STILL_HYBRID)
@@ -341,7 +341,7 @@ def test_a_step_that_ruins_the_weights_is_not_saved(data: Dataset, tmp_path: Pat
 
 def test_two_cannot_train_the_same(data: Dataset, tmp_path: Path) -> None:
     """They would write into one log, and each over the other's state; the second is told before it touches any."""
-    with alone(tmp_path / "net.safetensors"), pytest.raises(StoreError, match="another zse is writing it"):
+    with exclusive_lock(tmp_path / "net.safetensors"), pytest.raises(StoreError, match="another zse is writing it"):
         trained(data, tmp_path)
     assert not list(tmp_path.iterdir())
     trained(data, tmp_path, dataclasses.replace(SHORT, epochs=1))
@@ -385,7 +385,7 @@ def test_one_of_two_processes_says_what_came_of_it(pictures: Path, tmp_path: Pat
     checkpoint.load(tmp_path / "zse/models/few-small.safetensors")
 
 
-def test_schedules() -> None:
+def test_learning_rate_schedules() -> None:
     config = dataclasses.replace(SHORT, epochs=10, warmup=4, schedule="cosine")
     values = [factor(step, config) for step in range(config.steps)]
     assert values[:4] == [0.25, 0.5, 0.75, 1.0]
@@ -394,7 +394,7 @@ def test_schedules() -> None:
     assert {factor(step, SHORT) for step in range(9)} == {1.0}
 
 
-def test_a_plan(data: Dataset) -> None:
+def test_dry_run_reports_counts(data: Dataset) -> None:
     found = plan_training(job(data, SHORT, STILL_HYBRID))
     assert found["classes"] == 7 and found["steps"] == 4
     assert (
@@ -493,7 +493,7 @@ def test_a_damaged_state_is_said(workspace: Path, zse: Zse) -> None:
     ],
 )
 @pytest.mark.usefixtures("workspace")
-def test_wrong_words(zse: Zse, words: tuple[str, ...], code: int, said: list[str]) -> None:
+def test_train_rejects_invalid_options(zse: Zse, words: tuple[str, ...], code: int, said: list[str]) -> None:
     line = [w for w in TINY_RUN if w != "--scratch"] if "--backbone-weights" in words else list(TINY_RUN)
     zse(*line, *words).refused(code, *said)
 
@@ -510,7 +510,7 @@ def test_another_backbone_leaves_the_preset_as_it_is(zse: Zse, tmp_path: Path, p
     zse(*words, "--backbone", "small").refused(2, "is a preset", "--preset small")
 
 
-def test_nothing_is_seen(zse: Zse, pictures: Path, workspace: Path) -> None:
+def test_train_fails_without_seen_classes(zse: Zse, pictures: Path, workspace: Path) -> None:
     zse("prepare", "folder", pictures, "--name", "unseen").ok()
     for dry in ((), ("--dry-run",)):
         zse("train", "unseen", *TINY_RUN[2:], *dry).refused(1, "has no seen pictures", "--unseen FILE")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers.stores import content
+from helpers.stores import dump_store
 from zsecli.data.items import Items
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import open_features, read_skipped
@@ -107,7 +107,7 @@ def test_ranking_with_pairs_left_out(version: str) -> None:
 def test_the_format_has_not_drifted(tmp_path: Path, name: str) -> None:
     """A change of what is written shows here; one that old readers cannot follow needs another major version."""
     runpy.run_path(str(ROOT / "fixtures" / "make_stores.py"))["make"](tmp_path)
-    assert content(tmp_path / name) == content(NEWEST / name)
+    assert dump_store(tmp_path / name) == dump_store(NEWEST / name)
     assert (NEWEST / name).stat().st_size < 100_000
 
 
@@ -123,7 +123,7 @@ def test_the_example_of_the_specification_runs(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_specification_names_all_that_is_written(name: str) -> None:
     specification = (ROOT / "docs" / "stores.md").read_text("utf-8")
-    said = content(NEWEST / name)
+    said = dump_store(NEWEST / name)
     words = {"created-by", *said["/"], *(_named(n.removesuffix("()")) for n in said if n != "/")}
     assert [word for word in sorted(words) if f"`{word}`" not in specification] == []
 

@@ -57,7 +57,7 @@ def test_a_newer_minor_version_is_read(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", OWN)
 @pytest.mark.parametrize("wanted", OWN)
-def test_another_kind(kind: str, wanted: str) -> None:
+def test_a_store_of_another_kind_is_refused(kind: str, wanted: str) -> None:
     if kind != wanted:
         error = refused(V1 / f"{kind}.h5", wanted, f"is a {kind} store, where a {wanted} store is needed")
         assert "zse inspect" in error.hint

@@ -20,6 +20,8 @@ from zsecli.store.dataset import read_dataset, write_dataset
 from zsecli.store.features import FeatureWriter, open_features, read_skipped
 from zsecli.store.ranking import RankingWriter, open_ranking
 
+pytestmark = pytest.mark.fast
+
 NAMES = ["a b.png", "ü/ß 猫.jpg", "new\nline.png", "tab\t.png", "\"'`$%\\.png", "🙂" * 50 + ".png", " .png", "e\u0301"]
 
 

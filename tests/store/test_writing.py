@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from helpers.stores import content
+from helpers.stores import dump_store
 from helpers.writing import COUNT, items, write
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.runtime.files import partial_path
@@ -67,7 +67,7 @@ def test_a_killed_writer_leaves_a_partial_file_and_its_successor_goes_on(
         assert file["rows"][()] == committed
     write(kind, path)
     assert not partial_path(path).exists()
-    assert content(path) == content(whole)
+    assert dump_store(path) == dump_store(whole)
 
 
 def test_committed_rows_are_not_computed_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,7 +128,7 @@ def test_a_second_writer_is_refused_and_the_first_is_not_disturbed(tmp_path: Pat
         assert f"StoreError: {path}: another zse is writing it" in second.stderr
         store.write(committed, indices[committed:], scores[committed:])
         store.finish()
-    assert content(path) == content(whole)
+    assert dump_store(path) == dump_store(whole)
 
 
 def test_nobody_takes_up_a_store_that_is_getting_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ def test_nobody_takes_up_a_store_that_is_getting_its_name(tmp_path: Path, monkey
         said.append(write_elsewhere("ranking", path, "a").stderr)
         os.replace(partial, path)
 
-    monkeypatch.setattr("zsecli.store.writer.settle", settle)
+    monkeypatch.setattr("zsecli.store.writer.move_into_place", settle)
     path = write("ranking", tmp_path / "a.h5")
     assert "another zse is writing it" in said[0]
     with open_ranking(path) as ranking:

@@ -9,6 +9,8 @@ from zsecli.images.decode import Pixels
 from zsecli.images.preprocess_rules import Role
 from zsecli.train.augment import augment
 
+pytestmark = pytest.mark.fast
+
 SIDE = 96
 ROLES: tuple[Role, ...] = ("sketch", "photo")
 

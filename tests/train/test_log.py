@@ -95,7 +95,7 @@ def test_coordinates_follow_the_values(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_no_number_leaves_a_gap(tmp_path: Path, value: float) -> None:
+def test_a_value_that_is_no_number_leaves_a_gap(tmp_path: Path, value: float) -> None:
     records = [step(at, **({"ret": value} if at == 50 else {})) for at in range(10, 101, 10)]
     records += [check(at, score=value if at == 20 else 0.5) for at in (10, 20, 30)]
     lines, texts = drawn(records, tmp_path / "c.svg")

@@ -21,6 +21,8 @@ from zsecli.train.config import TrainConfig
 from zsecli.train.losses import contrastive, hardest, matching, triplet
 from zsecli.train.step import encode, losses
 
+pytestmark = pytest.mark.fast
+
 B, C, D = 5, 7, 4
 
 
@@ -58,7 +60,7 @@ def by_hand(sketch: Tensor, photo: Tensor, positive: Tensor, counts: Tensor, tem
 
 
 @pytest.mark.parametrize("margin", [0.3, 5.0])
-def test_triplet(margin: float) -> None:
+def test_triplet_loss_by_hand(margin: float) -> None:
     a, p, n = (normal(B, D, seed=seed) for seed in range(3))
     terms = [
         max(0.0, math.dist(x, y) - math.dist(x, z) + margin)
@@ -76,7 +78,7 @@ def test_triplet_of_nothing() -> None:
     assert all((x.grad == 0).all() for x in rows if x.grad is not None)
 
 
-def test_matching() -> None:
+def test_matching_loss_by_hand() -> None:
     score = torch.tensor([0.2, 0.7, 0.99, 0.5], dtype=torch.float64, requires_grad=True)
     match = torch.tensor([True, False, True, False])
     expected = ((0.2 - 0.99) ** 2 + (0.7 - 0.01) ** 2 + 0 + (0.5 - 0.01) ** 2) / 4
@@ -105,7 +107,7 @@ def test_relation_loss_of_the_authors() -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.07, 1.0])
-def test_contrastive(temperature: float) -> None:
+def test_contrastive_loss_agrees_with_a_loop(temperature: float) -> None:
     sketch, photo = normal(B, D), normal(C, D, seed=1)
     masks = pairs()
     ours = contrastive(sketch, photo, *masks, temperature)
@@ -175,7 +177,7 @@ def test_low_precision_keeps_the_losses_exact() -> None:
     assert matching(score, score > 0.5) == matching(score.float(), score > 0.5)
 
 
-def test_hardest() -> None:
+def test_hardest_negatives_are_chosen() -> None:
     similarity, allowed = normal(B, C).detach(), pairs()[1]
     allowed[3] = False
     expected = []

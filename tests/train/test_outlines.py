@@ -12,10 +12,10 @@ from PIL import Image, ImageDraw
 from helpers.demo import DEMO
 from helpers.tiny import SELECTING, TINY, build
 from zsecli.explain.pair import read
-from zsecli.images.decode import framed
-from zsecli.images.geometry import Frame, move, similarity, warp
+from zsecli.images.decode import frame_input
+from zsecli.images.geometry import Frame, move_points, similarity_matrix, warp_image
 from zsecli.images.preprocess_rules import Preprocess
-from zsecli.images.strokes import strokes
+from zsecli.images.strokes import find_stroke_patches
 from zsecli.model.config import ModelConfig
 from zsecli.train.batches import Batch
 from zsecli.train.config import TrainConfig
@@ -50,8 +50,8 @@ def test_places_are_where_the_strokes_went(seed: int) -> None:
     sketch, moved, places = outlined(photo(), CROP, GRID, rng, 0.0)
     assert sketch.shape == moved.shape == (224, 224, 3) and places.shape == (196, 2) and places.dtype == np.float32
     asked = np.isfinite(places).all(1)
-    assert np.array_equal(asked & ~strokes(sketch, GRID), np.zeros(196, bool))
-    _, frame = framed(outline(photo()), "sketch", CROP)
+    assert np.array_equal(asked & ~find_stroke_patches(sketch, GRID), np.zeros(196, bool))
+    _, frame = frame_input(outline(photo()), "sketch", CROP)
     columns, rows = np.meshgrid(np.arange(14), np.arange(14))
     middles = frame.to_picture((np.stack([columns, rows], 2).reshape(-1, 2) + 0.5) * 16)
     wrong = compared = 0
@@ -77,13 +77,13 @@ def test_moves_of_outlines_are_as_wide_as_documented() -> None:
         rng = np.random.default_rng(seed)
         calls: list[np.ndarray] = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("zsecli.train.outlines.warp", lambda i, m, f, calls=calls: (calls.append(m), i)[1])
+            patch.setattr("zsecli.train.outlines.warp_image", lambda i, m, f, calls=calls: (calls.append(m), i)[1])
             outlined(photo()[:32, :32], Preprocess(size=32), (2, 2), rng, 0.0)
-        a, b, c = move(calls[0], corners)
+        a, b, c = move_points(calls[0], corners)
         mirrored += np.linalg.det(calls[0][:, :2]) < 0
         scales.append(np.linalg.norm(b - a) / 10)
         assert np.linalg.norm(c - a) == pytest.approx(np.linalg.norm(b - a))
-        assert (abs(move(calls[0], np.array([[16.0, 16]])) - 16) <= 0.15 * 32 + 1e-9).all()
+        assert (abs(move_points(calls[0], np.array([[16.0, 16]])) - 16) <= 0.15 * 32 + 1e-9).all()
     assert 70 < mirrored < 130
     assert 0.6 <= min(scales) < 0.65 and 1.35 < max(scales) <= 1.4
 
@@ -136,25 +136,25 @@ def test_strokes_of_dark_and_of_light_drawings() -> None:
     image = Image.new("L", (64, 64), 255)
     ImageDraw.Draw(image).line((4, 4, 28, 4), 0, 2)
     dark = np.asarray(image.convert("RGB"))
-    found = strokes(dark, (4, 4))
+    found = find_stroke_patches(dark, (4, 4))
     assert np.flatnonzero(found).tolist() == [0, 1]
-    assert np.array_equal(strokes(255 - dark, (4, 4)), found)
+    assert np.array_equal(find_stroke_patches(255 - dark, (4, 4)), found)
     pale = (200 + dark // 8).astype(np.uint8)
-    assert np.array_equal(strokes(pale, (4, 4)), found)
-    assert strokes(np.full((64, 64, 3), 250, np.uint8), (4, 4)).all()
-    assert strokes(dark, (5, 7)).sum() > 0
+    assert np.array_equal(find_stroke_patches(pale, (4, 4)), found)
+    assert find_stroke_patches(np.full((64, 64, 3), 250, np.uint8), (4, 4)).all()
+    assert find_stroke_patches(dark, (5, 7)).sum() > 0
 
 
 def test_frames_and_moves() -> None:
     points = np.array([[0.0, 0], [10, 20], [7, 3]])
     frame = Frame(-3, 4, 2, 0.5)
     np.testing.assert_allclose(frame.to_input(frame.to_picture(points)), points)
-    quarter = similarity((40, 40), 90)
-    np.testing.assert_allclose(move(quarter, np.array([[40.0, 20]])), [[20, 40]], atol=1e-9)  # right goes down
-    np.testing.assert_allclose(move(similarity((40, 20), mirror=True), np.array([[3.0, 5]])), [[37, 5]])
+    quarter = similarity_matrix((40, 40), 90)
+    np.testing.assert_allclose(move_points(quarter, np.array([[40.0, 20]])), [[20, 40]], atol=1e-9)  # right goes down
+    np.testing.assert_allclose(move_points(similarity_matrix((40, 20), mirror=True), np.array([[3.0, 5]])), [[37, 5]])
     image = Image.new("L", (40, 40), 0)
     image.paste(255, (30, 18, 34, 22))
-    turned = np.asarray(warp(image, quarter, (0,)))
+    turned = np.asarray(warp_image(image, quarter, (0,)))
     assert turned[32, 20] == 255 and turned[20, 32] == 0
 
 
@@ -164,7 +164,7 @@ def test_a_frame_is_where_the_input_lies(rule: str) -> None:
     image = Image.new("RGB", (310, 170), "white")
     ImageDraw.Draw(image).line((60, 40, 250, 120), "black", 4)
     ImageDraw.Draw(image).ellipse((206, 54, 226, 74), "black")
-    pixels, frame = framed(image, "sketch", Preprocess(size=224, sketch=rule))  # type: ignore[arg-type]
+    pixels, frame = frame_input(image, "sketch", Preprocess(size=224, sketch=rule))  # type: ignore[arg-type]
     x, y = frame.to_input(np.array([[216.0, 64]]))[0]
     assert (pixels[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3] < 60).all()
     assert (pixels[int(y) - 18 : int(y) - 14, int(x) + 14 : int(x) + 18] > 200).all()

@@ -13,6 +13,8 @@ from zsecli.errors import ZseError
 from zsecli.train.config import TrainConfig
 from zsecli.train.sampler import Draws, Sampler
 
+pytestmark = pytest.mark.fast
+
 STEPS, BATCH = 100, 40
 
 Row = tuple[str, str | None, str | None, str | None]  # s or p, class, instance, family
@@ -260,7 +262,7 @@ SKETCHES, PHOTOS = np.arange(4), np.arange(4, 9)
         ("family", "xxx-", "x---- -x--- ---x- xxx--", "x--x- xx-xx -xxx- xxxxx"),
     ],
 )
-def test_positives(ignored: str | None, instance: str, positive: str, counts: str) -> None:
+def test_positive_and_eligible_pairs_of_a_batch(ignored: str | None, instance: str, positive: str, counts: str) -> None:
     sampler = Sampler(PAIRS, TrainConfig(ignore_same=ignored))
     found = sampler.positives(SKETCHES, PHOTOS, marks(instance)[0])
     for ours, expected in zip(found, (positive, counts), strict=True):

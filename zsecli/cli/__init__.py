@@ -76,10 +76,12 @@ def _report(error: Exception) -> int:
         import traceback
 
         print(
-            *map(console.plain, "".join(traceback.format_exception(error)).split("\n")[:-1]), sep="\n", file=sys.stderr
+            *map(console.escape_for_terminal, "".join(traceback.format_exception(error)).split("\n")[:-1]),
+            sep="\n",
+            file=sys.stderr,
         )
     explained = in_words(error)
-    print(f"error: {console.plain(explained.message)}", file=sys.stderr)
+    print(f"error: {console.escape_for_terminal(explained.message)}", file=sys.stderr)
     if explained.hint:
-        print(f"hint: {console.plain(explained.hint)}", file=sys.stderr)
+        print(f"hint: {console.escape_for_terminal(explained.hint)}", file=sys.stderr)
     return explained.code

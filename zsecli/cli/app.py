@@ -75,7 +75,7 @@ def root(
     """
     for name in sorted(os.environ.keys() - VARIABLES):
         if name.startswith("ZSE_") and (meant := difflib.get_close_matches(name, VARIABLES, 1, SPELLED_WRONG)):
-            console.tell(f"{name} ignored: did you mean {meant[0]}?")
+            console.print_notice(f"{name} ignored: did you mean {meant[0]}?")
     if context.invoked_subcommand is None:
         print(context.get_help(), file=sys.stderr)
         raise typer.Exit(USAGE)
@@ -89,11 +89,11 @@ def top() -> Any:
 
 def run() -> int:
     """What the command line asks for; the exit code."""
-    distributed.forget()
+    distributed.forget_launch()
     try:
         # for all threads: that a picture's EXIF block is damaged, say
         with log_to_console(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="PIL")
             return top()(prog_name="zse", standalone_mode=False) or DONE
     finally:
-        distributed.forget()
+        distributed.forget_launch()

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from zsecli.errors import UsageError, nearest
+from zsecli.errors import UsageError, did_you_mean
 from zsecli.runtime.textfiles import read_text
 
 
@@ -37,7 +37,9 @@ def _section(file: Path, name: str, section: Any, commands: Mapping[str, Any]) -
     if not isinstance(section, dict):
         raise UsageError(f"{file}: {name} stands outside of a section", f"sections: {', '.join(commands)}")
     if name not in commands:
-        raise UsageError(f"{file}: [{name}] is no command{nearest(name, commands)}", f"sections: {', '.join(commands)}")
+        raise UsageError(
+            f"{file}: [{name}] is no command{did_you_mean(name, commands)}", f"sections: {', '.join(commands)}"
+        )
     options = {
         max(param.opts, key=len).removeprefix("--"): param
         for param in commands[name].params
@@ -48,7 +50,7 @@ def _section(file: Path, name: str, section: Any, commands: Mapping[str, Any]) -
         param = options.get(key.replace("_", "-"))
         if param is None:
             raise UsageError(
-                f"{file}: [{name}] has no option {key!r}{nearest(key, options)}", f"options: {', '.join(options)}"
+                f"{file}: [{name}] has no option {key!r}{did_you_mean(key, options)}", f"options: {', '.join(options)}"
             )
         inside = given if isinstance(given, list) and param.multiple else [given]
         if any(isinstance(value, (dict, list)) for value in inside):

@@ -103,4 +103,4 @@ def draw(
         device=device,
     )
     signals.farewell = "the page is closed"  # there is nothing to go on from
-    server.serve(request, lambda address: print(console.shown(address), flush=True))
+    server.serve(request, lambda address: print(console.escape_for_stdout(address), flush=True))

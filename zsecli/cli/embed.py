@@ -78,7 +78,7 @@ def embed(
     are inverted.
     """
     from zsecli.data.folder_walk import workspace_folders
-    from zsecli.data.picture_list import search
+    from zsecli.data.picture_list import find_pictures
     from zsecli.data.splits import Split
     from zsecli.runtime.shards import current_shard
     from zsecli.stages import defaults
@@ -105,7 +105,7 @@ def embed(
         spec = _model(context, ws, model)
         listed = [Path(path) for path in _list()] if "-" in inputs else []
         paths = [path for text in inputs for path in (listed if text == "-" else [Path(text)])]
-        pictures = search(paths, listed, workspace_folders(ws.root))
+        pictures = find_pictures(paths, listed, workspace_folders(ws.root))
         result = defaults.embed_pictures(ws, pictures, spec, modality, compute, output, overwrite)
         others = " PHOTOS.h5 --top 5"
     if not dry_run and part_of.is_main and result.path.is_file():  # a shard may have no rows

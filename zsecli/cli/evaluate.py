@@ -161,9 +161,9 @@ def evaluate(
     asked). Only pictures of unseen classes count.
     The options from --data to --center choose the default ranking; a given one was made with its own.
     """
-    from zsecli.evaluate.compare import compare as compare_reports
+    from zsecli.evaluate.compare import compare_rankings
     from zsecli.evaluate.evaluate_ranking import evaluate_ranking
-    from zsecli.evaluate.published import published
+    from zsecli.evaluate.published import find_published
     from zsecli.evaluate.report_model import Evaluation
     from zsecli.render import contact_sheet as sheets
     from zsecli.render import trec as trec_files
@@ -226,7 +226,7 @@ def evaluate(
             raise UsageError(f"--against {one}: is a ranking that is there already", "name another model or ranking")
         stores.append(one)
     if dry_run:
-        console.plan(f"to evaluate {', '.join(map(str, stores))} under {asked.name}")
+        console.print_plan(f"to evaluate {', '.join(map(str, stores))} under {asked.name}")
         return
     reports = [evaluate_ranking(store, split, trained=trained) for store in stores]
     files = [output, sheet]
@@ -239,14 +239,14 @@ def evaluate(
     if train_data and reports[0].provenance["data"] == train_data.partition(":")[0]:
         raise UsageError(f"--train-data {train_data}: is the data set that is asked", "zs-cross asks another one")
     benchmark = reports[0].provenance["benchmark"]
-    figures = published(benchmark) if compare and asked.family == "zs-inter" and benchmark else None
+    figures = find_published(benchmark) if compare and asked.family == "zs-inter" and benchmark else None
     if compare and figures is None:
-        console.warn("no published figures are known for this data set and split")
+        console.print_warning("no published figures are known for this data set and split")
     tested = None
     if explanations:
         from zsecli.explain import assess
 
-        with console.progress("explanations") as progress:
+        with console.show_progress("explanations") as progress:
             tested = assess.run(
                 stores[0],
                 pairs=explanation_pairs,
@@ -257,7 +257,7 @@ def evaluate(
                 seed=seed,
                 progress=progress,
             )
-    compared = compare_reports(reports, seed) if len(reports) > 1 else []
+    compared = compare_rankings(reports, seed) if len(reports) > 1 else []
     found = Evaluation(reports=reports, comparisons=compared, published=figures, explanations=tested, seed=seed)
     if output:
         write(found, output, per_class, overwrite)
@@ -267,7 +267,7 @@ def evaluate(
             trec_files.write(stores[0], part.protocol, trec, overwrite, trained=known)
     if as_csv:  # which has no place for them
         for note in dict.fromkeys(note for report in reports for note in report.notes):
-            console.tell(note)
+            console.print_notice(note)
     if as_csv or as_json or not sys.stdout.isatty():
         text = csv_text(found) if as_csv else json_text(found, queries=False) if as_json else markdown(found, per_class)
         print(text, end="")
@@ -278,7 +278,7 @@ def evaluate(
         known = reports[0].settings.get("seen_in_training", ())
         measured = next(report for report in reports[0].protocols if report.per_query)
         sheets.write(stores[0], measured, sheet, how, known)
-        console.note(f"contact sheet: {sheet}")
+        console.print_info(f"contact sheet: {sheet}")
     end(skipped)
 
 

@@ -106,7 +106,7 @@ def explain(
                 f"{found[part]['interval'][1]:+.4f})"
                 for part in ("deletion", "insertion")
             )
-            console.plan(f"{name}: {said} against {stage.ORDERS} random orders; above 0 is better")
+            console.print_plan(f"{name}: {said} against {stage.ORDERS} random orders; above 0 is better")
         paths = [str(path) for path in done.paths]
         more = {"paths": paths, "relation": done.relation, "check": done.check}
-        print(json.dumps({"path": paths[0], **more}) if as_json else console.shown(paths[0]))
+        print(json.dumps({"path": paths[0], **more}) if as_json else console.escape_for_stdout(paths[0]))

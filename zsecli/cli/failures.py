@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zsecli.errors import USAGE, ZseError, nearest, refusal, system_number
+from zsecli.errors import USAGE, ZseError, did_you_mean, get_errno, system_error
 
 
 def in_words(error: Exception) -> ZseError:
@@ -13,8 +13,8 @@ def in_words(error: Exception) -> ZseError:
         return error
     if hasattr(error, "format_message"):  # typer's, whichever base class its version has
         return _usage(error)
-    if (number := system_number(error)) is not None:
-        return refusal(number, getattr(error, "filename2", None) or getattr(error, "filename", None) or "a file")
+    if (number := get_errno(error)) is not None:
+        return system_error(number, getattr(error, "filename2", None) or getattr(error, "filename", None) or "a file")
     text = f"{type(error).__name__}: {error}".strip().splitlines()[0]
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return ZseError(f"out of memory ({text})", "a smaller --batch-size needs less, and so does --device cpu")
@@ -30,7 +30,7 @@ def _usage(error: Any) -> ZseError:
         params = context.command.params
         hint = f"{context.command_path} --help"
         if wrong := getattr(error, "option_name", None):
-            near = nearest(wrong, [name for p in params for name in p.opts])
+            near = did_you_mean(wrong, [name for p in params for name in p.opts])
             message = f"{error.message}{near}" if near else error.message
         name = getattr(getattr(error, "param", None), "name", None)
         source = context.get_parameter_source(name) if name else None

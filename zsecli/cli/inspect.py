@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from zsecli.cli import options as opt
-from zsecli.runtime.console import json_line, plain, shown
+from zsecli.runtime.console import escape_for_stdout, escape_for_terminal, escape_json_line_breaks
 
 
 def inspect(
@@ -33,7 +33,7 @@ def inspect(
 
     about = describe(opt.store_path(file), verify)
     if as_json:
-        print(shown(json_line(json.dumps(about, ensure_ascii=False))))
+        print(escape_for_stdout(escape_json_line_breaks(json.dumps(about, ensure_ascii=False))))
     else:
         _show(about)
 
@@ -43,8 +43,8 @@ def _show(about: dict[str, object], indent: int = 0) -> None:
     for key, value in about.items():
         if isinstance(value, dict):
             if value:
-                print(" " * indent + plain(key))
+                print(" " * indent + escape_for_terminal(key))
                 _show(value, indent + 2)
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            print(f"{' ' * indent}{plain(key):<{width}}  {plain(text) or '-'}")
+            print(f"{' ' * indent}{escape_for_terminal(key):<{width}}  {escape_for_terminal(text) or '-'}")

@@ -16,11 +16,11 @@ class ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
         if record.levelno >= logging.WARNING:
-            console.warn(message)
+            console.print_warning(message)
         elif record.levelno >= NOTICE:
-            console.tell(message)
+            console.print_notice(message)
         else:
-            console.note(message)
+            console.print_info(message)
 
 
 @contextlib.contextmanager

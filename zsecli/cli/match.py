@@ -123,7 +123,7 @@ def match(
         print_hits(result.path, top, output_format)
         end(skipped)
         return
-    if sys.stdout.isatty() and console.talks() and not as_json:
+    if sys.stdout.isatty() and console.is_watched() and not as_json:
         show_hits(result.path, top)
     hint = f"zse evaluate {shlex.quote(str(result.path))}" if sketches is None else ""
     finish(result.path, result.fresh, skipped, as_json, hint)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from zsecli.cli.config_file import defaults
-from zsecli.errors import UsageError, nearest
+from zsecli.errors import UsageError, did_you_mean
 from zsecli.model.spec import HELP, ModelSpec
 from zsecli.runtime import console
 from zsecli.runtime.textfiles import decode_text
@@ -49,7 +49,7 @@ def one_of(*choices: str) -> Callable[[typer.Context, typer.CallbackParam, str |
             where = f"{context.params['config']}: " if source is not None and source.name == "DEFAULT_MAP" else ""
             raise UsageError(
                 f"{where}{spelling(param)} {value!r} is unknown",
-                f"choices: {', '.join(choices)}{nearest(str(value), choices)}",
+                f"choices: {', '.join(choices)}{did_you_mean(str(value), choices)}",
             )
         return value
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from zsecli.errors import StoreError, UsageError
-from zsecli.runtime.files import check_file
+from zsecli.runtime.files import check_is_file
 
 INPUTS = (  # parameters whose texts are files to read
     *("path", "root", "lists", "unseen", "config", "inputs", "sketch", "sketches", "photo", "photos", "contrast"),
@@ -22,7 +22,7 @@ def apart(context: typer.Context, output: Path | None, inputs: Iterable[Path] = 
     """UsageError where the output is no file, or is an input: one of `inputs`, or a file that a parameter names."""
     if output is None or not output.exists():
         return
-    check_file(output)
+    check_is_file(output)
     there = output.stat()
     for path in (*_named(context), *inputs):
         with contextlib.suppress(OSError):

@@ -164,16 +164,16 @@ def prepare(
     moved = output is None and not overwrite and _other_place(target, name, place)
     outputs.apart(context, output)
     if dry_run:
-        console.plan(f"to list and hash the pictures of {place} as {name!r}, into {target}")
+        console.print_plan(f"to list and hash the pictures of {place} as {name!r}, into {target}")
         return
     # what moved may be listed where it is now, but not replaced by another content
     may_replace = overwrite or (output is None and not moved)
     result = defaults.prepare(how, name, target, may_replace, ws.root, anew=overwrite)
     if not result.fresh:
-        console.note(f"up to date: {target}")
+        console.print_info(f"up to date: {target}")
         ws.make_newest(target)
     hint = "zse evaluate --model frozen:tf_efficientnet_lite0" if output is None else f"zse embed {target}"
-    if console.talks() and not as_json:
+    if console.is_watched() and not as_json:
         show_report(result.dataset)
     report = result.dataset.report
     finish(

@@ -23,19 +23,19 @@ def finish(
     if as_json:
         print(json.dumps({"path": str(path), "fresh": fresh, "skipped": [list(pair) for pair in skipped], **more}))
     else:
-        print(console.shown(str(path)))
+        print(console.escape_for_stdout(str(path)))
     end(skipped, hint)
 
 
 def end(skipped: list[tuple[str, str]], hint: str = "") -> None:
     """List what was skipped and exit 4, or suggest the next step."""
     if skipped:
-        console.skipped(skipped)
+        console.print_skipped(skipped)
         if started_by_torchrun():
             return  # to torchrun all but 0 is a failure, of which it makes a page
         raise typer.Exit(SKIPPED)
     if hint:
-        console.note(f"next: {hint}")
+        console.print_info(f"next: {hint}")
 
 
 def show_report(dataset: Dataset) -> None:
@@ -44,7 +44,7 @@ def show_report(dataset: Dataset) -> None:
     from rich.table import Column, Table
     from rich.text import Text
 
-    from zsecli.data.splits import splits_of
+    from zsecli.data.splits import count_splits
 
     items, report = dataset.items, dataset.report
     rows = {
@@ -60,9 +60,9 @@ def show_report(dataset: Dataset) -> None:
         **{f"passed over: {reason}": count for reason, count in report.get("passed_over", {}).items()},
         **{f"flag {name}": f"{count}, kept" for name, count in report["flags"].items()},
         **{f"flag {name}": f"{count}, dropped" for name, count in report["dropped"].items()},
-        **{f"split {c.split.name}": c for c in splits_of(dataset)},
+        **{f"split {c.split.name}": c for c in count_splits(dataset)},
     }
-    table = Table("", Column(Text(console.plain(dataset.name))), box=None)
+    table = Table("", Column(Text(console.escape_for_terminal(dataset.name))), box=None)
     for name, value in rows.items():
-        table.add_row(Text(console.plain(name)), Text(console.plain(str(value))))
+        table.add_row(Text(console.escape_for_terminal(name)), Text(console.escape_for_terminal(str(value))))
     Console(stderr=True).print(table)

@@ -39,7 +39,7 @@ def hear(work: Work) -> None:
             signal.signal(number, work.stop)
     import threading  # takes longer than a hasty Ctrl-C
 
-    from zsecli.errors import system_number
+    from zsecli.errors import get_errno
 
     drop, show = sys.unraisablehook, sys.excepthook
 
@@ -48,13 +48,13 @@ def hear(work: Work) -> None:
             timer = threading.Timer(SOON, _interrupt)
             timer.daemon = True
             timer.start()
-        elif system_number(error.exc_value) is None and not work.stopped:
+        elif get_errno(error.exc_value) is None and not work.stopped:
             drop(error)
 
     # What was stopped half made complains when it goes, as PyTorch's loaders do; and where the disk is full, HDF5 does
     # once more for every object that it closes. Both were told by then.
     sys.unraisablehook = dropped
-    sys.excepthook = lambda kind, error, trace: show(kind, error, trace) if system_number(error) is None else None
+    sys.excepthook = lambda kind, error, trace: show(kind, error, trace) if get_errno(error) is None else None
 
 
 def _interrupt() -> None:

@@ -112,8 +112,12 @@ def synthesize(
         paths = [str(path) for path in sheets.write(made[-1], target, about)]
         said = sheets.describe(made[-1], about)
         numbers = {name: said[name] for name in ("coverage", "distinct", "mean_score")}
-        print(json.dumps({"path": paths[0], "paths": paths, **numbers}) if as_json else console.shown(paths[0]))
-        console.note(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in numbers.items()))
+        print(
+            json.dumps({"path": paths[0], "paths": paths, **numbers})
+            if as_json
+            else console.escape_for_stdout(paths[0])
+        )
+        console.print_info(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in numbers.items()))
     if sheet:
         sheets.contact_sheet(made, sheet)
-        console.note(f"contact sheet: {sheet}")
+        console.print_info(f"contact sheet: {sheet}")

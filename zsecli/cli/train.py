@@ -297,7 +297,7 @@ def train(
     last one, the log and its curve.
     """
     from zsecli.model import config as model_config
-    from zsecli.runtime.distributed import launch
+    from zsecli.runtime.distributed import get_launch
     from zsecli.stages import defaults
     from zsecli.store.dataset import read_dataset
     from zsecli.train import config as train_config
@@ -318,7 +318,7 @@ def train(
         raise UsageError(f"--backbone-from {backbone_from}: no such checkpoint", "a file that zse train wrote")
     if backbone_weights and not backbone_weights.is_file():
         raise UsageError(f"--backbone-weights {backbone_weights}: no such file", "a file of weights in timm's names")
-    first = launch().rank == 0  # of torchrun's processes the one that talks
+    first = get_launch().rank == 0  # of torchrun's processes the one that talks
     ws = Workspace(workspace)
     data = read_dataset(defaults.dataset_of(ws, dataset, dry_run))
     job = Job(data, partition, network, way, backbone_weights, not scratch, backbone_from)
@@ -332,12 +332,12 @@ def train(
         found = plan_training(job) | {"checkpoint": str(target)}
         print(json.dumps(found)) if as_json else _show(found)
         return
-    with defaults.listed_pictures(data), console.progress("training") as progress:
+    with defaults.listed_pictures(data), console.show_progress("training") as progress:
         result = train_network(
             job, target, ws.root / "cache", device=device, workers=workers, overwrite=overwrite, progress=progress
         )
     if not result.fresh:
-        console.note(f"up to date: {target}")
+        console.print_info(f"up to date: {target}")
     hint = f"zse evaluate --data {shlex.quote(data.name)} --model {shlex.quote(str(target))}"
     if first:
         finish(result.path, result.fresh, [], as_json, hint, validation=result.validation)
@@ -379,4 +379,4 @@ def _show(plan: dict[str, Any]) -> None:
             value = f"{value / 2**20:,.0f} MiB"
         elif isinstance(value, int):
             value = f"{value:,}"
-        console.plan(f"{name}: {value}")
+        console.print_plan(f"{name}: {value}")

@@ -12,7 +12,7 @@ import numpy as np
 from zsecli.arrays import Ints, Ints8, Mask
 from zsecli.data.items import Items
 from zsecli.data.provenance import Header
-from zsecli.errors import UsageError, nearest
+from zsecli.errors import UsageError, did_you_mean
 from zsecli.runtime.fingerprint import run_key
 
 FileState = tuple[int, int, bytes]  # size, time of the last change, SHA-256
@@ -72,7 +72,7 @@ class Dataset:
         if partition not in self.partitions:
             names = [name for name in (self.partition, *self.partitions) if name]
             raise UsageError(
-                f"{self.name}: has no split {partition!r}{nearest(partition, names)}",
+                f"{self.name}: has no split {partition!r}{did_you_mean(partition, names)}",
                 f"it has {', '.join(names) or 'its own alone'}; zse inspect lists them with counts",
             )
         return self.partitions[partition]

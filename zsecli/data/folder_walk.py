@@ -48,7 +48,7 @@ _FORMATS = ("BMP", "DDS", "ICNS", "ICO", "PCX", "PPM", "PSD", "QOI", "SGI", "XBM
 
 
 @dataclass
-class Passed:
+class PassedOver:
     """What an enumeration leaves out.
 
     paths: reason -> paths. skipped: (path, reason) of what was to be read and cannot be.
@@ -93,7 +93,7 @@ def system_reason(path: str) -> str | None:
     return SYSTEM if _is_system_file(name) else None
 
 
-def pictures_in(folder: Path, passed: Passed, apart: Collection[Path] = ()) -> list[Path]:
+def find_pictures_in(folder: Path, passed: PassedOver, apart: Collection[Path] = ()) -> list[Path]:
     """The pictures below `folder`, sorted by their paths, which begin with `folder`.
 
     An SVG drawing, a HEIC photo or a raw picture of a camera is one, so that it is read or listed with its reason; but
@@ -114,7 +114,7 @@ def pictures_in(folder: Path, passed: Passed, apart: Collection[Path] = ()) -> l
             exported.append(file)
         else:
             try:
-                reason = _no_file(path) or (None if has_picture(path) else NO_PICTURE)
+                reason = _no_file(path) or (None if holds_picture(path) else NO_PICTURE)
             except OSError as error:
                 passed.skipped.append((file.as_posix(), f"cannot be read: {error.strerror}"))
                 continue
@@ -133,7 +133,7 @@ def pictures_in(folder: Path, passed: Passed, apart: Collection[Path] = ()) -> l
     return sorted(pictures, key=lambda file: file.parts)  # as paths compare, but quicker
 
 
-def has_picture(path: str) -> bool:
+def holds_picture(path: str) -> bool:
     """Whether the content of a file is a picture's, whatever its name; OSError where it cannot be read."""
     with open(path, "rb") as file:
         head = file.read(32)
@@ -165,7 +165,7 @@ def _is_system_file(name: str) -> bool:
     return name.lower() in _SYSTEM_FILES or name.startswith("._")  # ._NAME: a Mac's attributes of NAME
 
 
-def _walk(root: str, passed: Passed, apart: Collection[Path]) -> Iterator[str]:
+def _walk(root: str, passed: PassedOver, apart: Collection[Path]) -> Iterator[str]:
     """The files below `root`; real folders first, so that a link to one of them is what is passed over."""
     own = {where for folder in apart if (where := _identity(os.fspath(folder)))}
     searched = {_identity(root), *(_identity(os.fspath(above)) for above in Path(root).absolute().resolve().parents)}

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from zsecli.arrays import Ints
 from zsecli.data.folder_walk import OWN
 from zsecli.errors import ZseError
-from zsecli.images.decode import Opened, PictureError, blank, damaged, read_opened
-from zsecli.images.loader import SMALL, room_for
+from zsecli.images.decode import Opened, PictureError, describe_damage, is_blank, read_opened
+from zsecli.images.loader import SMALL, reserve_memory
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.marks import is_own_picture
 
@@ -90,20 +90,20 @@ def hash_files(
         except UnicodeEncodeError:
             return "its name is not UTF-8"
         except Exception as error:
-            return getattr(error, "strerror", None) or str(damaged(error))
+            return getattr(error, "strerror", None) or str(describe_damage(error))
 
     def look_through(picture: Opened) -> bool:
         """Read a picture to its end: whether it is blank."""
         full_size = picture.image.size
         picture.image.draft(None, (64, 64))  # a JPEG at an eighth, which is quicker
-        with room_for(picture, full_size):
+        with reserve_memory(picture, full_size):
             try:
                 picture.image.load()
             except MemoryError:
                 raise
             except Exception as error:
-                raise damaged(error) from None
-            return blank(picture.image)
+                raise describe_damage(error) from None
+            return is_blank(picture.image)
 
     progress.start(len(ids))
     chunks = [ids[i : i + CHUNK] for i in range(0, len(ids), CHUNK)]
@@ -147,7 +147,7 @@ class WatchedFiles:
             stat = os.stat(file)
             if (stat.st_size, stat.st_mtime_ns) == (size, mtime):
                 return False
-            if file_digest(file) != digest:
+            if hash_file(file) != digest:
                 return True
         except OSError:
             return False
@@ -155,13 +155,13 @@ class WatchedFiles:
         return False
 
 
-def changed_files(root: Path, listed: Mapping[str, Stamp]) -> list[str]:
+def find_changed_files(root: Path, listed: Mapping[str, Stamp]) -> list[str]:
     """The listed files that are there with another content; only those of another size or time are read."""
     files = WatchedFiles([root / name for name in listed], listed.values())
     return [name for row, name in enumerate(listed) if files.changed(row)]
 
 
-def file_digest(file: Path) -> bytes:
+def hash_file(file: Path) -> bytes:
     """SHA-256 of a file's content, 32 bytes. OSError where it cannot be read; a pipe is not waited for."""
     if not S_ISREG(os.stat(file).st_mode):
         raise OSError(errno.EINVAL, "not a file")

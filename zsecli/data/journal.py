@@ -10,7 +10,7 @@ from typing import Self
 
 from zsecli.data.hashing import Known
 from zsecli.errors import ZseError
-from zsecli.runtime.files import is_foreign, no_link, side_paths
+from zsecli.runtime.files import is_foreign, refuse_links, side_paths
 
 SCHEMA, VERSION = "zse-hashes", 1  # the first line begins with them: a file without is not zse's, and stays
 
@@ -30,7 +30,7 @@ class Journal:
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path = next(name for name in side_paths(self.path) if not is_foreign(name, _is_journal))
-        self._file = open(self.path, "a+", encoding="utf-8", errors="replace", opener=no_link)
+        self._file = open(self.path, "a+", encoding="utf-8", errors="replace", opener=refuse_links)
         self._file.seek(0)
         lines = self._file.read().split("\n")
         if lines[0] == self._head:

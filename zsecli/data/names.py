@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from zsecli.data.sources.base import Entry, some
-from zsecli.errors import ZseError, nearest
+from zsecli.data.sources.base import Entry, name_few
+from zsecli.errors import ZseError, did_you_mean
 
 # marks of direction, joiners at the border of a name, a byte order mark: nobody sees them
 _INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad"
@@ -68,7 +68,7 @@ def find_classes(wanted: Iterable[str], classes: Iterable[str], where: Path) -> 
         label = find_class(name, names)
         if label is None:
             raise ZseError(
-                f"{where}: has no class {tidy_name(name)!r}{nearest(tidy_name(name), names)}",
+                f"{where}: has no class {tidy_name(name)!r}{did_you_mean(tidy_name(name), names)}",
                 "the list of unseen classes has one folder name a line",
             )
         found.add(label)
@@ -148,11 +148,11 @@ def warn_of_lone_classes(entries: Sequence[Entry]) -> list[str]:
     warnings = []
     for plural, lone in (("sketches", photographed - sketched), ("photos", sketched - photographed)):
         if lone:
-            warnings.append(f"{len(lone)} classes have no {plural}: {some(sorted(lone))}")
+            warnings.append(f"{len(lone)} classes have no {plural}: {name_few(sorted(lone))}")
     return warnings
 
 
-def on_disk(root: Path, path: str) -> str:
+def find_spelling_on_disk(root: Path, path: str) -> str:
     """`path` as the disk below `root` spells it: composed or decomposed, where there is no file of that very name."""
     if path.isascii() or os.path.exists(root / path):
         return path

@@ -10,20 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from zsecli.data.folder_walk import Passed, pictures_in, system_reason
+from zsecli.data.folder_walk import PassedOver, find_pictures_in, system_reason
 from zsecli.data.hashing import hash_files
 from zsecli.data.items import MODALITIES, NEITHER, Items
-from zsecli.data.names import on_disk
+from zsecli.data.names import find_spelling_on_disk
 from zsecli.errors import ZseError
 from zsecli.images.decode import SUFFIXES
-from zsecli.images.guess_modality import guess
+from zsecli.images.guess_modality import guess_modality
 from zsecli.runtime.console import SILENT, Progress
 
 NONE_INSIDE = f"no picture in this folder (looked for {', '.join(sorted(SUFFIXES))}, and at the content of all others)"
 
 
 @dataclass
-class Search:
+class PictureSearch:
     """The pictures among files, folders and lists, as posix paths, each once, in order, and what was passed over.
 
     named: those that were named themselves, not found in a folder or a list.
@@ -31,10 +31,10 @@ class Search:
 
     pictures: list[str]
     named: frozenset[str]
-    passed: Passed
+    passed: PassedOver
 
 
-def search(inputs: Iterable[Path], listed: Collection[Path] = (), apart: Collection[Path] = ()) -> Search:
+def find_pictures(inputs: Iterable[Path], listed: Collection[Path] = (), apart: Collection[Path] = ()) -> PictureSearch:
     """The pictures among files and folders (searched to the bottom), and what was passed over.
 
     A folder without a picture stands for itself, so that it is listed among what cannot be used.
@@ -43,32 +43,32 @@ def search(inputs: Iterable[Path], listed: Collection[Path] = (), apart: Collect
         listed: those of `inputs` that a list names, of which files of the system are passed over.
         apart: folders that are passed over, as zse wrote what they hold.
     """
-    found, named, passed, listed = dict[str, None](), set[str](), Passed(), frozenset(listed)
+    found, named, passed, listed = dict[str, None](), set[str](), PassedOver(), frozenset(listed)
     for path in inputs:  # os.path: what Path.is_dir raises for a name that is too long would end the run
         if os.path.isdir(path):
             known = len(passed.skipped)
-            pictures = pictures_in(path, passed, apart)
+            pictures = find_pictures_in(path, passed, apart)
             if pictures or len(passed.skipped) == known:
                 found.update(dict.fromkeys(file.as_posix() for file in pictures or [path]))
         elif path in listed and (reason := system_reason(path.as_posix())):
             passed.add(reason, path.as_posix())
         else:
-            name = on_disk(Path(), path.as_posix())
+            name = find_spelling_on_disk(Path(), path.as_posix())
             found[name] = None
             if path not in listed:
                 named.add(name)
-    return Search(list(found), frozenset(named), passed)
+    return PictureSearch(list(found), frozenset(named), passed)
 
 
-def items_of(
-    paths: list[str] | Search, modality: str, progress: Progress = SILENT
+def make_items(
+    paths: list[str] | PictureSearch, modality: str, progress: Progress = SILENT
 ) -> tuple[Items, list[tuple[str, str]]]:
     """The table of these pictures, and (path, reason) of those that cannot be read.
 
     Args:
         modality: "sketch" or "photo" for all, or "auto" to look at each.
     """
-    wanted = paths if isinstance(paths, Search) else Search(paths, frozenset(paths), Passed())
+    wanted = paths if isinstance(paths, PictureSearch) else PictureSearch(paths, frozenset(paths), PassedOver())
     paths, passed = wanted.pictures, wanted.passed
     hashed = hash_files(Path(), paths, {}, progress, named=wanted.named)
     bad = [(p, NONE_INSIDE if os.path.isdir(p) else why) for p, why in passed.take_own(hashed.bad)] + passed.skipped
@@ -81,7 +81,7 @@ def items_of(
             "give pictures, a folder, a dataset store, or a list on stdin with -",
         )
     with ThreadPoolExecutor() as pool:
-        kinds = list(pool.map(guess, map(Path, ids))) if modality == "auto" else [modality] * len(ids)
+        kinds = list(pool.map(guess_modality, map(Path, ids))) if modality == "auto" else [modality] * len(ids)
     items = Items(
         id=ids,
         modality=np.array([MODALITIES.index(k) for k in kinds], np.uint8),

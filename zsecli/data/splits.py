@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from zsecli.arrays import Ints
 from zsecli.data.dataset import Dataset
 from zsecli.data.items import NEITHER, PHOTO, SEEN, SKETCH, UNSEEN, Items
-from zsecli.errors import UsageError, ZseError, nearest
+from zsecli.errors import UsageError, ZseError, did_you_mean
 
 Selection = Literal["unseen", "generalized", "all"]
 # what of a partition a family needs: unseen pictures; seen photos beside them; every picture
@@ -61,7 +61,7 @@ class Split:
             if text == family or (partition not in ("", text) and FAMILIES[family] != "all"):
                 return cls(family, partition.removeprefix(family))
         raise UsageError(
-            f"there is no split {text!r}{nearest(text, FAMILIES)}",
+            f"there is no split {text!r}{did_you_mean(text, FAMILIES)}",
             f"splits: {', '.join(FAMILIES)}, and those that zse inspect lists for a data set",
         )
 
@@ -90,7 +90,7 @@ class Split:
         return self.partition in names and self.selection in HELD_BY.get(origin.get("selection", "all"), ())
 
 
-def select(dataset: Dataset, split: Split) -> Items:
+def select_pictures(dataset: Dataset, split: Split) -> Items:
     """The pictures that a split needs, their `part` as its partition has it.
 
     Raises:
@@ -109,7 +109,7 @@ def select(dataset: Dataset, split: Split) -> Items:
     return replace(dataset.items, part=part).take(np.flatnonzero(mask))
 
 
-def hold_out(items: Items, part: Ints) -> dict[str, NDArray[np.int8]]:
+def hold_out_validation(items: Items, part: Ints) -> dict[str, NDArray[np.int8]]:
     """Partitions (N,) for choosing a model, drawn from the seen part of `part` (N,) alone, by names and contents.
 
     `validation` holds out classes: a tenth of the seen ones, those whose names have the lowest SHA-256 (none
@@ -139,7 +139,7 @@ def _digest(name: str) -> int:
 
 
 @dataclass(frozen=True)
-class Counted:
+class SplitCounts:
     """A split of a data set: its queries, photos and the classes of its queries; published (sketches, photos)."""
 
     split: Split
@@ -157,7 +157,7 @@ class Counted:
         return f"{text}; DIFFERS from the published {self.published[0]} sketches, {self.published[1]} photos"
 
 
-def splits_of(dataset: Dataset) -> Iterator[Counted]:
+def count_splits(dataset: Dataset) -> Iterator[SplitCounts]:
     """Every split of a data set that holds a query and a photo."""
     items = dataset.items
     sketched = np.intersect1d(*(items.instance.codes[items.modality == m] for m in (SKETCH, PHOTO)))
@@ -168,7 +168,7 @@ def splits_of(dataset: Dataset) -> Iterator[Counted]:
                 continue
             split = Split(family, partition)
             try:
-                chosen = select(dataset, split)
+                chosen = select_pictures(dataset, split)
             except ZseError:
                 continue
             asked = (chosen.modality == SKETCH) & ((chosen.part == UNSEEN) | (selection == "all"))
@@ -178,7 +178,7 @@ def splits_of(dataset: Dataset) -> Iterator[Counted]:
                 continue
             classes = np.unique(chosen.label.codes[asked])
             known = PUBLISHED.get((dataset.benchmark, partition or dataset.partition))
-            yield Counted(
+            yield SplitCounts(
                 split,
                 int(asked.sum()),
                 int((chosen.modality == PHOTO).sum()),

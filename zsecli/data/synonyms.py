@@ -23,7 +23,7 @@ def class_key(name: str) -> str:
     return "".join(sign for sign in plain if unicodedata.category(sign)[0] in "LNM") or plain
 
 
-def groups() -> list[set[str]]:
+def read_synonyms() -> list[set[str]]:
     """The keys of the names that mean one class; rows that share a name are joined."""
     joined: list[set[str]] = []
     with (files("zsecli.data") / "synonyms.csv").open(encoding="utf-8") as file:
@@ -34,13 +34,13 @@ def groups() -> list[set[str]]:
     return joined
 
 
-def shared(train: Iterable[str], test: Iterable[str]) -> dict[str, str]:
+def find_shared_classes(train: Iterable[str], test: Iterable[str]) -> dict[str, str]:
     """Class of `test` -> the class of `train` that means the same, for those that have one.
 
     >>> shared(["mug", "Sea turtle", "chair"], ["cup", "turtle", "table"])
     {'cup': 'mug', 'turtle': 'Sea turtle'}
     """
-    of = {key: group for group in groups() for key in group}
+    of = {key: group for group in read_synonyms() for key in group}
     seen: dict[str, str] = {}
     for name in sorted(train):
         for key in of.get(class_key(name), {class_key(name)}):

@@ -8,19 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from zsecli.arrays import Ints
+from zsecli.arrays import Floats64, Ints
 from zsecli.data.items import Column
 from zsecli.errors import ZseError
 from zsecli.evaluate.intervals import confidence_interval
-from zsecli.evaluate.metrics import Found, metric_of_each, needs_depth
-from zsecli.evaluate.protocols import AT_A_TIME, Protocol, ask, members
+from zsecli.evaluate.metrics import RelevantRanks, metric_function, required_depth
+from zsecli.evaluate.protocols import ENTRIES_AT_ONCE, Protocol, iterate_query_blocks, select_pictures
 from zsecli.evaluate.report_model import ProtocolReport
 from zsecli.retrieval.order import tied
 from zsecli.store.ranking import Ranking
-
-Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,29 +32,29 @@ class QueryMetrics:
     """(Q',) photos in the gallery of each query."""
     n_listed: Ints
     """(Q',) photos of that gallery which the ranking lists."""
-    values: dict[str, Values]
+    values: dict[str, Floats64]
     """Metric name -> (Q',), also where a truncated ranking does not determine the metric."""
     queries_without_relevant: int
 
 
-def measure_queries(ranking: Ranking, protocol: Protocol, trained: Collection[str] = ()) -> QueryMetrics:
+def measure_queries(ranking: Ranking, protocol: Protocol, seen_classes: Collection[str] = ()) -> QueryMetrics:
     """Compute every metric of a protocol for every query, block by block of the ranking.
 
     Args:
-        trained: as in `zsecli.evaluate.protocols.ask`.
+        seen_classes: as in `zsecli.evaluate.protocols.iterate_query_blocks`.
     """
-    metric_functions = {name: metric_of_each(name) for name in protocol.metrics}
-    values: dict[str, list[Values]] = {name: [np.empty(0)] for name in protocol.metrics}
+    metric_functions = {name: metric_function(name) for name in protocol.metrics}
+    values: dict[str, list[Floats64]] = {name: [np.empty(0)] for name in protocol.metrics}
     columns = [np.empty((4, 0), np.int64)]
-    for block in ask(ranking, protocol, trained):
-        ranks, n_listed = block.ranks()
-        n_relevant = np.array([photos.count for photos in block.right])
-        n_photos = [photos.count for photos in block.counts]
+    for block in iterate_query_blocks(ranking, protocol, seen_classes):
+        ranks, n_listed = block.relevant_ranks()
+        n_relevant = np.array([photos.count for photos in block.relevant])
+        n_photos = [photos.count for photos in block.galleries]
         columns.append(np.array([block.rows, n_relevant, n_photos, n_listed]))
         answerable = np.flatnonzero(n_relevant)
         if not len(answerable):
             continue
-        relevant_ranks = Found([ranks[i] for i in answerable], n_relevant[answerable])
+        relevant_ranks = RelevantRanks([ranks[i] for i in answerable], n_relevant[answerable])
         for name, compute_metric in metric_functions.items():
             values[name].append(compute_metric(relevant_ranks))
     table = np.hstack(columns)
@@ -73,16 +70,16 @@ def measure_queries(ranking: Ranking, protocol: Protocol, trained: Collection[st
     )
 
 
-def measure_protocol(ranking: Ranking, protocol: Protocol, trained: Collection[str] = ()) -> ProtocolReport:
+def measure_protocol(ranking: Ranking, protocol: Protocol, seen_classes: Collection[str] = ()) -> ProtocolReport:
     """The report of one protocol; it has no metrics where no query has a relevant photo.
 
     Args:
-        trained: as in `zsecli.evaluate.protocols.ask`.
+        seen_classes: as in `zsecli.evaluate.protocols.iterate_query_blocks`.
 
     Raises:
         ZseError: the ranking is too short for every metric of the protocol.
     """
-    measured = measure_queries(ranking, protocol, trained)
+    measured = measure_queries(ranking, protocol, seen_classes)
     omitted = [name for name in protocol.metrics if not _is_determined(name, measured)]
     per_query = {}
     if len(measured.rows):
@@ -106,13 +103,13 @@ def measure_protocol(ranking: Ranking, protocol: Protocol, trained: Collection[s
         photos_per_query=float(measured.n_photos.mean()) if len(measured.n_photos) else 0.0,
         omitted_metrics=omitted,
         all_photos_relevant=bool(len(measured.rows) and (measured.n_relevant == measured.n_photos).all()),
-        content_digest=digest_question(ranking, protocol, trained),
+        content_digest=digest_question(ranking, protocol, seen_classes),
     )
 
 
 def _is_determined(metric: str, measured: QueryMetrics) -> bool:
     """Whether the ranking is deep enough for a metric: it does not say where the photos behind its end stand."""
-    depth = needs_depth(metric)
+    depth = required_depth(metric)
     needed = measured.n_photos if depth is None else np.minimum(depth, measured.n_photos)
     return bool((measured.n_listed >= needed).all())
 
@@ -121,11 +118,11 @@ def _name_or_empty(column: Column, code: int) -> str:
     return column.names[code] if code >= 0 else ""
 
 
-def digest_question(ranking: Ranking, protocol: Protocol, trained: Collection[str] = ()) -> str:
+def digest_question(ranking: Ranking, protocol: Protocol, seen_classes: Collection[str] = ()) -> str:
     """SHA-256 of what a protocol asks of a ranking: the pictures on both sides by content, and the labels compared.
 
     Args:
-        trained: as in `zsecli.evaluate.protocols.ask`.
+        seen_classes: as in `zsecli.evaluate.protocols.iterate_query_blocks`.
     """
     sides = ranking.query, ranking.gallery
     columns: list[str] = [protocol.relevant]
@@ -135,7 +132,7 @@ def digest_question(ranking: Ranking, protocol: Protocol, trained: Collection[st
     if ignored and all((getattr(items, ignored).codes >= 0).any() for items in sides):
         columns.append(ignored)
     digest = hashlib.sha256(repr((protocol.name, columns)).encode())
-    for items, mask in zip(sides, members(ranking, protocol, trained), strict=True):
+    for items, mask in zip(sides, select_pictures(ranking, protocol, seen_classes), strict=True):
         labels: list[Column] = [getattr(items, column) for column in columns]
         rows: list[tuple[Any, ...]] = []
         for row in np.flatnonzero(mask):
@@ -155,7 +152,7 @@ def count_ties(ranking: Ranking) -> tuple[int, int]:
     if provenance.get("by") == "cascade":
         compared = min(provenance.get("shortlist", depth), depth)
     ties = entries = 0
-    queries_per_block = max(1, AT_A_TIME // max(1, depth))
+    queries_per_block = max(1, ENTRIES_AT_ONCE // max(1, depth))
     for start in range(0, len(ranking.query), queries_per_block):
         scores = ranking.scores[start : start + queries_per_block][:, :compared]
         ties += tied(scores)

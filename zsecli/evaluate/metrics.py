@@ -1,7 +1,8 @@
-"""Retrieval metrics under full names, as pure functions of where the relevant photos stand.
+"""Retrieval metrics under full names, as pure functions of the ranks of the relevant photos.
 
-Every metric takes Q queries as `Found` and, for an @k metric, the cut `k` >= 1; it gives float64 (Q,). R is the
-number of relevant photos in a query's gallery; rel_i and prec_i are relevance (0 or 1) and precision at rank i.
+Every metric takes Q queries as `RelevantRanks` and, for an @k metric, the cut-off `k` >= 1; it returns float64 (Q,).
+R is the number of relevant photos in a query's gallery; rel_i and prec_i are relevance (0 or 1) and precision at
+rank i.
 A ranking that is truncated to K entries leaves @k metrics with k <= K exact.
 """
 
@@ -13,140 +14,145 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.arrays import Floats64
+
 Ranks = Sequence[int] | NDArray[np.integer[Any]]
-Values = NDArray[np.float64]
 
 
-class Found:
-    """Where the relevant photos of Q queries stand.
+class RelevantRanks:
+    """Ranks of the relevant photos of Q queries.
 
     Args:
         ranks: for each query, integer (H,), the 1-based positions of its relevant photos, strictly ascending.
         n_relevant: integer (Q,), each R; R == H in a complete ranking, R >= H in a truncated one.
 
     Raises:
-        ValueError: a query has no relevant photo, hence no metric: the caller leaves it out and counts it.
+        ValueError: a query has no relevant photo, so no metric is defined: the caller leaves it out and counts it.
     """
 
     def __init__(self, ranks: Sequence[Ranks], n_relevant: Ranks) -> None:
-        lengths, self.n_relevant = np.array([len(row) for row in ranks]), np.asarray(n_relevant)
-        for bad in np.flatnonzero(self.n_relevant < np.maximum(lengths, 1)):
-            raise ValueError(f"{self.n_relevant[bad]} relevant photos, {lengths[bad]} ranks: need one each, at least 1")
+        self.n_relevant = np.asarray(n_relevant)
+        n_ranks = np.array([len(row) for row in ranks])
+        for bad in np.flatnonzero(self.n_relevant < np.maximum(n_ranks, 1)):
+            needed = max(1, n_ranks[bad])
+            raise ValueError(f"{self.n_relevant[bad]} relevant photos, {n_ranks[bad]} ranks: need at least {needed}")
         # as wide for a truncated ranking as for a complete one: the width decides how sums are rounded
         self.ranks = np.full((len(ranks), self.n_relevant.max()), np.inf)
-        for row, found in zip(self.ranks, ranks, strict=True):
-            row[: len(found)] = found
-        self._precisions: dict[int | None, Values] = {}
+        for padded, row in zip(self.ranks, ranks, strict=True):
+            padded[: len(row)] = row
+        self._precisions: dict[int | None, Floats64] = {}
 
-    def precisions(self, k: int | None = None) -> Values:
+    def precisions(self, k: int | None = None) -> Floats64:
         """Precision at each relevant photo within the first k, float64 (Q, W), j / rank of the j-th; 0 behind them."""
-        if k not in self._precisions:  # several metrics ask
-            ranks = self.ranks[:, :k]  # as many are enough: they ascend
-            made = np.arange(1, ranks.shape[1] + 1) / ranks
-            self._precisions[k] = made if k is None else made * (ranks <= k)
+        if k not in self._precisions:  # several metrics use them
+            ranks = self.ranks[:, :k]  # no more than k ranks are <= k, as they ascend
+            precisions = np.arange(1, ranks.shape[1] + 1) / ranks
+            if k is not None:
+                precisions = precisions * (ranks <= k)
+            self._precisions[k] = precisions
         return self._precisions[k]
 
-    def hits(self, k: int) -> NDArray[np.int64]:
+    def count_hits(self, k: int) -> NDArray[np.int64]:
         """Relevant photos within the first k, (Q,)."""
         return (self.ranks[:, :k] <= k).sum(1)
 
-    def interpolated(self, k: int | None = None) -> Values:
+    def interpolated_precisions(self, k: int | None = None) -> Floats64:
         """Highest precision at this or a later relevant photo within the first k, float64 (Q, W), last photo first."""
         return np.maximum.accumulate(self.precisions(k)[:, ::-1], axis=1)
 
 
-def average_precision(found: Found) -> Values:
+def average_precision(relevant: RelevantRanks) -> Floats64:
     """AP (raw) = sum_i rel_i prec_i / R; trec_eval `map`, scikit-learn.
 
-    >>> average_precision(Found([[2, 3]], [2]))  # (1/2 + 2/3) / 2
+    >>> average_precision(RelevantRanks([[2, 3]], [2]))  # (1/2 + 2/3) / 2
     array([0.58333333])
     """
-    return found.precisions().sum(1) / found.n_relevant
+    return relevant.precisions().sum(1) / relevant.n_relevant
 
 
-def average_precision_voc(found: Found) -> Values:
+def average_precision_voc(relevant: RelevantRanks) -> Floats64:
     """AP (voc) = sum_i rel_i max_{j >= i} prec_j / R, all-point interpolated; ZSE-SBIR and SAKE's mAP@all.
 
-    >>> average_precision_voc(Found([[2, 3]], [2]))  # (2/3 + 2/3) / 2
+    >>> average_precision_voc(RelevantRanks([[2, 3]], [2]))  # (2/3 + 2/3) / 2
     array([0.66666667])
     """
-    return found.interpolated().sum(1) / found.n_relevant
+    return relevant.interpolated_precisions().sum(1) / relevant.n_relevant
 
 
-def average_precision_at_voc(found: Found, k: int) -> Values:
+def average_precision_at_voc(relevant: RelevantRanks, k: int) -> Floats64:
     """AP@k (voc, strict) = sum_{i <= k} rel_i max_{i <= j <= k} prec_j / min(k, R); ZSE-SBIR's mAP@200.
 
-    >>> average_precision_at_voc(Found([[2, 3, 9]], [3]), k=2)  # the photo at rank 3 lifts nothing
+    >>> average_precision_at_voc(RelevantRanks([[2, 3, 9]], [3]), k=2)  # the photo at rank 3 lifts nothing
     array([0.25])
     """
-    return found.interpolated(k).sum(1) / np.minimum(k, found.n_relevant)
+    return relevant.interpolated_precisions(k).sum(1) / np.minimum(k, relevant.n_relevant)
 
 
-def average_precision_at(found: Found, k: int) -> Values:
+def average_precision_at(relevant: RelevantRanks, k: int) -> Floats64:
     """AP@k (strict) = sum_{i <= k} rel_i prec_i / min(k, R); most careful work. Never above P@k where R >= k.
 
-    >>> average_precision_at(Found([[1, 9, 12]], [3]), k=2)
+    >>> average_precision_at(RelevantRanks([[1, 9, 12]], [3]), k=2)
     array([0.5])
     """
-    return found.precisions(k).sum(1) / np.minimum(k, found.n_relevant)
+    return relevant.precisions(k).sum(1) / np.minimum(k, relevant.n_relevant)
 
 
-def average_precision_at_lenient(found: Found, k: int) -> Values:
+def average_precision_at_lenient(relevant: RelevantRanks, k: int) -> Floats64:
     """AP@k (lenient) = sum_{i <= k} rel_i prec_i / hits in the first k, 0 if none; SEM-PCYC, torchmetrics.
 
-    >>> average_precision_at_lenient(Found([[1, 9, 12]], [3]), k=2)  # relevant photos missed cost nothing
+    >>> average_precision_at_lenient(RelevantRanks([[1, 9, 12]], [3]), k=2)  # relevant photos missed cost nothing
     array([1.])
     """
-    return found.precisions(k).sum(1) / np.maximum(1, found.hits(k))
+    return relevant.precisions(k).sum(1) / np.maximum(1, relevant.count_hits(k))
 
 
-def average_precision_at_trec(found: Found, k: int) -> Values:
+def average_precision_at_trec(relevant: RelevantRanks, k: int) -> Floats64:
     """AP@k (trec) = sum_{i <= k} rel_i prec_i / R; trec_eval `map_cut`. At most k / R where R > k.
 
-    >>> average_precision_at_trec(Found([[1, 2, 3, 4]], [4]), k=2)
+    >>> average_precision_at_trec(RelevantRanks([[1, 2, 3, 4]], [4]), k=2)
     array([0.5])
     """
-    return found.precisions(k).sum(1) / found.n_relevant
+    return relevant.precisions(k).sum(1) / relevant.n_relevant
 
 
-def precision_at(found: Found, k: int) -> Values:
+def precision_at(relevant: RelevantRanks, k: int) -> Floats64:
     """P@k = hits in the first k / k, also where the gallery holds fewer; trec_eval `P`, most papers.
 
-    >>> precision_at(Found([[1, 2]], [2]), k=4)
+    >>> precision_at(RelevantRanks([[1, 2]], [2]), k=4)
     array([0.5])
     """
-    return found.hits(k) / k
+    return relevant.count_hits(k) / k
 
 
-def precision_at_capped(found: Found, k: int) -> Values:
+def precision_at_capped(relevant: RelevantRanks, k: int) -> Floats64:
     """P@k (capped) = P@min(k, R); ZSE-SBIR's P@100 and P@200.
 
-    >>> precision_at_capped(Found([[1, 2]], [2]), k=4)
+    >>> precision_at_capped(RelevantRanks([[1, 2]], [2]), k=4)
     array([1.])
     """
-    cut = np.minimum(k, found.n_relevant)
-    return (found.ranks[:, :k] <= cut[:, None]).sum(1) / cut
+    cut = np.minimum(k, relevant.n_relevant)
+    return (relevant.ranks[:, :k] <= cut[:, None]).sum(1) / cut
 
 
-def accuracy_at(found: Found, k: int) -> Values:
+def accuracy_at(relevant: RelevantRanks, k: int) -> Floats64:
     """Acc@k = 1 if a relevant photo is in the first k, else 0; fine-grained retrieval, trec_eval `success`.
 
-    >>> accuracy_at(Found([[3]], [1]), k=1), accuracy_at(Found([[3]], [1]), k=5)
+    >>> accuracy_at(RelevantRanks([[3]], [1]), k=1), accuracy_at(RelevantRanks([[3]], [1]), k=5)
     (array([0.]), array([1.]))
     """
-    return np.minimum(1.0, found.hits(k))
+    return np.minimum(1.0, relevant.count_hits(k))
 
 
-def reciprocal_rank(found: Found) -> Values:
+def reciprocal_rank(relevant: RelevantRanks) -> Floats64:
     """Reciprocal rank = 1 / rank of the first relevant photo, 0 without one; trec_eval `recip_rank`.
 
-    >>> reciprocal_rank(Found([[4, 6]], [2]))
+    >>> reciprocal_rank(RelevantRanks([[4, 6]], [2]))
     array([0.25])
     """
-    return found.precisions()[:, 0]  # the precision there is 1 / rank
+    return relevant.precisions()[:, 0]  # the precision there is 1 / rank
 
 
-_METRICS: dict[str, Callable[..., Values]] = {
+_METRICS: dict[str, Callable[..., Floats64]] = {
     "AP (raw)": average_precision,
     "AP (voc)": average_precision_voc,
     "AP@K (voc, strict)": average_precision_at_voc,
@@ -160,7 +166,7 @@ _METRICS: dict[str, Callable[..., Values]] = {
 }
 
 
-def _parse(name: str) -> tuple[Callable[..., Values], int | None]:
+def _parse_name(name: str) -> tuple[Callable[..., Floats64], int | None]:
     """Function and cut k (None: no cut) of a full metric name."""
     cut = re.search(r"@([1-9][0-9]*)", name)
     template = name.replace(cut[0], "@K", 1) if cut else name
@@ -169,33 +175,33 @@ def _parse(name: str) -> tuple[Callable[..., Values], int | None]:
     return _METRICS[template], int(cut[1]) if cut else None
 
 
-def metric_of_each(name: str) -> Callable[[Found], Values]:
-    """The function Found -> float64 (Q,) of a full name.
+def metric_function(name: str) -> Callable[[RelevantRanks], Floats64]:
+    """The function RelevantRanks -> float64 (Q,) of a full name.
 
-    >>> metric_of_each("P@100 (capped)")(Found([[1, 4], [1]], [2, 1]))
+    >>> metric_function("P@100 (capped)")(RelevantRanks([[1, 4], [1]], [2, 1]))
     array([0.5, 1. ])
     """
-    function, k = _parse(name)
+    function, k = _parse_name(name)
     return function if k is None else partial(function, k=k)
 
 
-def metric(name: str) -> Callable[[Ranks, int], float]:
-    """The same of one query: ranks (H,), n_relevant -> float.
+def single_query_metric(name: str) -> Callable[[Ranks, int], float]:
+    """The function of one query: ranks (H,), n_relevant -> float.
 
-    >>> metric("P@100 (capped)")(np.array([1, 4]), 2)
+    >>> single_query_metric("P@100 (capped)")(np.array([1, 4]), 2)
     0.5
     """
-    of_each = metric_of_each(name)
-    return lambda ranks, n_relevant: float(of_each(Found([ranks], [n_relevant]))[0])
+    compute = metric_function(name)
+    return lambda ranks, n_relevant: float(compute(RelevantRanks([ranks], [n_relevant]))[0])
 
 
-def needs_depth(name: str) -> int | None:
-    """How many entries of the ranking a metric needs to be exact; None: all of them.
+def required_depth(name: str) -> int | None:
+    """Entries of the ranking that a metric needs to be exact; None: all of them.
 
-    >>> needs_depth("AP@200 (strict)"), needs_depth("AP (raw)")
+    >>> required_depth("AP@200 (strict)"), required_depth("AP (raw)")
     (200, None)
     """
-    return _parse(name)[1]
+    return _parse_name(name)[1]
 
 
 def mean_name(name: str) -> str:
@@ -204,5 +210,9 @@ def mean_name(name: str) -> str:
     >>> mean_name("AP@200 (strict)"), mean_name("reciprocal rank"), mean_name("P@100")
     ('mAP@200 (strict)', 'mean reciprocal rank', 'P@100')
     """
-    _parse(name)
-    return f"m{name}" if name.startswith("AP") else f"mean {name}" if name == "reciprocal rank" else name
+    _parse_name(name)
+    if name.startswith("AP"):
+        return f"m{name}"
+    if name == "reciprocal rank":
+        return f"mean {name}"
+    return name

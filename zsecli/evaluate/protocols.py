@@ -1,4 +1,4 @@
-"""Who is asked, what is looked through, and what counts as found: the protocols of the field."""
+"""Protocols: which sketches are queries, which photos form the gallery, and which of them are relevant."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from functools import lru_cache, reduce
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from zsecli.arrays import Ints
-from zsecli.data.items import NEITHER, UNSEEN
+from zsecli.arrays import Ints, Ints64, Mask
+from zsecli.data.items import NEITHER, UNSEEN, Items
 from zsecli.errors import ZseError
 from zsecli.store.ranking import Ranking
 
-AT_A_TIME = 2**19  # entries of a ranking in memory: more are no faster
-FEW = 4  # runs of rows that are compared as fast as they are looked up
-KEPT = 256  # sets of photos in memory
+Members = Literal["unseen", "all"]
+
+ENTRIES_AT_ONCE = 2**19  # entries of a ranking in memory: more are no faster
+MAX_RUNS = 4  # runs of rows that are compared as fast as they are looked up
+CACHED_SETS = 256  # sets of photos in memory
 
 INTER_METRICS = (
     "AP (raw)",
@@ -36,207 +37,282 @@ INTER_METRICS = (
 INTRA_METRICS = ("Acc@1", "Acc@5", "Acc@10", "reciprocal rank", "AP (raw)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """One question asked of a ranking.
-
-    relevant: the column in which a photo must agree with the query. within: the column that the
-    gallery of a query is restricted to, or None for every photo. queries, gallery: whether those of unseen
-    classes are taken, or all. novel: whether the classes that the model saw in another data set are left out.
-    """
+    """One question asked of a ranking."""
 
     name: str
     title: str
     relevant: Literal["label", "instance"]
-    within: Literal["label"] | None
+    """The column in which a relevant photo agrees with the query."""
+    within: Literal["label"] | None = None
+    """The column in which every photo of a query's gallery agrees with the query; None takes all photos."""
     metrics: tuple[str, ...]
-    queries: Literal["unseen", "all"] = "unseen"
-    gallery: Literal["unseen", "all"] = "unseen"
+    queries: Members = "unseen"
+    """Whether sketches of unseen classes are queries, or all."""
+    gallery: Members = "unseen"
+    """Whether photos of unseen classes form the gallery, or all."""
     novel: bool = False
+    """Leave out the classes that the model saw in another data set."""
 
     @property
     def cluster(self) -> Literal["class", "object"]:
-        """What was drawn at random where the protocol's result stands for others: queries that share it go together."""
+        """The unit of sampling for intervals and tests: queries that share it are not independent."""
         return "class" if self.relevant == "label" else "object"
 
 
 SPLITS: dict[str, tuple[Protocol, ...]] = {
-    "zs-inter": (Protocol("zs-inter", "same class, all unseen photos", "label", None, INTER_METRICS),),
+    "zs-inter": (
+        Protocol(
+            name="zs-inter",
+            title="same class, all unseen photos",
+            relevant="label",
+            metrics=INTER_METRICS,
+        ),
+    ),
     "zs-intra": (
-        Protocol("zs-intra/class", "own photo, within the class", "instance", "label", INTRA_METRICS),
-        Protocol("zs-intra/all", "own photo, all unseen photos", "instance", None, INTRA_METRICS),
+        Protocol(
+            name="zs-intra/class",
+            title="own photo, within the class",
+            relevant="instance",
+            within="label",
+            metrics=INTRA_METRICS,
+        ),
+        Protocol(
+            name="zs-intra/all",
+            title="own photo, all unseen photos",
+            relevant="instance",
+            metrics=INTRA_METRICS,
+        ),
     ),
     "generalized": (
         Protocol(
-            "generalized", "same class, photos of unseen and seen classes", "label", None, INTER_METRICS, gallery="all"
+            name="generalized",
+            title="same class, photos of unseen and seen classes",
+            relevant="label",
+            metrics=INTER_METRICS,
+            gallery="all",
         ),
     ),
     "zs-cross": (
-        Protocol("zs-cross", "same class, all unseen photos", "label", None, INTER_METRICS),
-        Protocol("zs-cross/novel", "without the classes seen in training", "label", None, INTER_METRICS, novel=True),
+        Protocol(
+            name="zs-cross",
+            title="same class, all unseen photos",
+            relevant="label",
+            metrics=INTER_METRICS,
+        ),
+        Protocol(
+            name="zs-cross/novel",
+            title="without the classes seen in training",
+            relevant="label",
+            metrics=INTER_METRICS,
+            novel=True,
+        ),
     ),
     "zs-cross-all": (
-        Protocol("zs-cross-all", "same class, every photo", "label", None, INTER_METRICS, "all", "all"),
         Protocol(
-            "zs-cross-all/novel",
-            "without the classes seen in training",
-            "label",
-            None,
-            INTER_METRICS,
-            "all",
-            "all",
-            True,
+            name="zs-cross-all",
+            title="same class, every photo",
+            relevant="label",
+            metrics=INTER_METRICS,
+            queries="all",
+            gallery="all",
+        ),
+        Protocol(
+            name="zs-cross-all/novel",
+            title="without the classes seen in training",
+            relevant="label",
+            metrics=INTER_METRICS,
+            queries="all",
+            gallery="all",
+            novel=True,
         ),
     ),
 }
 
 
-class Photos:
-    """Some photos of a gallery of G.
+class PhotoSet:
+    """A subset of the G photos of a gallery."""
 
-    mask: (G + 1,) bool; its end, where a -1 leads, is False. runs: first row, and row behind the last, of each run.
-    count: how many they are. whole: whether they are all.
-    """
-
-    def __init__(self, chosen: NDArray[np.bool_]) -> None:
-        self.mask = np.append(chosen, False)
+    def __init__(self, is_member: Mask) -> None:
+        self.mask = np.append(is_member, False)
+        """(G + 1,) whether each photo is a member; the last entry, which index -1 reads, is False."""
         edges = np.flatnonzero(np.diff(self.mask, prepend=False)).tolist()
         self.runs = list(zip(edges[::2], edges[1::2], strict=True))
+        """First row, and row behind the last, of each run of members."""
         self.count = sum(stop - first for first, stop in self.runs)
-        self.whole = self.count == len(chosen)
+        self.is_whole_gallery = self.count == len(is_member)
 
 
-@dataclass(frozen=True)
-class Asked:
-    """B queries under a protocol.
-
-    rows: (B,) of the queries. listed: (B, K) gallery rows, best first, as the ranking has them; -1: no photo.
-    counts: the photos that count for each query. right: those of them that are relevant.
-    """
+@dataclass(frozen=True, kw_only=True)
+class QueryBlock:
+    """B queries under a protocol."""
 
     rows: list[int]
+    """(B,) rows of the queries."""
     listed: Ints
-    counts: list[Photos]
-    right: list[Photos]
+    """(B, K) gallery rows, best first, as the ranking lists them; -1: no photo."""
+    galleries: list[PhotoSet]
+    """The gallery of each query."""
+    relevant: list[PhotoSet]
+    """The relevant photos in that gallery."""
 
-    def order(self, query: int) -> Ints:
-        """(C,) gallery rows of the listed photos that count for one of the B queries, best first."""
+    def listed_photos(self, query: int) -> Ints:
+        """(C,) gallery rows of the listed photos in the gallery of one of the B queries, best first."""
         listed = self.listed[query]
-        return listed[self.counts[query].mask[listed]]
+        return listed[self.galleries[query].mask[listed]]
 
-    def relevant(self, query: int) -> Ints:
-        """(R,) gallery rows that are right for one of the B queries."""
-        return np.flatnonzero(self.right[query].mask)
+    def relevant_photos(self, query: int) -> Ints:
+        """(R,) gallery rows of the photos that are relevant to one of the B queries."""
+        return np.flatnonzero(self.relevant[query].mask)
 
-    def ranks(self) -> tuple[list[Ints], list[int]]:
-        """For each query (H,) 1-based, ascending ranks of the right photos among the C listed that count; and C."""
-        right, (count, depth) = _among(self.right, self.listed), self.listed.shape
-        if not all(some.whole for some in self.counts) or (self.listed[:, -1:] < 0).any():  # a -1 is behind all others
-            counted = _among(self.counts, self.listed)
-            kept = [hits[some] for hits, some in zip(right, counted, strict=True)]
-            return [np.flatnonzero(hits) + 1 for hits in kept], [len(hits) for hits in kept]
-        at = _true(right)
-        ends = np.searchsorted(at, np.arange(count + 1) * depth).tolist()
-        return [at[ends[i] : ends[i + 1]] - (i * depth - 1) for i in range(count)], [depth] * count
+    def relevant_ranks(self) -> tuple[list[Ints], list[int]]:
+        """For each query the ranks (H,) of its relevant photos, and the number C of photos that are ranked.
+
+        Ranks count from 1, are ascending, and run over the C listed photos of the query's gallery.
+        """
+        is_relevant = _is_member(self.relevant, self.listed)
+        n_queries, depth = self.listed.shape
+        lists_whole_gallery = all(gallery.is_whole_gallery for gallery in self.galleries)
+        has_gaps = (self.listed[:, -1:] < 0).any()  # a -1 is behind all photos
+        if lists_whole_gallery and not has_gaps:
+            positions = _nonzero_positions(is_relevant)
+            ends = np.searchsorted(positions, np.arange(n_queries + 1) * depth).tolist()
+            ranks = [positions[ends[i] : ends[i + 1]] - (i * depth - 1) for i in range(n_queries)]
+            return ranks, [depth] * n_queries
+        in_gallery = _is_member(self.galleries, self.listed)
+        ranks, n_listed = [], []
+        for relevant_row, gallery_row in zip(is_relevant, in_gallery, strict=True):
+            relevance = relevant_row[gallery_row]
+            ranks.append(np.flatnonzero(relevance) + 1)
+            n_listed.append(len(relevance))
+        return ranks, n_listed
 
 
-def _among(photos: list[Photos], listed: Ints) -> NDArray[np.bool_]:
-    """(B, K) whether each of `listed` (B, K), gallery rows or -1, is one of the photos (B,) of its row."""
-    most = max(1, *(len(some.runs) for some in photos))
-    if most > FEW:
-        return np.stack([some.mask.take(row) for some, row in zip(photos, listed, strict=True)])
-    # where a data set lists the photos of a class together, to compare rows is faster than to look them up
-    runs = np.array([some.runs + [(0, 0)] * (most - len(some.runs)) for some in photos], listed.dtype)
-    bounds = runs.reshape(len(photos), most, 2, 1).transpose(1, 2, 0, 3)
+def _is_member(sets: list[PhotoSet], listed: Ints) -> Mask:
+    """(B, K) whether each of `listed` (B, K), gallery rows or -1, is in the set (B,) of its row."""
+    most_runs = max(1, *(len(photos.runs) for photos in sets))
+    if most_runs > MAX_RUNS:
+        return np.stack([photos.mask.take(row) for photos, row in zip(sets, listed, strict=True)])
+    # where a data set lists the photos of a class together, comparing rows is faster than looking them up
+    padded = [photos.runs + [(0, 0)] * (most_runs - len(photos.runs)) for photos in sets]
+    bounds = np.array(padded, listed.dtype).reshape(len(sets), most_runs, 2, 1).transpose(1, 2, 0, 3)
     return reduce(np.logical_or, ((listed >= first) & (listed < stop) for first, stop in bounds))
 
 
-def _true(values: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _nonzero_positions(values: Mask) -> Ints64:
     """`np.flatnonzero` of few among many in half its time, as no branch depends on where they are."""
     packed = np.packbits(values)
-    some = np.flatnonzero(packed != 0)
-    at = np.flatnonzero(np.unpackbits(packed.take(some)).view(np.bool_))
-    return some.take(at >> 3) * 8 + (at & 7)
+    nonzero_bytes = np.flatnonzero(packed != 0)
+    bits = np.flatnonzero(np.unpackbits(packed.take(nonzero_bytes)).view(np.bool_))
+    return nonzero_bytes.take(bits >> 3) * 8 + (bits & 7)
 
 
-def ask(ranking: Ranking, protocol: Protocol, trained: Collection[str] = ()) -> Iterator[Asked]:
-    """What a protocol sees in a ranking, read in blocks of queries.
+def iterate_query_blocks(
+    ranking: Ranking, protocol: Protocol, seen_classes: Collection[str] = ()
+) -> Iterator[QueryBlock]:
+    """The queries of a protocol with their galleries, read in blocks from a ranking.
 
-    Pictures seen in training are neither asked nor looked through, unless the protocol takes all.
+    Pictures seen in training are neither queries nor in a gallery, unless the protocol takes all.
 
     Args:
-        trained: classes of the ranking that a model trained elsewhere has seen; a `novel` protocol leaves them out.
+        seen_classes: classes of the ranking that a model trained elsewhere has seen; a `novel` protocol leaves them
+            out.
 
     Raises:
         ZseError: the pictures have no classes or instances, so nothing is relevant.
     """
-    query, gallery = ranking.query, ranking.gallery
-    if not all((getattr(items, protocol.relevant).codes >= 0).any() for items in (query, gallery)):
-        column, hint = "class", "evaluate a data set made by zse prepare"
+    _check_labels(ranking, protocol)
+    is_query, in_gallery = select_pictures(ranking, protocol, seen_classes)
+    within_query, within_photo = _column_codes(ranking, protocol.within)
+    ignored_query, ignored_photo = _column_codes(ranking, ranking.ignore_same)
+    target_query, target_photo = _column_codes(ranking, protocol.relevant)
+
+    @lru_cache(CACHED_SETS)
+    def gallery_of(within: int, ignored: int) -> PhotoSet:
+        photos = in_gallery & ~_has_code(ignored_photo, ignored)
+        if protocol.within is not None:
+            photos &= _has_code(within_photo, within)
+        return PhotoSet(photos)
+
+    @lru_cache(CACHED_SETS)
+    def relevant_of(within: int, ignored: int, target: int) -> PhotoSet:
+        return PhotoSet(gallery_of(within, ignored).mask[:-1] & _has_code(target_photo, target))
+
+    # by the gallery's size, so that a truncated ranking is read in the same blocks as a complete one
+    queries_per_block = max(1, ENTRIES_AT_ONCE // max(1, len(ranking.gallery)))
+    for start in range(0, len(ranking.query), queries_per_block):
+        block = slice(start, start + queries_per_block)
+        selected = np.flatnonzero(is_query[block])
+        if not len(selected):
+            continue
+        listed = ranking.indices[block]
+        if len(selected) < len(listed):
+            listed = listed[selected]
+        rows = start + selected
+        within = within_query[rows].tolist()
+        ignored = ignored_query[rows].tolist()
+        targets = target_query[rows].tolist()
+        yield QueryBlock(
+            rows=rows.tolist(),
+            listed=listed,
+            galleries=[gallery_of(*codes) for codes in zip(within, ignored, strict=True)],
+            relevant=[relevant_of(*codes) for codes in zip(within, ignored, targets, strict=True)],
+        )
+
+
+def _check_labels(ranking: Ranking, protocol: Protocol) -> None:
+    """ZseError where the sketches or the photos lack the column that makes a photo relevant."""
+    for items in (ranking.query, ranking.gallery):
+        if (items.column(protocol.relevant).codes >= 0).any():
+            continue
+        missing, hint = "class", "evaluate a data set made by zse prepare"
         if protocol.relevant == "instance":
-            column, hint = (
-                "instance",
-                "no sketch is known to show one photo's object: --split zs-inter asks for classes",
-            )
-        raise ZseError(f"{ranking.path}: its pictures have no {column}, so nothing tells a hit from a miss", hint)
-    asks, takes = members(ranking, protocol, trained)
-    within, ignored, relevant = (
-        _codes(ranking, column) for column in (protocol.within, ranking.ignore_same, protocol.relevant)
-    )
-
-    @lru_cache(KEPT)
-    def counting(group: int, other: int) -> Photos:
-        in_group = _equal(within[1], group) | (protocol.within is None)
-        return Photos(takes & in_group & ~_equal(ignored[1], other))
-
-    @lru_cache(KEPT)
-    def right(group: int, other: int, code: int) -> Photos:
-        return Photos(counting(group, other).mask[:-1] & _equal(relevant[1], code))
-
-    of_query = np.stack([within[0], ignored[0], relevant[0]], axis=1)
-    step = max(1, AT_A_TIME // max(1, len(gallery)))  # of the gallery: a cut ranking is read in the same blocks
-    for start in range(0, len(query), step):
-        at = np.flatnonzero(asks[start : start + step])
-        if len(at):
-            listed, codes = ranking.indices[start : start + step], of_query[start + at].tolist()
-            yield Asked(
-                (start + at).tolist(),
-                listed if len(at) == len(listed) else listed[at],
-                [counting(group, other) for group, other, _ in codes],
-                [right(*three) for three in codes],
-            )
+            missing = "instance"
+            hint = "no sketch is known to show one photo's object: --split zs-inter asks for classes"
+        raise ZseError(f"{ranking.path}: its pictures have no {missing}, so nothing tells a hit from a miss", hint)
 
 
-def _equal(codes: Ints, code: int) -> NDArray[np.bool_]:
-    """Where the codes of photos are a query's, -1 being nobody's."""
+def _has_code(codes: Ints, code: int) -> Mask:
+    """Where photos have a query's code; -1 matches no photo."""
     return (codes == code) & (code >= 0)
 
 
-def members(
-    ranking: Ranking, protocol: Protocol, trained: Collection[str] = ()
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(Q,) and (G,): whether a sketch is asked, and whether a photo is looked through.
+def select_pictures(ranking: Ranking, protocol: Protocol, seen_classes: Collection[str] = ()) -> tuple[Mask, Mask]:
+    """(Q,) and (G,): whether each sketch is a query, and whether each photo is in a gallery.
 
-    Where no picture at all is in a part, nothing was seen in training, and all take part.
+    Where no picture is marked as seen or unseen, nothing was seen in training, and all take part.
+
+    Args:
+        seen_classes: as in `iterate_query_blocks`.
     """
-    sides = (ranking.query, protocol.queries), (ranking.gallery, protocol.gallery)
-    parted = any((items.part != NEITHER).any() for items, _ in sides)
-    asks, takes = (
-        items.part == UNSEEN if which == "unseen" and parted else np.ones(len(items), bool) for items, which in sides
-    )
+    is_split = any((items.part != NEITHER).any() for items in (ranking.query, ranking.gallery))
+    is_query = _select_side(ranking.query, protocol.queries if is_split else "all")
+    in_gallery = _select_side(ranking.gallery, protocol.gallery if is_split else "all")
     if protocol.novel:
-        for (items, _), mask in zip(sides, (asks, takes), strict=True):
-            known = np.array([name in trained for name in items.label.names] + [False])
-            mask &= ~known[items.label.codes]
-    return asks, takes
+        is_query &= ~_has_class_in(ranking.query, seen_classes)
+        in_gallery &= ~_has_class_in(ranking.gallery, seen_classes)
+    return is_query, in_gallery
 
 
-def _codes(ranking: Ranking, column: str | None) -> tuple[Ints, Ints]:
-    """Codes (Q,) and (G,) of a column under the gallery's names; -1 for a query's name that the gallery lacks.
+def _select_side(items: Items, members: Members) -> Mask:
+    if members == "unseen":
+        return items.part == UNSEEN
+    return np.ones(len(items), bool)
+
+
+def _has_class_in(items: Items, names: Collection[str]) -> Mask:
+    """(N,) whether the class of each picture is one of `names`."""
+    is_named = [name in names for name in items.label.names]
+    return np.array([*is_named, False])[items.label.codes]
+
+
+def _column_codes(ranking: Ranking, column: str | None) -> tuple[Ints, Ints]:
+    """Codes (Q,) and (G,) of a column in the names of the gallery; -1 for a query's name that the gallery lacks.
 
     No column: -1 throughout.
     """
     if column is None:
         return np.full(len(ranking.query), -1), np.full(len(ranking.gallery), -1)
-    ours, theirs = getattr(ranking.query, column), getattr(ranking.gallery, column)
-    return ours.codes_in(theirs.names), theirs.codes
+    gallery = ranking.gallery.column(column)
+    return ranking.query.column(column).codes_in(gallery.names), gallery.codes

@@ -9,17 +9,15 @@ from importlib.resources import files
 from zsecli.data.splits import PUBLISHED
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A published mean. stated: whether `metric` is the full name of what was computed, or just the paper's word.
-
-    paper, venue, year, table: where it stands; empty as far as that is not established.
-    """
+    """A published mean of a metric, and its source; "" where that is not established."""
 
     method: str
     metric: str
     value: float
     stated: bool
+    """Whether `metric` is the full name of what was computed, or just the paper's word."""
     paper: str
     venue: str
     year: str
@@ -31,7 +29,7 @@ class Figure:
 
     @property
     def source(self) -> str:
-        """Where the figure stands, and what of that is not established."""
+        """The source of the figure, and which parts of it are not established."""
         if not self.paper:
             return "reported elsewhere; paper not established"
         return f"{self.paper}, {self.venue} {self.year}, {self.table or 'table not established'}"
@@ -39,15 +37,17 @@ class Figure:
 
 @dataclass(frozen=True)
 class Published:
-    """Figures on the unseen classes of a benchmark's split, `sketchy-25` say, of (sketches, photos)."""
+    """Figures on the unseen classes of a benchmark's split."""
 
     name: str
+    """The benchmark and the number of its unseen classes, as `sketchy-25`."""
     counts: tuple[int, int]
+    """Numbers of sketches and photos."""
     figures: list[Figure]
 
 
-def published(name: str) -> Published | None:
-    """What is known of `zs-inter` on a benchmark's split, or None."""
+def find_published(name: str) -> Published | None:
+    """Published results of `zs-inter` on a benchmark's split such as `sketchy-25`; None where none are known."""
     data, _, partition = name.partition("-")
     with (files("zsecli.evaluate") / "published.csv").open(encoding="utf-8") as file:
         figures = [

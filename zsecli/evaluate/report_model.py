@@ -12,7 +12,7 @@ from typing import Protocol as Interface
 import numpy as np
 from numpy.typing import NDArray
 
-from zsecli.evaluate.intervals import Interval, Paired
+from zsecli.evaluate.intervals import Interval, PairedTest
 from zsecli.evaluate.metrics import mean_name
 from zsecli.evaluate.protocols import Protocol
 from zsecli.evaluate.published import Published
@@ -139,7 +139,7 @@ class Comparison:
     clusters: int
     """Number of such groups."""
     means: list[float]
-    against_first: list[Paired]
+    against_first: list[PairedTest]
 
 
 class ExtraResults(Interface):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from zsecli.arrays import Ints
 from zsecli.data.items import Items
-from zsecli.errors import UsageError, nearest
+from zsecli.errors import UsageError, did_you_mean
 from zsecli.evaluate.intervals import FEWEST, KIND, TEST, confidence_interval, sign_flip_p
 from zsecli.explain import faithfulness, keypoints
 from zsecli.explain import localization as places
@@ -21,7 +21,7 @@ from zsecli.explain.correspondences import SOURCES, Match, best, scores
 from zsecli.explain.load_network import load_network, network_of_ranking
 from zsecli.explain.localization import CHOSEN, FROZEN, RANDOM, SAME, Controls
 from zsecli.explain.pair import Pair, read, relate, see
-from zsecli.images.loader import full_size
+from zsecli.images.loader import read_full_size
 from zsecli.model.embedders.base import NetworkEmbedder
 from zsecli.retrieval.ranked_pictures import check_named, check_ranked
 from zsecli.runtime.console import SILENT, Progress
@@ -276,7 +276,8 @@ def _test_keypoints(
     for one in marked:
         pair = relate(model, see(model, read(one.sketch), "sketch"), see(model, read(one.photo), "photo"))
         on_sketch, on_photo = (
-            points / np.divide(full_size(file, side.image), side.image.size)  # of a very large picture a copy was read
+            points
+            / np.divide(read_full_size(file, side.image), side.image.size)  # of a very large picture a copy was read
             for file, side, points in (
                 (one.sketch, pair.sketch, one.on_sketch),
                 (one.photo, pair.photo, one.on_photo),
@@ -298,7 +299,7 @@ def _aligned(ranking: Ranking, family: str, most: int) -> list[tuple[int, int]]:
     names = ranking.query.family.names
     if family not in names:
         raise UsageError(
-            f"--aligned {family}: no sketch is of that family{nearest(family, names)}",
+            f"--aligned {family}: no sketch is of that family{did_you_mean(family, names)}",
             f"families: {', '.join(names) or 'the data set names none'}",
         )
     sides = []

@@ -14,8 +14,8 @@ from PIL import Image
 
 from zsecli.explain.correspondences import SOURCES, Scores, choose, scores
 from zsecli.explain.pair import Mask, Pair, Side, relate, see
-from zsecli.images.geometry import Matrix, Points, move, similarity, warp
-from zsecli.images.normalize_sketch import paper
+from zsecli.images.geometry import Matrix, Points, move_points, similarity_matrix, warp_image
+from zsecli.images.normalize_sketch import paper_colour
 from zsecli.images.preprocess_rules import Role
 from zsecli.model.backbone import TrunkEmbed
 from zsecli.model.config import ModelConfig
@@ -28,12 +28,12 @@ THRESHOLDS = (0.05, 0.10)  # of the picture's sides
 SAME, RANDOM = "same place", "random weights"
 FROZEN, CHOSEN = "frozen backbone", "frozen backbone, chosen as ours"
 MOVES: dict[str, Callable[[tuple[int, int]], Matrix]] = {
-    "as it is": lambda size: similarity(size),
-    "mirrored": lambda size: similarity(size, mirror=True),
-    "turned by 30°": lambda size: similarity(size, 30),
-    "turned by 90°": lambda size: similarity(size, 90),
-    "cropped": lambda size: similarity(size, scale=1.4, shift=(0.12, -0.1)),
-    "smaller": lambda size: similarity(size, scale=0.6, shift=(0.15, 0.12)),
+    "as it is": lambda size: similarity_matrix(size),
+    "mirrored": lambda size: similarity_matrix(size, mirror=True),
+    "turned by 30°": lambda size: similarity_matrix(size, 30),
+    "turned by 90°": lambda size: similarity_matrix(size, 90),
+    "cropped": lambda size: similarity_matrix(size, scale=1.4, shift=(0.12, -0.1)),
+    "smaller": lambda size: similarity_matrix(size, scale=0.6, shift=(0.15, 0.12)),
 }
 
 
@@ -142,12 +142,12 @@ def measure(
     side = seen[0]
     middles = side.frame.to_picture(side.middles())
     guess = middles * np.divide(photo.size, sketch.size)
-    fill = tuple(int(v) for v in paper(np.asarray(photo)))
+    fill = tuple(int(v) for v in paper_colour(np.asarray(photo)))
     found = {}
     for name, how in MOVES.items():
         matrix = how(photo.size)
-        pair = relate(model, seen, see(model, warp(photo, matrix, fill), "photo"))
-        truth = move(matrix, guess)
+        pair = relate(model, seen, see(model, warp_image(photo, matrix, fill), "photo"))
+        truth = move_points(matrix, guess)
         asked = side.asked & ((truth >= 0) & (truth < photo.size)).all(1)
         ways = [(source, scores(pair, source)) for source in SOURCES] + [*controls.scores(side, pair.photo)]
         for way, values in ways:

@@ -13,11 +13,11 @@ from PIL import Image
 
 from zsecli.errors import ZseError
 from zsecli.images.decode import PictureError, Pixels
-from zsecli.images.geometry import Frame, Points, middles
-from zsecli.images.loader import frame_picture, full_size, load_picture
-from zsecli.images.normalize_sketch import Change, said_of
+from zsecli.images.geometry import Frame, Points, patch_centres
+from zsecli.images.loader import frame_picture, load_picture, read_full_size
+from zsecli.images.normalize_sketch import Change, describe_changes_of_one
 from zsecli.images.preprocess_rules import Role
-from zsecli.images.strokes import strokes
+from zsecli.images.strokes import find_stroke_patches
 from zsecli.model import selection
 from zsecli.model.backbone import Encoding
 from zsecli.model.cross_attention import Prepared
@@ -71,7 +71,7 @@ class Side:
 
     def middles(self) -> Points:
         """(P, 2) the middles of all patches, in pixels of the input."""
-        return middles(self.grid, self.patch)
+        return patch_centres(self.grid, self.patch)
 
     def box(self, place: int) -> Box:
         """A patch in the picture's own pixels, cut at its borders: of no size where it is padding alone."""
@@ -119,7 +119,9 @@ def see(model: NetworkEmbedder, image: Image.Image, role: Role, name: str = "") 
     if not out.tokens.isfinite().all():
         raise ZseError(f"{name or role}: its tokens are not finite", RUINED)
     grid, places = model.network.backbone.grid, model.network.backbone.places
-    drawn = strokes(pixels, grid, _inside(image, frame, pixels)) if role == "sketch" else np.ones(places, bool)
+    drawn = (
+        find_stroke_patches(pixels, grid, _inside(image, frame, pixels)) if role == "sketch" else np.ones(places, bool)
+    )
     kept = selection.kept(out.index, places)[0].cpu().numpy()
     attention = out.attention[0].float().cpu().numpy()
     return Side(name, role, image.convert("RGB"), image.size, pixels, frame, grid, drawn, kept, attention, changes), out
@@ -129,9 +131,9 @@ def look(model: NetworkEmbedder, file: Path, role: Role) -> tuple[Side, Encoding
     """A picture from its file, and its encoding; ZseError where it cannot be read."""
     image = read(file)
     side, out = see(model, image, role, file.name)
-    side = replace(side, size=full_size(file, image))
+    side = replace(side, size=read_full_size(file, image))
     if side.changes:
-        logger.log(NOTICE, f"{file}: {said_of(side.changes)}")
+        logger.log(NOTICE, f"{file}: {describe_changes_of_one(side.changes)}")
     return side, out
 
 

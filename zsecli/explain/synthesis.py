@@ -15,8 +15,8 @@ from zsecli.errors import UsageError
 from zsecli.explain.correspondences import Scores, choose
 from zsecli.explain.pair import Mask, Pair, Side, look, relate
 from zsecli.images.decode import Pixels
-from zsecli.images.normalize_sketch import paper
-from zsecli.images.strokes import strokes
+from zsecli.images.normalize_sketch import paper_colour
+from zsecli.images.strokes import find_stroke_patches
 from zsecli.model import selection
 from zsecli.model.backbone import Encoding
 from zsecli.model.embedders.base import NetworkEmbedder, normalise
@@ -138,7 +138,7 @@ def view(side: Side, width: int, height: int) -> Image.Image:
 
     Beyond the picture lies the colour of its border, beyond a sketch that of the paper.
     """
-    fill = paper(side.pixels if side.role == "sketch" else np.asarray(side.image))
+    fill = paper_colour(side.pixels if side.role == "sketch" else np.asarray(side.image))
     canvas = Image.new("RGB", (width, height), tuple(int(v) for v in np.rint(fill)))
     scale = np.array((width, height)) / side.pixels.shape[1::-1]
     box = np.clip(side.frame.to_picture(np.array([[0, 0], side.pixels.shape[1::-1]], float)), 0, side.image.size)
@@ -154,7 +154,7 @@ def _put_together(
     model: NetworkEmbedder, sketch: Seen, photos: Sequence[Seen], options: SynthesisOptions
 ) -> tuple[Image.Image, Ints, Scores]:
     """The picture, somewhat larger than asked for, and the sources (P, 2) and cosines (P,) of the pictures as given."""
-    grid, blank = sketch[0].grid, paper(sketch[0].pixels)
+    grid, blank = sketch[0].grid, paper_colour(sketch[0].pixels)
     rows, columns = grid
     # a patch is of whole pixels, even ones where it is moved by half
     width, height = (2 * -(-options.size // (2 * count)) for count in (columns, rows))
@@ -209,12 +209,12 @@ def _moved(model: NetworkEmbedder, seen: Seen, down: int, right: int) -> Seen:
     side = seen[0]
     x, y = (int(half) for half in np.rint(np.array(side.patch) / 2) * (right, down))
     pixels: Pixels = np.empty_like(side.pixels)
-    pixels[:] = np.rint(paper(side.pixels))
+    pixels[:] = np.rint(paper_colour(side.pixels))
     pixels[: len(pixels) - y, : pixels.shape[1] - x] = side.pixels[y:, x:]
     (left, top), *_ = side.frame.to_picture(np.array([[x, y]], float)).tolist()
     out = model.network.encode(normalise(np.stack([pixels]), model.preprocess, model.device), side.role)
     kept = selection.kept(out.index, len(side.kept))[0].cpu().numpy()
-    drawn = strokes(pixels, side.grid) if side.role == "sketch" else side.strokes
+    drawn = find_stroke_patches(pixels, side.grid) if side.role == "sketch" else side.strokes
     frame = replace(side.frame, left=left, top=top)
     attention = out.attention[0].float().cpu().numpy()
     return replace(side, pixels=pixels, frame=frame, strokes=drawn, kept=kept, attention=attention), out

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from zsecli.images.geometry import Frame
-from zsecli.images.metadata import count_strips, orientation, upright, without_metadata
-from zsecli.images.normalize_sketch import around, as_seen
+from zsecli.images.metadata import count_strips, read_orientation, strip_metadata, turn_upright
+from zsecli.images.normalize_sketch import find_stroke_box, normalize_picture
 from zsecli.images.preprocess_rules import Modality, Preprocess
-from zsecli.images.tiles import WHOLE, Factors, factors_to, map_tiles, tiles
+from zsecli.images.tiles import WHOLE, Factors, find_factors, iterate_tiles, map_tiles
 
 Pixels = NDArray[np.uint8]
 Result = TypeVar("Result")
@@ -79,7 +79,7 @@ def read_opened(file: BinaryIO, use: Callable[[Opened], Result]) -> Result:
     except DamagedPicture as error:
         reason = str(error)
     # not while the exception lives, whose traceback holds what was decoded
-    bare = without_metadata(file)
+    bare = strip_metadata(file)
     if bare is not None:
         with contextlib.suppress(DamagedPicture):
             return _use(bare, use)
@@ -89,7 +89,7 @@ def read_opened(file: BinaryIO, use: Callable[[Opened], Result]) -> Result:
 def _use(file: BinaryIO, use: Callable[[Opened], Result]) -> Result:
     megapixels = 0
     try:
-        picture = opened(file)
+        picture = open_header(file)
         megapixels = picture.image.width * picture.image.height // 10**6
         return use(picture)
     except PictureError:
@@ -107,7 +107,7 @@ def _lacks_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def opened(file: BinaryIO) -> Opened:
+def open_header(file: BinaryIO) -> Opened:
     """The picture in `file`, of which no more is read than says what it is, but for a JPEG, whose scans are counted.
 
     As many pixels are allowed as Pillow reads with a warning, twice its MAX_IMAGE_PIXELS: phones take such photos.
@@ -138,7 +138,7 @@ def opened(file: BinaryIO) -> Opened:
     except MemoryError:
         raise
     except Exception as error:
-        raise damaged(error) from None
+        raise describe_damage(error) from None
     if isinstance(image, ImageFile.StubImageFile):  # of a format that Pillow knows by name alone
         raise PictureError("not a picture")
     return Opened(image, scans)
@@ -170,7 +170,7 @@ def _count_scans(jpeg: BinaryIO) -> int:
     return scans
 
 
-def damaged(error: Exception) -> DamagedPicture:
+def describe_damage(error: Exception) -> DamagedPicture:
     """What a reader of Pillow raised, which may be nearly anything, in a reason."""
     return DamagedPicture(f"damaged: {error or type(error).__name__}")
 
@@ -197,10 +197,10 @@ def decode(data: bytes, most: int | None = None) -> Image.Image:
     about what it mends, to its caller: their filters are the process's. For files and within the budget of memory see
     `zsecli.images.loader`.
     """
-    return read_opened(io.BytesIO(data), lambda picture: decoded(picture.image, most or _ALL))
+    return read_opened(io.BytesIO(data), lambda picture: decode_opened(picture.image, most or _ALL))
 
 
-def draft(image: Image.Image, most: int = LARGE) -> None:
+def use_draft_mode(image: Image.Image, most: int = LARGE) -> None:
     """Have an opened JPEG of more than `most` pixels decoded at a half, a quarter or an eighth of its sides."""
     width, height = image.size
     scale = next((s for s in (1, 2, 4) if -(-width // s) * -(-height // s) <= most), 8)
@@ -208,29 +208,31 @@ def draft(image: Image.Image, most: int = LARGE) -> None:
         image.draft(None, (max(1, width // scale), max(1, height // scale)))
 
 
-def decoded(image: Image.Image, most: int = LARGE) -> Image.Image:
+def decode_opened(image: Image.Image, most: int = LARGE) -> Image.Image:
     """An opened picture as `decode` describes it, of at most `most` pixels."""
-    draft(image, most)
+    use_draft_mode(image, most)
     try:
         image.load()
-        turn = orientation(image)
-        plain = _plain(image, factors_to(image.size, most))
+        turn = read_orientation(image)
+        plain = _plain(image, find_factors(image.size, most))
         if plain is not image:
             Image.Image.close(image)  # its pixels alone: the file is its owner's
-        return upright(plain, turn)
+        return turn_upright(plain, turn)
     except MemoryError:
         raise
     except Exception as error:
-        raise damaged(error) from None
+        raise describe_damage(error) from None
 
 
-def blank(image: Image.Image) -> bool:
+def is_blank(image: Image.Image) -> bool:
     """Whether one colour fills the whole picture, up to 7 of 255 grey levels."""
     if _is_deep(image):
         image = _eight_bits(image)
     elif image.has_transparency_data:
-        return all(_is_even(_extrema(_laid(tile, paper)) for *_, tile in tiles(image)) for paper in ("white", "black"))
-    return _is_even(_extrema(tile) for *_, tile in tiles(image))
+        return all(
+            _is_even(_extrema(_laid(tile, paper)) for *_, tile in iterate_tiles(image)) for paper in ("white", "black")
+        )
+    return _is_even(_extrema(tile) for *_, tile in iterate_tiles(image))
 
 
 def _extrema(image: Image.Image) -> tuple[float, float]:
@@ -290,7 +292,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 bits and more as 8 bits: Pillow would clip it. White is the range that holds the brightest pixel."""
     white = 65535.0
     if not image.mode.startswith("I;16"):
-        brightest = max(float(_values(tile).max()) for *_, tile in tiles(image))
+        brightest = max(float(_values(tile).max()) for *_, tile in iterate_tiles(image))
         white = next((w for w in (1, 255, 65535) if brightest <= w), brightest)
     return map_tiles(image, partial(_as_grey, white=white))
 
@@ -311,13 +313,13 @@ def _as_grey(image: Image.Image, white: float) -> Image.Image:
     return Image.fromarray(np.rint(values, out=values).astype(np.uint8))
 
 
-def prepare(image: Image.Image, modality: Modality, preprocess: Preprocess) -> Pixels:
+def make_input(image: Image.Image, modality: Modality, preprocess: Preprocess) -> Pixels:
     """A decoded picture of one modality -> the network's input as uint8 (size, size, 3)."""
-    return framed(as_seen(image, modality, preprocess)[0], modality, preprocess)[0]
+    return frame_input(normalize_picture(image, modality, preprocess)[0], modality, preprocess)[0]
 
 
-def framed(image: Image.Image, modality: Modality, preprocess: Preprocess) -> tuple[Pixels, Frame]:
-    """The network's input of a picture `as_seen`, and which part of the picture it shows."""
+def frame_input(image: Image.Image, modality: Modality, preprocess: Preprocess) -> tuple[Pixels, Frame]:
+    """The network's input of a picture as `normalize_picture` returns it, and which part of the picture it shows."""
     rule = preprocess.sketch if modality == "sketch" else preprocess.photo
     return _RULES[rule, modality](image, preprocess)
 
@@ -337,7 +339,7 @@ def _crop(image: Image.Image, preprocess: Preprocess) -> tuple[Pixels, Frame]:
     image = _in_mode(image, "RGB")
     grey = np.asarray(image.convert("L"))
     left = top = 0
-    if box := around(grey):  # else nothing stands out: the whole picture is the sketch
+    if box := find_stroke_box(grey):  # else nothing stands out: the whole picture is the sketch
         left, top, right, bottom = box
         margin = round(0.04 * (max(right - left, bottom - top) - 1))
         left, top = max(0, left - margin), max(0, top - margin)

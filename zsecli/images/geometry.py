@@ -37,13 +37,13 @@ class Frame:
         return (points - (self.left, self.top)) / (self.across, self.down)
 
 
-def middles(grid: tuple[int, int], patch: tuple[float, float]) -> Points:
+def patch_centres(grid: tuple[int, int], patch: tuple[float, float]) -> Points:
     """(P, 2) the middles of the patches of a grid of rows and columns, row by row; `patch`: width and height."""
     columns, rows = np.meshgrid(np.arange(grid[1]), np.arange(grid[0]))
     return np.asarray((np.stack([columns, rows], 2).reshape(-1, 2) + 0.5) * patch, np.float64)
 
 
-def similarity(
+def similarity_matrix(
     size: tuple[int, int],
     degrees: float = 0.0,
     scale: float = 1.0,
@@ -61,12 +61,12 @@ def similarity(
     return np.column_stack([turned, middle + np.multiply(shift, size) - turned @ middle])
 
 
-def move(matrix: Matrix, points: Points) -> Points:
+def move_points(matrix: Matrix, points: Points) -> Points:
     """Where the points (N, 2) go."""
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
-def warp(image: Image.Image, matrix: Matrix, fill: tuple[int, ...]) -> Image.Image:
+def warp_image(image: Image.Image, matrix: Matrix, fill: tuple[int, ...]) -> Image.Image:
     """The picture moved on a canvas of its own size, which `fill` colours where nothing comes to lie."""
     back = np.linalg.inv(np.vstack([matrix, (0, 0, 1)]))[:2]
     return image.transform(

@@ -16,7 +16,7 @@ COLOURED, FEW_COLOURED = 16, 0.01
 SHADES, FEW_SHADES = (50, 205), 0.15
 
 
-def guess(file: Path) -> Literal["sketch", "photo"]:
+def guess_modality(file: Path) -> Literal["sketch", "photo"]:
     """Dark strokes on paper without colour are a sketch, all else is a photo.
 
     In a thumbnail, at most 1 % of the places have channels more than 16 apart; in the picture, at most

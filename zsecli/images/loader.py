@@ -12,10 +12,20 @@ from typing import BinaryIO, NamedTuple, TypeVar
 
 from PIL import Image
 
-from zsecli.images.decode import LARGE, Opened, PictureError, Pixels, blank, decoded, draft, framed, read_opened
+from zsecli.images.decode import (
+    LARGE,
+    Opened,
+    PictureError,
+    Pixels,
+    decode_opened,
+    frame_input,
+    is_blank,
+    read_opened,
+    use_draft_mode,
+)
 from zsecli.images.geometry import Frame
-from zsecli.images.memory import MEMORY, MemoryBudget, decoding_bytes
-from zsecli.images.normalize_sketch import Change, as_seen
+from zsecli.images.memory import MEMORY, MemoryBudget, estimate_decoding_bytes
+from zsecli.images.normalize_sketch import Change, normalize_picture
 from zsecli.images.preprocess_rules import Modality, Preprocess
 
 SMALL = 2**20  # bytes of a file that are read at once; a larger one is read bit by bit, as its decoder wants it
@@ -43,8 +53,8 @@ class Loaded(NamedTuple):
 
 def frame_picture(image: Image.Image, modality: Modality, preprocess: Preprocess) -> Loaded:
     """A decoded picture as the network sees it."""
-    image, changes = as_seen(image, modality, preprocess)
-    return Loaded(image, *framed(image, modality, preprocess), changes)
+    image, changes = normalize_picture(image, modality, preprocess)
+    return Loaded(image, *frame_input(image, modality, preprocess), changes)
 
 
 def load_input(
@@ -70,10 +80,10 @@ def load_input(
 
     def load(picture: Opened) -> Loaded:
         with _room(picture, LARGE, work, memory):
-            image, changes = as_seen(decoded(picture.image), modality, preprocess)
-            if reject_blank and blank(image):
+            image, changes = normalize_picture(decode_opened(picture.image), modality, preprocess)
+            if reject_blank and is_blank(image):
                 raise PictureError("blank: nothing is drawn")
-            return Loaded(image, *framed(image, modality, preprocess), changes)
+            return Loaded(image, *frame_input(image, modality, preprocess), changes)
 
     return _read(file, load, sha256)
 
@@ -92,12 +102,12 @@ def load_picture(
 
     def load(picture: Opened) -> Image.Image:
         with _room(picture, most, _PHOTO_BYTES, memory):
-            return decoded(picture.image, most)
+            return decode_opened(picture.image, most)
 
     return _read(file, load, sha256)
 
 
-def full_size(file: Path, image: Image.Image) -> tuple[int, int]:
+def read_full_size(file: Path, image: Image.Image) -> tuple[int, int]:
     """Width and height of the picture in a file, of which `image` is what `load_picture` made, reduced or not.
 
     Raises:
@@ -109,7 +119,7 @@ def full_size(file: Path, image: Image.Image) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def room_for(
+def reserve_memory(
     picture: Opened, full_size: tuple[int, int], memory: MemoryBudget = MEMORY, more: int = 0
 ) -> Iterator[None]:
     """Wait for the room that decoding an opened picture takes, and keep it.
@@ -121,7 +131,7 @@ def room_for(
     Raises:
         PictureError: it takes more than there is.
     """
-    size = decoding_bytes(picture.image, picture.scans, full_size)
+    size = estimate_decoding_bytes(picture.image, picture.scans, full_size)
     if size > memory.total:
         raise PictureError(
             f"takes {size / 2**30:.1f} GiB of memory to be read, more than {memory.total / 2**30:.0f} GiB: "
@@ -165,7 +175,7 @@ def _state(file: BinaryIO) -> tuple[int, int] | None:
 @contextlib.contextmanager
 def _room(picture: Opened, most: int, work: int, memory: MemoryBudget) -> Iterator[None]:
     full_size = picture.image.size
-    draft(picture.image, most)
+    use_draft_mode(picture.image, most)
     left = min(most, picture.image.width * picture.image.height)
-    with room_for(picture, full_size, memory, work * left):
+    with reserve_memory(picture, full_size, memory, work * left):
         yield

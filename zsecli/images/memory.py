@@ -69,7 +69,7 @@ class _Value:
 MEMORY = MemoryBudget()  # of this process
 
 
-def decoding_bytes(image: Image.Image, scans: int, full_size: tuple[int, int]) -> int:
+def estimate_decoding_bytes(image: Image.Image, scans: int, full_size: tuple[int, int]) -> int:
     """The bytes that it takes to decode a picture of which only the header was read.
 
     Args:

@@ -36,7 +36,7 @@ _STRIPS = (273, 324)  # tags: where the strips, or the tiles, are
 _WHOLE_NUMBERS = {3: "H", 4: "I", 8: "h", 9: "i"}  # types of tags
 
 
-def orientation(image: Image.Image) -> int:
+def read_orientation(image: Image.Image) -> int:
     """1 to 8 as EXIF (or XMP) has it; 1, upright, for all else. Of several numbers the first counts."""
     turn = _exif_orientation(image.info.get("exif"))
     if turn is not None:
@@ -47,12 +47,12 @@ def orientation(image: Image.Image) -> int:
         return 1
 
 
-def upright(image: Image.Image, turn: int) -> Image.Image:
+def turn_upright(image: Image.Image, turn: int) -> Image.Image:
     """The picture turned as an orientation (1 to 8) says."""
     return image.transpose(_TURNS[turn]) if turn in _TURNS else image
 
 
-def without_metadata(file: BinaryIO) -> BinaryIO | None:
+def strip_metadata(file: BinaryIO) -> BinaryIO | None:
     """A JPEG, PNG or TIFF without all that does not belong to its pixels, but its orientation; None for other files.
 
     The copy is in memory; of a very large file none is made.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
 from zsecli.images.preprocess_rules import Modality, Preprocess
-from zsecli.images.tiles import tiles
+from zsecli.images.tiles import iterate_tiles
 
 Change = Literal["inverted", "evened"]
 
@@ -22,13 +22,13 @@ CLEAN = 0.85  # of 2,377 clean drawings, none comes below 0.95
 _SAID: dict[Change, str] = {"inverted": "drawn bright on dark, so inverted", "evened": "lit unevenly, so evened out"}
 
 
-def paper(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
+def paper_colour(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The border's median, a value for each channel (C,) of a picture (H, W, C)."""
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     return np.median(border, axis=0)
 
 
-def around(grey: NDArray[Any]) -> tuple[int, int, int, int] | None:
+def find_stroke_box(grey: NDArray[Any]) -> tuple[int, int, int, int] | None:
     """Left, top, right, bottom of what is dark in a picture (H, W) of 0 to 255; None where nothing stands out."""
     bright, ink = np.percentile(grey, 95), float(grey.min())
     if bright - ink < CONTRAST:
@@ -38,7 +38,9 @@ def around(grey: NDArray[Any]) -> tuple[int, int, int, int] | None:
     return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
 
 
-def as_seen(image: Image.Image, modality: Modality, preprocess: Preprocess) -> tuple[Image.Image, tuple[Change, ...]]:
+def normalize_picture(
+    image: Image.Image, modality: Modality, preprocess: Preprocess
+) -> tuple[Image.Image, tuple[Change, ...]]:
     """A decoded picture as the network and a reader of its explanation see it, and what was done to it for that.
 
     A sketch drawn bright on dark (a blackboard, a dark screen) is inverted, and uneven light on its paper is evened
@@ -54,7 +56,7 @@ def as_seen(image: Image.Image, modality: Modality, preprocess: Preprocess) -> t
     return image, done
 
 
-def said(changes: Counter[Change]) -> str:
+def describe_changes(changes: Counter[Change]) -> str:
     """How many sketches were changed, in words.
 
     >>> said(Counter(inverted=2, evened=1))
@@ -67,7 +69,7 @@ def said(changes: Counter[Change]) -> str:
     )
 
 
-def said_of(changes: tuple[Change, ...]) -> str:
+def describe_changes_of_one(changes: tuple[Change, ...]) -> str:
     """The same of a single sketch."""
     return "; ".join(_SAID[change] for change in changes)
 
@@ -78,7 +80,7 @@ def _bright_on_dark(image: Image.Image) -> bool:
     Most of it: a sheet that was photographed on a dark table, or in a vignette, has a dark border too.
     """
     grey = np.asarray(image.convert("L"))
-    (ground,) = paper(grey[..., None])
+    (ground,) = paper_colour(grey[..., None])
     return bool(ground < DARK and grey.max() - ground > ground - grey.min() and np.median(grey) < DARK)
 
 
@@ -91,13 +93,13 @@ def _evened(image: Image.Image) -> Image.Image | None:
     small = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
     light = np.asarray(small.filter(ImageFilter.MaxFilter(GAP)).filter(ImageFilter.MinFilter(GAP)), np.float32)
     light = np.maximum(light, max(1.0, SHADOW * float(np.percentile(light, 95))))
-    dark = around(np.asarray(small))
-    ink = around(np.minimum(255, np.asarray(small) / light * 255))
+    dark = find_stroke_box(np.asarray(small))
+    ink = find_stroke_box(np.minimum(255, np.asarray(small) / light * 255))
     if dark is None or ink is None or _area(ink) >= CLEAN * _area(dark):
         return None
     full = Image.fromarray(light).resize(image.size, Image.Resampling.BILINEAR)
     evened = np.empty((image.height, image.width, 3), np.uint8)
-    for left, top, tile in tiles(image):  # as floats the whole picture would be twelve times as large
+    for left, top, tile in iterate_tiles(image):  # as floats the whole picture would be twelve times as large
         part = full.crop((left, top, left + tile.width, top + tile.height))
         pixels = np.asarray(tile.convert("RGB")) / np.asarray(part)[..., None] * 255
         evened[top : top + tile.height, left : left + tile.width] = np.minimum(np.rint(pixels), 255)

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsecli.images.decode import Pixels
-from zsecli.images.normalize_sketch import paper
+from zsecli.images.normalize_sketch import paper_colour
 
 CONTRAST = 16  # grey levels by which ink must differ from the paper somewhere
 COVERED = 0.01  # share of a patch
 
 
-def strokes(
+def find_stroke_patches(
     sketch: Pixels, grid: tuple[int, int], inside: tuple[int, int, int, int] | None = None
 ) -> NDArray[np.bool_]:
     """Whether each of the rows x columns patches of a sketch (S, S, 3) uint8 holds strokes -> (P,) bool.
@@ -27,7 +27,7 @@ def strokes(
     left, top, right, bottom = inside or (0, 0, sketch.shape[1], sketch.shape[0])
     shown = sketch[top:bottom, left:right]
     off = np.zeros(sketch.shape[:2])
-    off[top:bottom, left:right] = np.abs(shown - paper(shown)).max(2)
+    off[top:bottom, left:right] = np.abs(shown - paper_colour(shown)).max(2)
     if off.max() < CONTRAST:
         return np.ones(grid[0] * grid[1], bool)
     ink = off > off.max() / 2

@@ -12,7 +12,7 @@ Factors = tuple[int, int]  # by which a picture is reduced across and down
 WHOLE: Factors = (1, 1)
 
 
-def tiles(image: Image.Image, factors: Factors = WHOLE) -> Iterator[tuple[int, int, Image.Image]]:
+def iterate_tiles(image: Image.Image, factors: Factors = WHOLE) -> Iterator[tuple[int, int, Image.Image]]:
     """Left, top and copy of the parts of a picture; parts begin at multiples of the factors."""
     across, down = factors
     width = min(image.width, max(1, TILE // down // across) * across)
@@ -30,7 +30,7 @@ def map_tiles(
     across, down = factors
     size = (-(-image.width // across), -(-image.height // down))
     whole: Image.Image | None = None
-    for left, top, tile in tiles(image, factors):
+    for left, top, tile in iterate_tiles(image, factors):
         changed = change(tile)
         if factors != WHOLE:
             changed = changed.reduce(factors)
@@ -43,7 +43,7 @@ def map_tiles(
     return whole
 
 
-def factors_to(size: tuple[int, int], most: int) -> Factors:
+def find_factors(size: tuple[int, int], most: int) -> Factors:
     """The least factors that leave at most `most` pixels: the same for both sides, unless one has too few pixels."""
     width, height = size
     factor = math.ceil(math.sqrt(width * height / most))

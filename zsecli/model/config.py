@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from zsecli.errors import StoreError, UsageError, nearest
+from zsecli.errors import StoreError, UsageError, did_you_mean
 from zsecli.images.preprocess_rules import Preprocess
 
 Precision = Literal["fp32", "bf16", "fp16"]  # of what is computed; stores and scores have their own
@@ -175,7 +175,7 @@ def preset(name: str) -> ModelConfig:
     import timm
 
     if not timm.is_model(name):
-        near = nearest(name, PRESETS)
+        near = did_you_mean(name, PRESETS)
         raise UsageError(f"there is no preset {name!r}", f"presets: {', '.join(PRESETS)}, or a timm name{near}")
     known = timm.get_pretrained_cfg(name)
     preprocess = Preprocess(mean=known.mean, std=known.std, sketch="crop") if known else Preprocess(sketch="crop")

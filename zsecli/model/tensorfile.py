@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from zsecli.errors import StoreError
-from zsecli.runtime.files import replacing
+from zsecli.runtime.files import atomic_write
 
 SCHEMA, CHECKSUM = "zse-schema", "checksum"
 
@@ -41,7 +41,7 @@ def write(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) 
     The same content makes the same bytes. Tensors that share their memory are written each for itself.
     """
     state = _separate(state)
-    with replacing(path) as (partial,):
+    with atomic_write(path) as (partial,):
         save_file(state, partial, {**metadata, CHECKSUM: checksum(state, metadata)})
         _sort_metadata(partial)
 

@@ -20,12 +20,12 @@ from PIL import Image, ImageDraw, ImageOps
 from zsecli.arrays import Ints
 from zsecli.data.items import Items
 from zsecli.errors import UsageError
-from zsecli.evaluate.protocols import ask
+from zsecli.evaluate.protocols import iterate_query_blocks
 from zsecli.evaluate.report_model import ProtocolReport
 from zsecli.images.decode import PictureError
 from zsecli.images.loader import ContentChanged, load_picture
 from zsecli.render.fonts import draw_text
-from zsecli.runtime.files import replacing
+from zsecli.runtime.files import atomic_write
 from zsecli.runtime.marks import png_text
 from zsecli.store.ranking import Ranking, open_ranking
 from zsecli.store.remake_commands import remake_ranking
@@ -77,7 +77,7 @@ def write(
     """Draw the contact sheet of `report`, made from `ranking`, into the picture `output`.
 
     Args:
-        trained: as in `zsecli.evaluate.protocols.ask`.
+        trained: as in `zsecli.evaluate.protocols.iterate_query_blocks`.
 
     Raises:
         StoreError: the ranking does not say where its pictures lie. A picture that is gone, or is no longer what was
@@ -87,14 +87,14 @@ def write(
     with open_ranking(ranking) as opened:
         wanted, names = choose(report, options), opened.query.id
         asked = {
-            names[row]: Shown(row, block.order(i)[: options.photos], block.relevant(i))
-            for block in ask(opened, report.protocol, trained)
+            names[row]: Shown(row, block.listed_photos(i)[: options.photos], block.relevant_photos(i))
+            for block in iterate_query_blocks(opened, report.protocol, trained)
             for i, row in enumerate(block.rows)
             if names[row] in wanted
         }
         sheet = _draw(opened, report, [asked[q] for q in wanted], [float(quality[q]) for q in wanted], options)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(output) as (partial,):
+    with atomic_write(output) as (partial,):
         sheet.save(partial, "PNG", pnginfo=png_text())
 
 

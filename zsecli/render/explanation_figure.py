@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from zsecli.arrays import Floats
 from zsecli.explain.correspondences import Match, Source, best, contribution, scores
 from zsecli.explain.faithfulness import Faithfulness
 from zsecli.explain.pair import Pair, Side
@@ -27,7 +28,6 @@ RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962")  # viridis: from the surest 
 LINES, APART = 12, 1.5  # matches drawn, and patches between two of them
 EDGE, WIDE, LARGE, SMALL, GAP = 32, 1104, 420, 245, 20  # units
 Place = tuple[float, float, float]  # left, top, and units to a pixel of the picture
-Values = NDArray[np.floating]
 SAID = {
     "cosine": "likeness of the tokens after cross-attention",
     "attention": "cross-attention in both directions",
@@ -136,7 +136,7 @@ def _looks(canvas: Canvas, pair: Pair, top: float) -> None:
         canvas.text(EDGE, top + SMALL + 26, "crossed out: dropped by token selection", FAINT, 12)
 
 
-def _parts(canvas: Canvas, pair: Pair, shares: Values, top: float) -> None:
+def _parts(canvas: Canvas, pair: Pair, shares: Floats, top: float) -> None:
     """What each patch adds to the score, and the kernel."""
     for column, (side, values) in enumerate(((pair.sketch, shares.sum(1)), (pair.photo, shares.sum(0)))):
         x, most = EDGE + column * (SMALL + GAP), _most(values)
@@ -154,7 +154,7 @@ def _parts(canvas: Canvas, pair: Pair, shares: Values, top: float) -> None:
     canvas.text(x, top + SMALL + 26, text, FAINT, 12)
 
 
-def _contrast(canvas: Canvas, pair: Pair, other: Pair, shares: Values, top: float) -> None:
+def _contrast(canvas: Canvas, pair: Pair, other: Pair, shares: Floats, top: float) -> None:
     """Which patches of the sketch speak for this photo, and which for the other one."""
     difference = shares.sum(1) - contribution(other).sum(1)
     canvas.text(EDGE, top, f"Why this one rather than {other.photo.name}", INK, 12.5, bold=True, most=SMALL)
@@ -224,8 +224,8 @@ def _shrunk(image: Image.Image, least: int = 490, most: int = 900) -> Image.Imag
     return image.copy() if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _painted(side: Side, values: Values, most: float) -> NDArray[np.uint8]:
-    """Values (P,) in 0 to 1 on the patches of the shrunk picture, (H, W) uint8; 1 is `most` of 255."""
+def _painted(side: Side, values: Floats, most: float) -> NDArray[np.uint8]:
+    """Floats (P,) in 0 to 1 on the patches of the shrunk picture, (H, W) uint8; 1 is `most` of 255."""
     image = _shrunk(side.image)
     scale = np.tile(np.divide(image.size, side.image.size), 2)
     painted = Image.new("L", image.size)
@@ -237,12 +237,12 @@ def _painted(side: Side, values: Values, most: float) -> NDArray[np.uint8]:
     return np.asarray(painted)
 
 
-def _most(values: Values) -> float:
+def _most(values: Floats) -> float:
     """A scale on which a few extreme patches do not make the others pale."""
     return max(float(np.quantile(abs(values), 0.98)), 1e-12)
 
 
-def _signed(side: Side, values: Values, most: float) -> Image.Image:
+def _signed(side: Side, values: Floats, most: float) -> Image.Image:
     """The picture with positive values (P,) in blue and negative ones in orange, `most` and beyond opaque."""
     values = values / most
     picture = tint(_shrunk(side.image), _painted(side, values, 0.8), BLUE)
@@ -259,7 +259,7 @@ def _crossed(side: Side, picture: Image.Image) -> Image.Image:
     return picture
 
 
-def _map(values: Values) -> Image.Image:
+def _map(values: Floats) -> Image.Image:
     """A matrix as a picture, the largest value darkest."""
     low, high = float(values.min()), float(values.max())
     share = np.rint(255 * (values - low) / max(high - low, 1e-12)).astype(np.uint8)

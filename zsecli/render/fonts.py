@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import ImageDraw, ImageFont, features
 
-from zsecli.runtime.console import plain
+from zsecli.runtime.console import escape_for_terminal
 from zsecli.runtime.log_levels import NOTICE
 
 logger = logging.getLogger(__name__)
@@ -145,11 +145,11 @@ _told = set[str]()
 def _tell(letter: str) -> None:
     """Say once of each cause why a letter is written as its code."""
     if _cannot_lay_out(letter):
-        why, what = "raqm", f"this Pillow cannot lay out '{plain(letter)}', as it lacks raqm"
+        why, what = "raqm", f"this Pillow cannot lay out '{escape_for_terminal(letter)}', as it lacks raqm"
     else:
         why = _package(letter)
         fonts = f"a package like {why}" if sys.platform == "linux" else "one that covers its script"
-        what = f"no font here has '{plain(letter)}'; install {fonts}"
+        what = f"no font here has '{escape_for_terminal(letter)}'; install {fonts}"
     if why not in _told:
         _told.add(why)
         logger.log(NOTICE, f"{what}. Until then pictures show its code, {_escape(letter)}")
@@ -172,7 +172,7 @@ def _cannot_lay_out(letter: str) -> bool:
 def _runs(text: str) -> tuple[Run, ...]:
     """The text in stretches of one font, what no font has escaped."""
     runs: list[Run] = []
-    for letter in _letters(plain(text)):
+    for letter in _letters(escape_for_terminal(text)):
         file: Path | bool | None
         if _cannot_lay_out(letter):
             file = False

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from zsecli.runtime.console import json_line, one_line, plain, shown
+from zsecli.runtime.console import escape_for_stdout, escape_for_terminal, escape_json_line_breaks, escape_line_breaks
 from zsecli.store.ranking import Ranking, open_ranking
 
 QUERIES_SHOWN = 10
@@ -40,14 +40,14 @@ def print_hits(path: Path, top: int, form: str) -> None:
         for hit in hits(ranking, top):
             if form == "json":
                 found = {"query": hit.query, "rank": hit.rank, "score": hit.score, "photo": hit.photo}
-                print(shown(json_line(json.dumps(found, ensure_ascii=False))))
+                print(escape_for_stdout(escape_json_line_breaks(json.dumps(found, ensure_ascii=False))))
             else:
                 print(_cell(hit.query), hit.rank, f"{hit.score:.6f}", _cell(hit.photo), sep="\t")
 
 
 def _cell(text: str) -> str:
     """A name as one TSV cell: backslashes are doubled, then what would end a cell or a line is escaped."""
-    return shown(one_line(text.replace("\\", "\\\\")))
+    return escape_for_stdout(escape_line_breaks(text.replace("\\", "\\\\")))
 
 
 def show_hits(path: Path, top: int) -> None:
@@ -64,10 +64,10 @@ def show_hits(path: Path, top: int) -> None:
         for hit in hits(ranking, top, QUERIES_SHOWN):
             right = {None: "", True: "yes", False: "no"}[hit.right]
             table.add_row(
-                Text(plain(hit.query) if hit.rank == 1 else ""),
+                Text(escape_for_terminal(hit.query) if hit.rank == 1 else ""),
                 str(hit.rank),
                 f"{hit.score:.4f}",
-                Text(plain(hit.photo)),
+                Text(escape_for_terminal(hit.photo)),
                 right,
             )
     Console(stderr=True).print(table)

@@ -14,8 +14,8 @@ from zsecli.errors import UsageError
 from zsecli.evaluate.intervals import FEWEST, KIND, TEST, Interval
 from zsecli.evaluate.published import Published
 from zsecli.evaluate.report_model import Comparison, Evaluation, ProtocolReport, Table
-from zsecli.runtime.console import json_line, one_line, plain
-from zsecli.runtime.files import replacing
+from zsecli.runtime.console import escape_for_terminal, escape_json_line_breaks, escape_line_breaks
+from zsecli.runtime.files import atomic_write
 
 SUFFIXES = (".json", ".csv", ".md")
 # addresses, domains, :emoji:, @people and #numbers, which are links without a sign of Markdown
@@ -177,7 +177,7 @@ def _plain_markdown(text: str, in_table: bool = False) -> str:
     >>> _plain_markdown("www.example.org, *a* and a_b")
     '`www.example.org,` \\*a\\* and a_b'
     """
-    words = re.split(r"(\s+)", plain(text))
+    words = re.split(r"(\s+)", escape_for_terminal(text))
     return "".join(_code(word, in_table) if _BY_ITSELF.search(word) else _SIGNS.sub(r"\\\g<0>", word) for word in words)
 
 
@@ -233,7 +233,7 @@ def _no_formula(value: object) -> object:
         value = str(value)
     if not isinstance(value, str):
         return value
-    text = one_line(value)
+    text = escape_line_breaks(value)
     return f"'{text}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
@@ -259,7 +259,7 @@ def json_text(evaluation: Evaluation, queries: bool) -> str:
         said["published"] = asdict(evaluation.published)
     if evaluation.explanations:
         said["explanations"] = evaluation.explanations.to_dict()
-    return json_line(json.dumps(said, ensure_ascii=False, indent=1 if queries else None)) + "\n"
+    return escape_json_line_breaks(json.dumps(said, ensure_ascii=False, indent=1 if queries else None)) + "\n"
 
 
 def show(evaluation: Evaluation, per_class: bool) -> None:
@@ -270,13 +270,13 @@ def show(evaluation: Evaluation, per_class: bool) -> None:
 
     console = Console()
     for line in settings(evaluation):
-        console.print(Text(plain(line)), style="dim")
+        console.print(Text(escape_for_terminal(line)), style="dim")
     for caption, columns, rows in tables(evaluation, per_class):
-        table = RichTable(title=Text(plain(caption)), title_justify="left", title_style="bold", box=None)
+        table = RichTable(title=Text(escape_for_terminal(caption)), title_justify="left", title_style="bold", box=None)
         for i, column in enumerate(columns):
-            table.add_column(Text(plain(column)), justify="right" if i else "left")
+            table.add_column(Text(escape_for_terminal(column)), justify="right" if i else "left")
         for row in rows:
-            table.add_row(*(Text(plain(cell)) for cell in row))
+            table.add_row(*(Text(escape_for_terminal(cell)) for cell in row))
         console.print(table)
 
 
@@ -302,5 +302,5 @@ def write(evaluation: Evaluation, output: Path, per_class: bool, overwrite: bool
     if output.exists() and not overwrite:
         raise UsageError(f"{output}: already holds something else", "pass --overwrite, or another name with -o")
     output.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(output) as (partial,):
+    with atomic_write(output) as (partial,):
         partial.write_bytes(text.encode())

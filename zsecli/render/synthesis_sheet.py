@@ -16,7 +16,7 @@ from zsecli.explain.synthesis import Synthesis
 from zsecli.images.decode import Pixels
 from zsecli.render.contact_sheet import FAINT, GAP, INK, LINE, PAGE, PAPER, SMALL, TITLE
 from zsecli.render.fonts import draw_text
-from zsecli.runtime.files import replacing
+from zsecli.runtime.files import atomic_write
 from zsecli.runtime.marks import png_text
 
 SCHEMA, VERSION = "zse-synthesis", "1.0"
@@ -39,7 +39,7 @@ def write(result: Synthesis, output: Path, model: dict[str, str]) -> list[Path]:
     """
     paths = outputs(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(*paths) as (picture, sources, numbers):
+    with atomic_write(*paths) as (picture, sources, numbers):
         result.picture.save(picture, "PNG", pnginfo=png_text())
         source_map(result).save(sources, "PNG", pnginfo=png_text())
         numbers.write_text(json.dumps(describe(result, model)) + "\n", "utf-8")
@@ -120,7 +120,7 @@ def contact_sheet(results: Sequence[Synthesis], output: Path) -> None:
             for line, (text, colour) in enumerate(zip(lines, (INK, FAINT), strict=True)):
                 _text(draw, left, top + CELL + line * LINE, text, CELL, colour)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(output) as (partial,):
+    with atomic_write(output) as (partial,):
         sheet.save(partial, "PNG", pnginfo=png_text())
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from zsecli.render.fonts import shortened
-from zsecli.runtime.files import replacing
+from zsecli.runtime.files import atomic_write
 from zsecli.runtime.marks import COMMENT
 
 # Okabe and Ito: safe for colour-blind eyes; their yellow is too pale on white
@@ -66,7 +66,7 @@ def curve(records: Sequence[Mapping[str, Any]], path: Path, title: str = "") -> 
         *_panel("Validation" + chosen, "metric", metrics, low, high, end, best),
         "</svg>",
     ]
-    with replacing(path) as (partial,):
+    with atomic_write(path) as (partial,):
         partial.write_text("\n".join(parts) + "\n", "utf-8")
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from zsecli.errors import UsageError
-from zsecli.evaluate.protocols import Protocol, ask
-from zsecli.runtime.files import replacing
+from zsecli.evaluate.protocols import Protocol, iterate_query_blocks
+from zsecli.runtime.files import atomic_write
 from zsecli.store.ranking import open_ranking
 
 
@@ -37,17 +37,17 @@ def write(
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = outputs(protocol, folder)
-    with replacing(*paths) as partial:
+    with atomic_write(*paths) as partial:
         with open_ranking(ranking) as opened, partial[0].open("w") as run, partial[1].open("w") as qrels:
             photos = [_name(p) for p in opened.gallery.id]
-            for asked in ask(opened, protocol, trained):
+            for asked in iterate_query_blocks(opened, protocol, trained):
                 for i, row in enumerate(asked.rows):
-                    query, order = _name(opened.query.id[row]), asked.order(i).tolist()
+                    query, order = _name(opened.query.id[row]), asked.listed_photos(i).tolist()
                     run.writelines(
                         f"{query} Q0 {photos[photo]} {rank} {len(order) + 1 - rank} {tag}\n"
                         for rank, photo in enumerate(order, 1)
                     )
-                    qrels.writelines(f"{query} 0 {photos[photo]} 1\n" for photo in asked.relevant(i))
+                    qrels.writelines(f"{query} 0 {photos[photo]} 1\n" for photo in asked.relevant_photos(i))
         for path, new in zip(paths, partial, strict=True):
             if path.exists() and not overwrite and not filecmp.cmp(path, new, shallow=False):
                 raise UsageError(

@@ -8,10 +8,9 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from zsecli.arrays import Ints
+from zsecli.arrays import Floats32, Ints
 
 Vectors = NDArray[np.float32]
-Scores = NDArray[np.float32]
 
 DIGEST_BYTES = 16
 
@@ -38,13 +37,13 @@ class PhotoCopies:
         """A gallery in which no photo is treated as a copy."""
         return cls(np.arange(photos))
 
-    def share_scores(self, scores: Scores) -> None:
+    def share_scores(self, scores: Floats32) -> None:
         """Give copies the score of the first one, in place: (B, G), NaN where a pair does not count."""
         copy = scores[:, self.repeated]
         original = scores[:, self.first[self.repeated]]
         scores[:, self.repeated] = np.where(np.isnan(copy) | np.isnan(original), copy, original)
 
-    def share_listed_scores(self, photos: Ints, scores: Scores) -> None:
+    def share_listed_scores(self, photos: Ints, scores: Floats32) -> None:
         """The same for some photos of each query: rows (B, K), ascending, -1 for none, with their scores (B, K)."""
         is_repeated = (photos >= 0) & np.isin(photos, self.repeated)
         for query, column in np.argwhere(is_repeated):

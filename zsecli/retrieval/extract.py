@@ -23,7 +23,7 @@ from zsecli.data.items import MODALITIES, PHOTO, SKETCH, Items
 from zsecli.errors import ZseError
 from zsecli.images.decode import REVISION, Pixels
 from zsecli.images.memory import MEMORY, MemoryBudget
-from zsecli.images.normalize_sketch import Change, said
+from zsecli.images.normalize_sketch import Change, describe_changes
 from zsecli.images.preprocess_rules import Modality
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec, is_there
@@ -31,7 +31,7 @@ from zsecli.retrieval.picture_reader import LATE, Reader
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.fingerprint import installed_versions, run_key
 from zsecli.runtime.log_levels import NOTICE
-from zsecli.runtime.parallel import blocking_interrupts, end_with_parent
+from zsecli.runtime.parallel import block_interrupts, end_with_parent
 from zsecli.runtime.shards import WHOLE, Shard
 from zsecli.store.features import FeatureWriter, open_features, read_skipped, writer_for_merge
 from zsecli.store.hdf5 import is_up_to_date
@@ -212,7 +212,7 @@ def write_features(
             store.file.attrs["run-key"] = run_key(of=key, without=late)
         store.finish(is_shard=part)
     if changes:
-        logger.log(NOTICE, said(changes))
+        logger.log(NOTICE, describe_changes(changes))
 
 
 def _embedded(
@@ -220,7 +220,7 @@ def _embedded(
 ) -> Iterator[tuple[slice, list[str], Counter[Change], Embedded]]:
     """Of what `store` lacks, `size` pictures at once: their rows, why some are not used, what was done to how many of
     the others, and the features of these."""
-    from zsecli.runtime.parallel import cores, in_order, threads
+    from zsecli.runtime.parallel import count_cores, map_in_order, use_threads
 
     def read(batch: tuple[slice, list[Any] | None]) -> tuple[slice, list[Any]]:
         rows, pictures = batch
@@ -238,10 +238,10 @@ def _embedded(
         return rows, reasons, Counter(change for one in inputs for change in one.changes), features
 
     batches = _batches(reader, size, workers, store)
-    with threads(model.device) as count:
+    with use_threads(model.device) as count:
         # on a CPU the threads that compute also decode; for a GPU the cores have nothing else to do
-        ready = batches if model.device.type == "cpu" or workers else in_order(read, batches, cores())
-        yield from in_order(embed, ready, count)
+        ready = batches if model.device.type == "cpu" or workers else map_in_order(read, batches, count_cores())
+        yield from map_in_order(embed, ready, count)
 
 
 def _by_role(model: Embedder, pictures: list[Pixels], modality: Ints) -> Embedded:
@@ -295,7 +295,7 @@ def _batches(reader: Reader, size: int, workers: int, store: FeatureWriter) -> I
         collate_fn=list,
         worker_init_fn=partial(_begin, opened),
     )
-    with blocking_interrupts():  # a terminal's Ctrl-C reaches the workers too, which this process alone ends
+    with block_interrupts():  # a terminal's Ctrl-C reaches the workers too, which this process alone ends
         batches = iter(loader)
     yield from zip(slices, batches, strict=True)
 

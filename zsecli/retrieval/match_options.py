@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from zsecli.data.items import Items
-from zsecli.errors import UsageError, nearest
+from zsecli.errors import UsageError, did_you_mean
 from zsecli.model.config import Precision
 from zsecli.retrieval.scoring_rules import load_ranker
 
@@ -39,7 +39,7 @@ class MatchOptions:
         if self.ignore_same is not None and self.ignore_same not in Items.COLUMNS:
             raise UsageError(
                 f"pairs cannot be ignored by {self.ignore_same}: no such column",
-                f"columns: {', '.join(Items.COLUMNS)}{nearest(self.ignore_same, Items.COLUMNS)}",
+                f"columns: {', '.join(Items.COLUMNS)}{did_you_mean(self.ignore_same, Items.COLUMNS)}",
             )
         if self.center and not self.ranker.uses_ret:
             raise UsageError(

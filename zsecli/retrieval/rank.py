@@ -22,7 +22,7 @@ from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.files import partial_path
 from zsecli.runtime.fingerprint import installed_versions, run_key
 from zsecli.runtime.log_levels import NOTICE
-from zsecli.runtime.parallel import cores, in_order
+from zsecli.runtime.parallel import count_cores, map_in_order
 from zsecli.runtime.shards import WHOLE, Shard
 from zsecli.store.features import Features, open_features
 from zsecli.store.hdf5 import is_up_to_date, open_store, read_header
@@ -152,7 +152,7 @@ def _rank(job: _Job, scorer: Any, rows: slice, step: int, path: Path, key: str, 
         starts = range(rows.start + store.rows, rows.stop, step)
         blocks = [slice(start, min(start + step, rows.stop)) for start in starts]
         rank = partial(ranker.rank, advance=progress)
-        ranked = in_order(rank, blocks, min(THREADS, cores())) if ranker.is_thread_safe else map(rank, blocks)
+        ranked = map_in_order(rank, blocks, min(THREADS, count_cores())) if ranker.is_thread_safe else map(rank, blocks)
         for block, (indices, scores) in zip(blocks, ranked, strict=True):
             store.write(block.start - rows.start, indices[:, : job.depth], scores[:, : job.depth])
         store.finish()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from zsecli.arrays import Ints
-from zsecli.data.hashing import ChangedPicture, file_digest
+from zsecli.data.hashing import ChangedPicture, hash_file
 from zsecli.store.ranking import Ranking
 from zsecli.store.remake_commands import NEW_FOLDER, remake_ranking
 
@@ -46,7 +46,7 @@ def check_named(ranking: Ranking, files: Iterable[Path]) -> None:
 def check_picture(ranking: Ranking, file: Path, sha256: bytes) -> None:
     """ChangedPicture unless `file` has the content, by its SHA-256, with which it was ranked."""
     try:
-        why = "changed since it was ranked" if file_digest(file) != sha256 else ""
+        why = "changed since it was ranked" if hash_file(file) != sha256 else ""
     except OSError as error:
         why = f"{error.strerror}, though it was ranked"
     if why:

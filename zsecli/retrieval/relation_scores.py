@@ -14,7 +14,7 @@ from zsecli.errors import ZseError
 from zsecli.images.preprocess_rules import Modality
 from zsecli.model.cross_attention import Prepared
 from zsecli.model.scoring import Scoring
-from zsecli.runtime.parallel import in_order, threads
+from zsecli.runtime.parallel import map_in_order, use_threads
 from zsecli.store.features import Features
 
 PICTURES_AT_ONCE = 32
@@ -58,8 +58,8 @@ class RelationScorer:
         scores = np.empty(len(rows), np.float32)
         if not len(rows):
             return scores
-        with threads(self.device) as count:
-            for some, found in in_order(self._relate, self._blocks(rows, columns), count):
+        with use_threads(self.device) as count:
+            for some, found in map_in_order(self._relate, self._blocks(rows, columns), count):
                 scores[some] = found
                 advance(len(some))
         bad = np.flatnonzero(np.isnan(scores))

@@ -20,7 +20,7 @@ _JSON_BREAKS = re.compile(r"[\x7f-\x9f\u2028\u2029]")  # JSON escapes the others
 _HALVES = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")  # all surrogates but those that stand for bytes
 
 
-def plain(text: str) -> str:
+def escape_for_terminal(text: str) -> str:
     r"""`text` on one line that no terminal takes for orders: names come from strangers.
 
     >>> plain("a\x1b[2Jb\n")
@@ -29,7 +29,7 @@ def plain(text: str) -> str:
     return _UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-def one_line(text: str) -> str:
+def escape_line_breaks(text: str) -> str:
     r"""`text` on one line for every program that splits lines, all else as it is.
 
     >>> one_line("a\rb\u2028c\td é")
@@ -38,7 +38,7 @@ def one_line(text: str) -> str:
     return _BREAKS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-def json_line(text: str) -> str:
+def escape_json_line_breaks(text: str) -> str:
     r"""JSON on one line for every program that splits lines: JSON may hold line separators as they are, too.
 
     >>> json_line('{"a": "b\u2028\x85"}')
@@ -47,9 +47,9 @@ def json_line(text: str) -> str:
     return _JSON_BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def shown(text: str) -> str:
+def escape_for_stdout(text: str) -> str:
     """`text` for stdout: `plain` on a terminal; in a pipe as it is, but for halves of characters, which are escaped."""
-    return plain(text) if sys.stdout.isatty() else _HALVES.sub(lambda found: ascii(found[0])[1:-1], text)
+    return escape_for_terminal(text) if sys.stdout.isatty() else _HALVES.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def is_quiet() -> bool:
@@ -57,40 +57,40 @@ def is_quiet() -> bool:
     return quiet or is_background()
 
 
-def talks() -> bool:
+def is_watched() -> bool:
     """Whether progress and notes are wanted: a person watches stderr and did not say -q."""
     return not is_quiet() and sys.stderr.isatty()
 
 
-def note(message: str) -> None:
+def print_info(message: str) -> None:
     """Something good to know; silent where nobody watches."""
-    if talks():
-        print(plain(message), file=sys.stderr)
+    if is_watched():
+        print(escape_for_terminal(message), file=sys.stderr)
 
 
-def tell(message: str) -> None:
+def print_notice(message: str) -> None:
     """What was done to the inputs that they did not ask for; said even where nobody watches, but not under -q."""
     if not is_quiet():
-        print(f"note: {plain(message)}", file=sys.stderr)
+        print(f"note: {escape_for_terminal(message)}", file=sys.stderr)
 
 
-def warn(message: str) -> None:
+def print_warning(message: str) -> None:
     """Something that changes what the result means; said even where nobody watches."""
-    print(f"warning: {plain(message)}", file=sys.stderr)
+    print(f"warning: {escape_for_terminal(message)}", file=sys.stderr)
 
 
-def skipped(pairs: list[tuple[str, str]]) -> None:
+def print_skipped(pairs: list[tuple[str, str]]) -> None:
     """The list of inputs that could not be used; on a terminal no more of it than fits."""
     listed = pairs[:SHOWN] if sys.stderr.isatty() else pairs
     for name, why in listed:
-        print(f"skipped: {plain(f'{name}: {why}')}", file=sys.stderr)
+        print(f"skipped: {escape_for_terminal(f'{name}: {why}')}", file=sys.stderr)
     if more := len(pairs) - len(listed):
         print(f"skipped: and {more} more (2> FILE keeps the whole list)", file=sys.stderr)
 
 
-def plan(message: str) -> None:
+def print_plan(message: str) -> None:
     """What --dry-run would do: asked for, so always said."""
-    print(plain(message), file=sys.stderr)
+    print(escape_for_terminal(message), file=sys.stderr)
 
 
 class Words:
@@ -133,9 +133,9 @@ SILENT = Progress()
 
 
 @contextlib.contextmanager
-def progress(label: str) -> Iterator[Progress]:
+def show_progress(label: str) -> Iterator[Progress]:
     """A bar with rate and time left, gone when the work is done."""
-    if not talks():
+    if not is_watched():
         yield SILENT
         return
     from rich import progress as rich

@@ -76,7 +76,7 @@ def _read_number(name: str, value: str) -> int:
 _launch: Launch | None = None  # read once, when a command first asks
 
 
-def launch() -> Launch:
+def get_launch() -> Launch:
     """How this process was started, read once; what is ignored is told on stderr then."""
     global _launch
     if _launch is None:
@@ -91,7 +91,7 @@ def is_background() -> bool:
     return _launch is not None and _launch.rank > 0
 
 
-def forget() -> None:
+def forget_launch() -> None:
     """Read the environment again for the next command."""
     global _launch
     _launch = None
@@ -112,7 +112,7 @@ def process_group(backend: str) -> Iterator[None]:
     from torch import distributed
     from torch.distributed.rendezvous import rendezvous
 
-    job = launch()
+    job = get_launch()
     logger.info(f"process {job.rank + 1} of {job.world}; they meet at {job.address}")
     try:
         store, rank, world = next(rendezvous("env://", job.rank, job.world, timeout=MEET))

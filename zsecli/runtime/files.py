@@ -15,7 +15,7 @@ from functools import partial as bind
 from itertools import count
 from pathlib import Path
 
-from zsecli.errors import UsageError, refusal, system_number
+from zsecli.errors import UsageError, get_errno, system_error
 from zsecli.runtime import locks
 from zsecli.runtime.marks import HEAD, is_own_file
 
@@ -64,14 +64,14 @@ def is_foreign(path: Path, made_by_zse: Callable[[bytes], bool] = is_own_file, *
         return True
 
 
-def settle(path: Path, partial: Path) -> None:
+def move_into_place(path: Path, partial: Path) -> None:
     """Give the finished file `partial` the name `path`, replacing an older file at once."""
     with partial.open("r+b") as file:  # Windows flushes no file that is open to be read
         os.fsync(file.fileno())  # else a power cut could leave the name without the content
     os.replace(partial, path)
 
 
-def check_file(path: Path) -> None:
+def check_is_file(path: Path) -> None:
     """UsageError where `path`, or what it links to, is a folder, a pipe or a device: files alone are replaced."""
     if path.exists() and not path.is_file():
         what = "is a folder" if path.is_dir() else "is a pipe, a socket or a device"
@@ -79,14 +79,14 @@ def check_file(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def replacing(*paths: Path) -> Iterator[list[Path]]:
+def atomic_write(*paths: Path) -> Iterator[list[Path]]:
     """Files to write in the places of `paths`; they take these names when the block ends, or go if it fails.
 
     Raises:
         StoreError: another process is writing one of them. UsageError: one of them is no file.
     """
     for path in paths:
-        check_file(path)
+        check_is_file(path)
     made: list[Path] = []
     with contextlib.ExitStack() as held:
         try:
@@ -96,20 +96,20 @@ def replacing(*paths: Path) -> Iterator[list[Path]]:
                 made.append(partial)
             yield list(made)
             for path, partial in zip(paths, list(made), strict=True):
-                settle(path, partial)
+                move_into_place(path, partial)
                 made.remove(partial)
         except Exception as error:
-            number = system_number(error)
+            number = get_errno(error)
             if number is None or getattr(error, "filename", None):
                 raise
-            raise refusal(number, paths[0]) from error  # of a write that fails it does not say where
+            raise system_error(number, paths[0]) from error  # of a write that fails it does not say where
         finally:
             for file in made:
                 file.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def alone(path: Path, wait: bool = False) -> Iterator[None]:
+def exclusive_lock(path: Path, wait: bool = False) -> Iterator[None]:
     """This process alone works on `path` while the block lasts; a killed one blocks nobody.
 
     Args:
@@ -160,7 +160,7 @@ def _claim(
             path = next(names)
             continue
         try:
-            holding = locks.hold(descriptor, path, target, wait)
+            holding = locks.hold_file(descriptor, path, target, wait)
         except BaseException:
             os.close(descriptor)
             raise
@@ -178,6 +178,6 @@ def _claim(
             holding.unlink(missing_ok=True)
 
 
-def no_link(path: str, flags: int) -> int:
+def refuse_links(path: str, flags: int) -> int:
     """An `opener` of `open()` for a file that is added to: the system refuses a symbolic link."""
     return os.open(path, flags | NO_LINK, 0o666)

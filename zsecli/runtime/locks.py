@@ -47,7 +47,7 @@ class Holder:
     since: int
 
 
-def hold(descriptor: int, path: Path, target: Path, wait: bool = False) -> Path | None:
+def hold_file(descriptor: int, path: Path, target: Path, wait: bool = False) -> Path | None:
     """Take the file `path`, which is open as `descriptor`, for this process.
 
     Args:

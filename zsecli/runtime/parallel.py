@@ -28,7 +28,7 @@ AHEAD = 2  # things that wait for a thread: what is made is held until its turn,
 
 
 @contextlib.contextmanager
-def threads(device: torch.device) -> Iterator[int]:
+def use_threads(device: torch.device) -> Iterator[int]:
     """How many threads may compute at once, and PyTorch set for them.
 
     On a CPU one a core, with PyTorch keeping to one core in each: that is faster than all cores on one thing after the
@@ -48,7 +48,7 @@ def threads(device: torch.device) -> Iterator[int]:
         torch.set_num_threads(count)
 
 
-def cores() -> int:
+def count_cores() -> int:
     """How many there are for this process; of torchrun's, which says so by OMP_NUM_THREADS, each has one."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return _threads_in(os.environ.get("OMP_NUM_THREADS", "")) or here
@@ -67,7 +67,7 @@ def _threads_in(value: str) -> int | None:
     return int(number[1]) if number else None
 
 
-def in_order(function: Callable[[Thing], Made], things: Iterable[Thing], count: int) -> Iterator[Made]:
+def map_in_order(function: Callable[[Thing], Made], things: Iterable[Thing], count: int) -> Iterator[Made]:
     """`function` of each thing, in their order, by `count` threads that are a few things ahead."""
     waiting: deque[Future[Made]] = deque()
     with ThreadPoolExecutor(count) as pool:
@@ -84,7 +84,7 @@ def in_order(function: Callable[[Thing], Made], things: Iterable[Thing], count: 
 
 
 @contextlib.contextmanager
-def blocking_interrupts() -> Iterator[None]:
+def block_interrupts() -> Iterator[None]:
     """Ctrl-C waits until the block is left; processes that begin in it never hear it. Windows cannot block it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield

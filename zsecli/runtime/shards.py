@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zsecli.errors import UsageError, ZseError
-from zsecli.runtime.distributed import launch, process_group
+from zsecli.runtime.distributed import get_launch, process_group
 from zsecli.runtime.fingerprint import run_key
 
 
@@ -79,7 +79,7 @@ WHOLE = Shard()
 @contextlib.contextmanager
 def current_shard(text: str | None) -> Iterator[Shard]:
     """The shard that `--shard` or torchrun gives to this process."""
-    job = launch()
+    job = get_launch()
     if job.world == 1 or text is not None:
         if job.world > 1:
             raise UsageError("--shard and torchrun both share out the work", "leave out one")

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from zsecli.arrays import Floats32
 from zsecli.explain.pair import Side, see
-from zsecli.images.decode import PictureError, blank, decode, framed, opened
-from zsecli.images.normalize_sketch import as_seen, said_of
+from zsecli.images.decode import PictureError, decode, frame_input, is_blank, open_header
+from zsecli.images.normalize_sketch import describe_changes_of_one, normalize_picture
 from zsecli.images.preprocess_rules import Preprocess
 from zsecli.model.backbone import Encoding
 from zsecli.model.cross_attention import Prepared
 from zsecli.model.embedders.base import Embedder, NetworkEmbedder
-from zsecli.serve.gallery import Vector
 
 BYTES = 16 * 2**20  # of a picture that is sent
 PIXELS = 50_000_000
@@ -45,7 +45,7 @@ class Drawing:
 
     image: Image.Image
     changes: tuple[str, ...]
-    ret: Vector
+    ret: Floats32
     side: Side | None = None
     encoding: Encoding | None = None
     prepared: Prepared | None = None
@@ -58,7 +58,7 @@ def read_drawing(data: bytes) -> Image.Image:
         DrawingRefused: it is no picture, has too many pixels (which is known before they are decoded), or is blank.
     """
     try:
-        with opened(io.BytesIO(data)).image as header:
+        with open_header(io.BytesIO(data)).image as header:
             width, height = header.size
         if width * height > PIXELS:
             raise DrawingRefused(
@@ -72,15 +72,15 @@ def read_drawing(data: bytes) -> Image.Image:
     if max(image.size) > SIDE:
         image = image.convert("RGB")
         image.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
-    if blank(image):
+    if is_blank(image):
         raise DrawingRefused("nothing is drawn", "draw something first")
     return image
 
 
 def clean_drawing(image: Image.Image, preprocess: Preprocess) -> tuple[Image.Image, tuple[str, ...]]:
     """A drawing as the network sees it, RGB, and sentences on what was done to it for that."""
-    image, changes = as_seen(image, "sketch", preprocess)
-    return image.convert("RGB"), tuple(said_of((change,)) for change in changes)
+    image, changes = normalize_picture(image, "sketch", preprocess)
+    return image.convert("RGB"), tuple(describe_changes_of_one((change,)) for change in changes)
 
 
 @torch.inference_mode()
@@ -92,14 +92,14 @@ def encode_drawing(model: Embedder, image: Image.Image) -> Drawing:
         tokens = encoding.tokens.half().float()
         own = encoding.ret if model.network.has_own_ret else None
         prepared = model.network.prepare(tokens, encoding.index, "sketch", own)
-        changes = tuple(said_of((change,)) for change in side.changes)
+        changes = tuple(describe_changes_of_one((change,)) for change in side.changes)
         return Drawing(side.image, changes, _unit(encoding.ret[0].float().cpu().numpy()), side, encoding, prepared)
     seen, changes = clean_drawing(image, model.preprocess)
-    pixels, _ = framed(seen, "sketch", model.preprocess)
+    pixels, _ = frame_input(seen, "sketch", model.preprocess)
     return Drawing(seen, changes, _unit(model.embed(np.stack([pixels]), "sketch").ret[0]))
 
 
-def _unit(vector: np.ndarray) -> Vector:
+def _unit(vector: np.ndarray) -> Floats32:
     return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), np.float32)
 
 

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from zsecli.arrays import Ints64
 from zsecli.explain.correspondences import best, choose
 from zsecli.explain.pair import Pair, Side, relate, see
 from zsecli.explain.synthesis import synthesize_seen
-from zsecli.images.geometry import Frame, middles
+from zsecli.images.geometry import Frame, patch_centres
 from zsecli.model.backbone import Encoding
 from zsecli.model.embedders.base import Embedder, NetworkEmbedder
 from zsecli.model.scoring import centred_cosine
@@ -22,7 +23,7 @@ from zsecli.model.spec import ModelSpec
 from zsecli.render import explanation_json, explanation_page
 from zsecli.serve.drawings import Drawing, DrawingRefused
 from zsecli.serve.examples import Example, find_examples
-from zsecli.serve.gallery import Gallery, Ranked, Rows
+from zsecli.serve.gallery import Gallery, Ranked
 from zsecli.serve.levels import Levels, measure_levels
 from zsecli.serve.photos import Photos
 from zsecli.serve.rerank import Reranker
@@ -39,7 +40,7 @@ class Hits:
     is_nothing: whether even the best of them answers no better than it answers a scribble.
     """
 
-    rows: Rows
+    rows: Ints64
     scores: NDArray[np.float32]
     shares: list[float]
     relations: int
@@ -184,7 +185,7 @@ class Engine:
         rows, columns = grid = self.model.network.backbone.grid
         # every rule for photos shows the whole of them: see zsecli.images.decode
         frame, half = Frame(0, 0, width / columns, height / rows), np.array([[-0.5, -0.5], [0.5, 0.5]])
-        boxes = [frame.to_picture(middle + half).round(1).ravel().tolist() for middle in middles(grid, (1, 1))]
+        boxes = [frame.to_picture(middle + half).round(1).ravel().tolist() for middle in patch_centres(grid, (1, 1))]
         return {"name": self.gallery.names[row], "width": width, "height": height, "grid": list(grid), "boxes": boxes}
 
 

@@ -10,13 +10,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from zsecli.arrays import Floats32, Ints64
 from zsecli.data.items import PHOTO
 from zsecli.errors import StoreError
 from zsecli.retrieval.ret_vectors import read_unit_ret
 from zsecli.store.features import Features
-
-Vector = NDArray[np.float32]
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,8 @@ class Ranked:
     rows: (K,) int64, their rows in the gallery. scores: (K,) float32, best first.
     """
 
-    rows: Rows
-    scores: Vector
+    rows: Ints64
+    scores: Floats32
 
 
 class Gallery:
@@ -68,7 +66,7 @@ class Gallery:
             return []
         return [(self.group_names[code], counts[code]) for code in sorted(counts)]
 
-    def rows_of(self, group: str) -> Rows | None:
+    def rows_of(self, group: str) -> Ints64 | None:
         """The rows of a group, None for all: where `group` is "". KeyError for an unknown one."""
         if not group:
             return None
@@ -76,11 +74,11 @@ class Gallery:
             raise KeyError(group)
         return np.flatnonzero(self.groups == self.group_names.index(group))
 
-    def score(self, vector: Vector) -> Vector:
+    def score(self, vector: Floats32) -> Floats32:
         """Cosines (N,) float32 of all photos' [Ret] with `vector` (D,) of length 1."""
         return np.asarray(self.vectors @ vector)
 
-    def rank(self, scores: Vector, top: int, rows: Rows | None = None) -> Ranked:
+    def rank(self, scores: Floats32, top: int, rows: Ints64 | None = None) -> Ranked:
         """The `top` photos, of `rows` or of all, by their scores (N,).
 
         Ties go to the lower row, whatever `top` is, so that pages of hits fit together.

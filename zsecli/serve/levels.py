@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from zsecli.images.decode import decode, prepare
+from zsecli.arrays import Floats32, Ints64
+from zsecli.images.decode import decode, make_input
 from zsecli.model.embedders.base import Embedder
-from zsecli.runtime.parallel import cores, in_order
-from zsecli.serve.gallery import Gallery, Rows, Vector
+from zsecli.runtime.parallel import count_cores, map_in_order
+from zsecli.serve.gallery import Gallery
 from zsecli.serve.scribbles import draw_scribble
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Verdict:
     standings: (N,) float32. lead: the highest lead of the photos that are searched. best: their highest cosine.
     """
 
-    standings: Vector
+    standings: Floats32
     lead: float
     best: float
 
@@ -57,14 +58,14 @@ class Levels:
     the same of relation scores; None where the model has none.
     """
 
-    baseline: Vector
+    baseline: Floats32
     usual: float
     lead: float
     best: float
     usual_relation: float | None = None
     nothing_relation: float | None = None
 
-    def judge(self, cosines: Vector, rows: Rows | None = None) -> Verdict:
+    def judge(self, cosines: Floats32, rows: Ints64 | None = None) -> Verdict:
         """How the photos stand, by their cosines (N,) with a drawing; `rows`: those that are searched, None for all."""
         standings = stand(cosines)
         searched = slice(None) if rows is None else rows
@@ -89,7 +90,7 @@ class Levels:
         return min(1.0, max(0.0, relation / (self.usual_relation or 1.0)))
 
 
-def stand(cosines: Vector) -> Vector:
+def stand(cosines: Floats32) -> Floats32:
     """Standings (..., N) float32 of cosines (..., N); 0 where all are the same."""
     spread = cosines.std(-1, keepdims=True)
     return np.asarray((cosines - cosines.mean(-1, keepdims=True)) / np.maximum(spread, 1e-6), np.float32)
@@ -125,7 +126,7 @@ def measure_levels(
     )
 
 
-def _leads_of_each(standings: Vector) -> Vector:
+def _leads_of_each(standings: Floats32) -> Floats32:
     """The highest lead (K,) of each of K scribbles, over the mean of the others."""
     count = len(standings)
     others = (standings.sum(0) - standings) / (count - 1)
@@ -137,15 +138,15 @@ def _embed_drawings(model: Embedder, pictures: list[Image.Image]) -> Embedded:
     from zsecli.data.embedded import Embedded
 
     def embed(start: int) -> Embedded:
-        pixels = [prepare(picture, "sketch", model.preprocess) for picture in pictures[start : start + AT_ONCE]]
+        pixels = [make_input(picture, "sketch", model.preprocess) for picture in pictures[start : start + AT_ONCE]]
         return model.embed(np.stack(pixels), "sketch")
 
-    count = cores() if model.device.type == "cpu" else 1
-    return Embedded.concatenate(list(in_order(embed, range(0, len(pictures), AT_ONCE), count)))
+    count = count_cores() if model.device.type == "cpu" else 1
+    return Embedded.concatenate(list(map_in_order(embed, range(0, len(pictures), AT_ONCE), count)))
 
 
 @torch.inference_mode()
-def _best_relations(reranker: Reranker, drawings: Embedded, cosines: Vector, numbers: range) -> list[float]:
+def _best_relations(reranker: Reranker, drawings: Embedded, cosines: Floats32, numbers: range) -> list[float]:
     """The best relation score of each of these drawings with its first photos."""
     assert drawings.tokens is not None
     found = []
@@ -162,5 +163,5 @@ def _best_relations(reranker: Reranker, drawings: Embedded, cosines: Vector, num
     return found
 
 
-def _unit(vectors: np.ndarray) -> Vector:
+def _unit(vectors: np.ndarray) -> Floats32:
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), np.float32)

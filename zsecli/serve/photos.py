@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from zsecli.images.decode import LARGE, PictureError, decode
-from zsecli.images.metadata import orientation
+from zsecli.images.metadata import read_orientation
 from zsecli.serve.gallery import Gallery
 
 SIDES = (16, 2048)  # pixels of the long side that may be asked for
@@ -113,7 +113,7 @@ class Photos:
     def _remember(self, row: int, status: os.stat_result, data: bytes) -> Seen:
         try:
             with Image.open(io.BytesIO(data)) as image:
-                turned = orientation(image) >= 5  # the orientations that swap width and height
+                turned = read_orientation(image) >= 5  # the orientations that swap width and height
                 size = image.size[::-1] if turned else image.size
         except Exception:  # what Pillow raises for a damaged picture may be nearly anything
             raise PhotoGone("is no longer a picture that can be read") from None

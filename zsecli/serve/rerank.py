@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from zsecli.arrays import Floats32, Ints64
 from zsecli.model.cross_attention import Prepared
 from zsecli.model.scoring import Score, Scoring
 from zsecli.retrieval.relation_scores import prepare_rows
-from zsecli.serve.gallery import Rows, Vector
 from zsecli.store.features import Features
 
 AT_ONCE = 8  # pairs: what they need stays in a core's cache
@@ -35,7 +35,7 @@ class Reranker:
         return len(self._prepared)
 
     @torch.inference_mode()
-    def score(self, sketch: Prepared, rows: Rows, is_wanted: Callable[[], bool] = lambda: True) -> Vector:
+    def score(self, sketch: Prepared, rows: Ints64, is_wanted: Callable[[], bool] = lambda: True) -> Floats32:
         """Relation scores (K,) float32 of a prepared drawing with the photos `rows` (K,).
 
         Raises:
@@ -57,7 +57,7 @@ class Reranker:
         return self.network.score_prepared(sketch.pick(pick), photos)
 
     @torch.inference_mode()
-    def prepare(self, rows: Rows) -> Prepared:
+    def prepare(self, rows: Ints64) -> Prepared:
         """The photos `rows` (B,), of which those that are not kept from before are read and prepared together."""
         missing = np.array(sorted({int(row) for row in rows} - self._prepared.keys()), np.int64)
         if len(missing):

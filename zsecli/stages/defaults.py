@@ -14,15 +14,15 @@ import typer
 
 from zsecli.data.dataset import Dataset
 from zsecli.data.folder_walk import workspace_folders
-from zsecli.data.hashing import ChangedPicture, changed_files
+from zsecli.data.hashing import ChangedPicture, find_changed_files
 from zsecli.data.items import PARTS, PHOTO, SEEN, Items
-from zsecli.data.picture_list import Search, items_of
+from zsecli.data.picture_list import PictureSearch, make_items
 from zsecli.data.sources import folder
 from zsecli.data.sources import split_files as lists
 from zsecli.data.sources.demo import demo_folder
 from zsecli.data.sources.options import Options
 from zsecli.data.sources.registry import SOURCES, find_root
-from zsecli.data.splits import Split, select
+from zsecli.data.splits import Split, select_pictures
 from zsecli.errors import UsageError, ZseError
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
@@ -30,7 +30,7 @@ from zsecli.retrieval import extract, rank
 from zsecli.retrieval.match_options import MatchOptions
 from zsecli.retrieval.picture_reader import changed
 from zsecli.runtime import console
-from zsecli.runtime.distributed import launch
+from zsecli.runtime.distributed import get_launch
 from zsecli.runtime.shards import WHOLE, Shard
 from zsecli.stages import prepare as prepare_stage
 from zsecli.store.dataset import read_dataset
@@ -118,7 +118,7 @@ def prepare(
         "columns": how.columns,
         "unseen": how.unseen,
     }
-    with console.progress("reading") as progress:
+    with console.show_progress("reading") as progress:
         prepared = prepare_stage.prepare_listing(
             listing,
             target,
@@ -166,10 +166,10 @@ def dataset_of(workspace: Workspace, name: str | None, dry_run: bool = False) ->
     """
     if name in (*SOURCES, "demo") and not workspace.dataset(name).is_file():
         place = find_root(name, None) if name in SOURCES else demo_folder() / "manifest.csv"
-        if launch().world > 1:  # all of its processes would
+        if get_launch().world > 1:  # all of its processes would
             raise ZseError(f"{name} is not prepared", f"zse prepare {name}, and then this again")
         if dry_run:
-            console.plan(f"to prepare {name} from {place}; the rest depends on what it holds")
+            console.print_plan(f"to prepare {name} from {place}; the rest depends on what it holds")
             raise typer.Exit
         logger.info(f"preparing {name}")
         return prepare(SourceOptions(name, place), name, workspace.dataset(name), True, workspace.root).path
@@ -204,7 +204,7 @@ def seen_by(models: list[ModelSpec]) -> set[str]:
 
 def embed_pictures(
     workspace: Workspace,
-    pictures: Search,
+    pictures: PictureSearch,
     spec: ModelSpec,
     modality: str,
     compute: Compute,
@@ -212,8 +212,8 @@ def embed_pictures(
     overwrite: bool,
 ) -> extract.ExtractResult:
     """Features of pictures given one by one."""
-    with console.progress("reading") as progress:
-        items, bad = items_of(pictures, modality, progress)
+    with console.show_progress("reading") as progress:
+        items, bad = make_items(pictures, modality, progress)
     pictures.passed.report()
     target = output or workspace.features(
         f"pictures-{extract.features_key(items, spec, compute.of(spec))[:12]}", compute.tag(spec), "all"
@@ -240,7 +240,12 @@ def embed_dataset(
     items, partition, selection = dataset.items, "", part
     if isinstance(part, Split):
         split = part.shorten(dataset.partition)
-        items, partition, selection, part = select(dataset, split), split.partition, split.selection, split.pictures
+        items, partition, selection, part = (
+            select_pictures(dataset, split),
+            split.partition,
+            split.selection,
+            split.pictures,
+        )
     elif part == "photos":
         items = items.take(np.flatnonzero(items.modality == PHOTO))
     elif part != "all":
@@ -258,7 +263,7 @@ def embed_dataset(
     logger.info(f"{dataset.name}: {len(items)} of {len(dataset.items)} pictures ({part})")
     target = output or workspace.features(dataset.name, compute.tag(spec), part)
     with listed_pictures(dataset):
-        if different := changed_files(dataset.root, dataset.stamps(items.id)):
+        if different := find_changed_files(dataset.root, dataset.stamps(items.id)):
             raise changed(dataset.root / different[0])
         return _embed(items, dataset.root, spec, target, compute, overwrite or output is None, origin)
 
@@ -283,7 +288,7 @@ def _embed(
     if compute.dry_run:
         key = extract.features_key(items, spec, compute.of(spec))
         state = "up to date" if is_up_to_date(target, "features", key) else "to embed"
-        console.plan(f"{state}: {len(items)} pictures below {root.resolve()} with {spec.text}, into {target}")
+        console.print_plan(f"{state}: {len(items)} pictures below {root.resolve()} with {spec.text}, into {target}")
         return extract.ExtractResult(target, False, [])
     if not compute.embeds and not is_up_to_date(
         target, "features", extract.features_key(items, spec, compute.of(spec))
@@ -291,7 +296,7 @@ def _embed(
         raise UsageError(
             "--shard of a ranking needs the features of all pictures", "zse embed makes them, by --shard too"
         )
-    with console.progress("embedding") as progress:
+    with console.show_progress("embedding") as progress:
         result = extract.extract_features(
             items,
             root,
@@ -353,9 +358,11 @@ def match_stores(
     target = output or workspace.ranking(sketches, photos, options.tag)
     if compute.dry_run:
         done = sketches.is_file() and photos.is_file() and rank.is_ranked(sketches, photos, target, options)
-        console.plan(f"{'up to date' if done else 'to rank'}: {photos} for {sketches} by {options.by}, into {target}")
+        console.print_plan(
+            f"{'up to date' if done else 'to rank'}: {photos} for {sketches} by {options.by}, into {target}"
+        )
         return rank.RankResult(target, False)
-    with console.progress("pairs") as progress:
+    with console.show_progress("pairs") as progress:
         result = rank.rank_features(
             sketches,
             photos,

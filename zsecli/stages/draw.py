@@ -11,7 +11,7 @@ import numpy as np
 from zsecli.data.folder_walk import workspace_folders
 from zsecli.data.hashing import hash_files
 from zsecli.data.items import NEITHER, PHOTO, Column, Items
-from zsecli.data.picture_list import search
+from zsecli.data.picture_list import find_pictures
 from zsecli.data.sources import folder
 from zsecli.data.sources.demo import demo_folder
 from zsecli.errors import StoreError, UsageError
@@ -114,12 +114,12 @@ def _embed_folder(workspace: Workspace, path: Path, spec: ModelSpec, compute: de
     if (path / "photo").is_dir() and (path / "sketch").is_dir():  # as zse prepare folder wants it
         path = path / "photo"
         logger.log(NOTICE, f"the photos are those in {path}")
-    found = search([path], apart=workspace_folders(workspace.root))
+    found = find_pictures([path], apart=workspace_folders(workspace.root))
     result = defaults.embed_pictures(workspace, found, spec, "photo", compute, None, True)
     return _as_source(result, path.resolve().name or str(path), spec)
 
 
 def _as_source(result: ExtractResult, name: str, spec: ModelSpec) -> PhotoSource:
     if result.skipped:
-        console.skipped(result.skipped)
+        console.print_skipped(result.skipped)
     return PhotoSource(result.path, name, spec)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from zsecli.errors import UsageError, nearest
+from zsecli.errors import UsageError, did_you_mean
 from zsecli.explain import faithfulness
 from zsecli.explain.correspondences import SOURCES, Source, best, scores
 from zsecli.explain.pair import Pair, look, relate
@@ -19,7 +19,7 @@ from zsecli.model.embedders.base import NetworkEmbedder
 from zsecli.model.spec import ModelSpec
 from zsecli.render import explanation_figure, explanation_json, explanation_page
 from zsecli.retrieval.ranked_pictures import check_ranked
-from zsecli.runtime.files import replacing
+from zsecli.runtime.files import atomic_write
 from zsecli.store.ranking import open_ranking
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def run(
         pictures["contrast"] = other.photo.image
     paths = outputs(base)
     base.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(*paths) as (html, png, svg, plain):
+    with atomic_write(*paths) as (html, png, svg, plain):
         explanation_page.write(described, pictures, html)
         explanation_figure.write(pair, source, svg, png, other, tested.get(source))
         explanation_json.write(described, plain)
@@ -128,7 +128,7 @@ def of_ranking(ranking: Path, query: str, ranks: str) -> tuple[Path, list[tuple[
         rows = [i for i, name in enumerate(ids) if name == query or name.endswith("/" + query)]
         if len(rows) != 1:
             what = "is no sketch of it" if not rows else f"names {len(rows)} sketches of it"
-            raise UsageError(f"--query {query}: {what}{nearest(query, ids)}", f"for example {ids[0]}")
+            raise UsageError(f"--query {query}: {what}{did_you_mean(query, ids)}", f"for example {ids[0]}")
         order = opened.indices[rows[0]]
         found = []
         for rank in _ranks(ranks):

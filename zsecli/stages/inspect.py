@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from zsecli.data.items import PARTS, Items
-from zsecli.data.splits import splits_of
+from zsecli.data.splits import count_splits
 from zsecli.errors import StoreError
 from zsecli.model.file_format import is_weights
 from zsecli.runtime.files import partial_path
@@ -100,7 +100,7 @@ def _dataset(path: Path) -> dict[str, Any]:
         "skipped": [f"{name}: {why}" for name, why in skipped[:SHOWN]],
         "skipped files": len(skipped),
     }
-    splits = {counted.split.name: str(counted) for counted in splits_of(dataset)}
+    splits = {counted.split.name: str(counted) for counted in count_splits(dataset)}
     about = {"name": dataset.name, "root": str(dataset.root), **_items(dataset.items), "splits": splits}
     return {**about, "report": report}
 

@@ -17,9 +17,9 @@ from zsecli.data.hashing import Known, hash_files
 from zsecli.data.items import MODALITIES, PARTS, Column, Items
 from zsecli.data.journal import Journal
 from zsecli.data.sources.base import Entry, Listing
-from zsecli.data.splits import hold_out
-from zsecli.errors import StoreError, UsageError, ZseError, nearest
-from zsecli.runtime.console import SILENT, Progress, note, tell
+from zsecli.data.splits import hold_out_validation
+from zsecli.errors import StoreError, UsageError, ZseError, did_you_mean
+from zsecli.runtime.console import SILENT, Progress, print_info, print_notice
 from zsecli.runtime.fingerprint import installed_versions
 from zsecli.store.dataset import read_dataset, write_dataset
 from zsecli.store.writer import check_target
@@ -70,7 +70,7 @@ def prepare_listing(
     for flag in drop:
         if flag not in (names := (*listing.flags, *FLAGS)):
             raise UsageError(
-                f"--drop {flag}: there is no such flag{nearest(flag, names)}", f"flags: {', '.join(names)}"
+                f"--drop {flag}: there is no such flag{did_you_mean(flag, names)}", f"flags: {', '.join(names)}"
             )
     entries = sorted(listing.entries, key=lambda e: (MODALITIES.index(e.modality), e.path))
     old = _read(output)
@@ -111,7 +111,7 @@ def prepare_listing(
         provenance |= settings or {}
         write_dataset(output, dataset, provenance)
     if old is not None and old.root != dataset.root and old.key() == dataset.key():
-        say = note if os.path.isdir(old.root) else tell  # a copy is taken where --overwrite asked for it
+        say = print_info if os.path.isdir(old.root) else print_notice  # a copy is taken where --overwrite asked for it
         say(f"{output}: its pictures are now below {dataset.root}, no longer {old.root}")
     return Prepared(output, True, dataset, bad)
 
@@ -182,7 +182,7 @@ def _partitions(items: Items, listing: Listing) -> dict[str, NDArray[np.int8]]:
     drawn = {
         f"{name}-{kind}".removeprefix("-"): part
         for name, of in {"": items.part, **own}.items()
-        for kind, part in hold_out(items, of).items()
+        for kind, part in hold_out_validation(items, of).items()
     }
     return own | drawn
 

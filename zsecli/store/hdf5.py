@@ -15,7 +15,7 @@ from pathlib import Path
 import h5py
 
 from zsecli.data.provenance import Header, check_provenance
-from zsecli.errors import StoreError, ZseError, refusal, system_number
+from zsecli.errors import StoreError, ZseError, get_errno, system_error
 from zsecli.runtime.files import partial_path
 from zsecli.store import seal, structure
 
@@ -161,7 +161,7 @@ def _suggest_store(path: Path) -> str:
 
 def explain_error(error: BaseException, path: Path) -> ZseError:
     """An error of the system or of HDF5 in words."""
-    number = system_number(error)
+    number = get_errno(error)
     # FileExistsError: it was not there a moment ago, or its folder is a file
     if number == errno.EAGAIN or (number == errno.EEXIST and path.exists()):
         return StoreError(f"{path}: another zse is writing it", "wait for it")
@@ -169,4 +169,4 @@ def explain_error(error: BaseException, path: Path) -> ZseError:
         return StoreError(f"{path}: not an HDF5 file", "give a file that a zse command printed")
     if number is None:  # HDF5's own
         return StoreError(f"{path}: damaged: {error}", "delete it and make it again")
-    return refusal(number, path)
+    return system_error(number, path)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from zsecli.runtime.files import alone
+from zsecli.runtime.files import exclusive_lock
 from zsecli.runtime.shards import Shard
 from zsecli.store.hdf5 import is_up_to_date
 from zsecli.store.writer import Writer
@@ -45,7 +45,7 @@ def merge_shards(
     shards = [sibling for sibling in shard.all_shards() if _has_rows(sibling, count, step)]
     if shard.is_main:
         # a lock, as several processes may finish last
-        with alone(output.with_name(f"{output.name}.join"), wait=True):
+        with exclusive_lock(output.with_name(f"{output.name}.join"), wait=True):
             if not is_up_to_date(output, kind, key) and _are_ready(shards, output, kind, key):
                 with begin(shards[0].path(output)) as store:
                     for sibling in shards:

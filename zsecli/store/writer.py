@@ -17,8 +17,8 @@ from typing import Any, Self
 import h5py
 
 from zsecli import __version__
-from zsecli.errors import StoreError, UsageError, system_number
-from zsecli.runtime.files import alone, check_file, is_foreign, partial_path, settle, side_paths
+from zsecli.errors import StoreError, UsageError, get_errno
+from zsecli.runtime.files import check_is_file, exclusive_lock, is_foreign, move_into_place, partial_path, side_paths
 from zsecli.store import seal
 from zsecli.store.hdf5 import (
     DAMAGE,
@@ -48,7 +48,7 @@ def check_target(path: Path, kind: str, overwrite: bool) -> None:
     Raises:
         UsageError: `path` holds another content and `overwrite` is False, or it is no store of `kind`.
     """
-    check_file(path)
+    check_is_file(path)
     if path.exists() and not overwrite:
         raise UsageError(
             f"{path}: already holds something made from other inputs or settings",
@@ -69,7 +69,7 @@ def update_provenance(path: Path, kind: str, **changes: Any) -> None:
         StoreError: another process is writing it.
         ZseError: there is no room for the copy.
     """
-    with alone(path, wait=True):
+    with exclusive_lock(path, wait=True):
         with open_store(path, kind) as file:
             header = read_header(file, path)
         provenance = header.provenance | changes
@@ -85,7 +85,7 @@ def update_provenance(path: Path, kind: str, **changes: Any) -> None:
                 ranges = seal.find_sealed_ranges(file)
             if header.version not in UNSEALED:
                 seal.add_seal(partial, ranges)
-            settle(path, partial)
+            move_into_place(path, partial)
         except OSError as error:
             partial.unlink(missing_ok=True)
             raise explain_error(error, partial) from error
@@ -139,7 +139,7 @@ class Writer:
         self.path = path
         self.partial = partial_path(path)
         self.rows = 0
-        self._lock = alone(path)  # else a process could continue the file to which another just gives its name
+        self._lock = exclusive_lock(path)  # else a process could continue the file to which another just gives its name
         with contextlib.ExitStack() as on_failure:
             on_failure.push(self._close)
             on_failure.enter_context(self._lock)
@@ -232,7 +232,7 @@ class Writer:
         ranges = seal.find_sealed_ranges(self.file)
         self.file.close()
         seal.add_seal(self.partial, ranges)
-        settle(self.path, self.partial)
+        move_into_place(self.path, self.partial)
         return self.path
 
     def __enter__(self) -> Self:
@@ -248,5 +248,5 @@ class Writer:
         """Close the file, if there is one; an error of the system or of HDF5 is raised again in words."""
         with contextlib.suppress(OSError, RuntimeError, AttributeError):
             self.file.close()
-        if error is not None and (isinstance(error, OSError) or system_number(error) is not None):
+        if error is not None and (isinstance(error, OSError) or get_errno(error) is not None):
             raise explain_error(error, self.partial) from error

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps
 
 from zsecli.images.decode import Pixels
-from zsecli.images.geometry import similarity, warp
-from zsecli.images.normalize_sketch import paper as border
+from zsecli.images.geometry import similarity_matrix, warp_image
+from zsecli.images.normalize_sketch import paper_colour as border
 from zsecli.images.preprocess_rules import Role
 
 TURN, SCALE, SHIFT = 10.0, 0.15, 0.06  # degrees, share of the size, share of the side
@@ -51,7 +51,7 @@ def _move(image: Image.Image, paper: tuple[int, ...], rng: np.random.Generator, 
     degrees = TURN * strength * rng.uniform(-1, 1)
     scale = 1 + SCALE * strength * rng.uniform(-1, 1)
     right, down = SHIFT * strength * rng.uniform(-1, 1, 2)
-    return warp(image, similarity(image.size, degrees, scale, (right, down)), paper)
+    return warp_image(image, similarity_matrix(image.size, degrees, scale, (right, down)), paper)
 
 
 def ink(image: Image.Image, paper: tuple[int, ...], rng: np.random.Generator, strength: float) -> Image.Image:

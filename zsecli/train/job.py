@@ -15,7 +15,7 @@ from torch import distributed as dist
 
 from zsecli.arrays import Ints
 from zsecli.data.dataset import Dataset
-from zsecli.data.hashing import changed_files
+from zsecli.data.hashing import find_changed_files
 from zsecli.data.items import SEEN, Items
 from zsecli.errors import UsageError, ZseError
 from zsecli.model.backbone import check_source
@@ -26,8 +26,8 @@ from zsecli.model.network import ZSENetwork
 from zsecli.model.spec import file_hash
 from zsecli.retrieval.picture_reader import changed
 from zsecli.runtime.console import SILENT, Progress
-from zsecli.runtime.distributed import launch, process_group
-from zsecli.runtime.files import alone
+from zsecli.runtime.distributed import get_launch, process_group
+from zsecli.runtime.files import exclusive_lock
 from zsecli.runtime.fingerprint import installed_versions, run_key
 from zsecli.train import loop, state
 from zsecli.train.batches import HELD, Batch, Batches, Pictures
@@ -105,7 +105,7 @@ def train_network(
     there = state.where(files.state)
     if there is not None and there[0] == job.key and there[1].ended and output.is_file():
         return TrainResult(output, False, {})
-    with alone(output) if launch().rank == 0 else nullcontext():
+    with exclusive_lock(output) if get_launch().rank == 0 else nullcontext():
         return _train(job, output, cache, device, workers, overwrite, progress)
 
 
@@ -273,7 +273,7 @@ def _check_pictures(job: Job) -> None:
     """Check those pictures that training reads, the unseen ones never: they are not even looked at."""
     dataset = job.dataset
     ids = [dataset.items.id[row] for row in _all_rows(*rows_of(dataset, job.partition))]
-    if different := changed_files(dataset.root, dataset.stamps(ids)):
+    if different := find_changed_files(dataset.root, dataset.stamps(ids)):
         raise changed(dataset.root / different[0])
 
 
@@ -308,7 +308,7 @@ def _about(job: Job) -> dict[str, Any]:
 @contextmanager
 def _processes(device: torch.device) -> Iterator[tuple[torch.device, int, int]]:
     """(device, rank, world) under torchrun, each process with a GPU of its own; else (device, 0, 1)."""
-    job = launch()
+    job = get_launch()
     if job.world == 1:
         yield device, 0, 1
         return

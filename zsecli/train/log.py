@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zsecli.runtime.files import replacing
+from zsecli.runtime.files import atomic_write
 
 Record = dict[str, Any]
 
@@ -41,5 +41,5 @@ class Log:
         """Drop what came after `step`, and a line cut short: the run goes on from there. Makes the folder."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = [record for record in self.records() if record["step"] <= step]
-        with replacing(self.path) as (partial,):
+        with atomic_write(self.path) as (partial,):
             partial.write_text("".join(json.dumps(record) + "\n" for record in kept), "utf-8")

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter
 
-from zsecli.images.decode import Pixels, framed
-from zsecli.images.geometry import middles, move, similarity, warp
+from zsecli.images.decode import Pixels, frame_input
+from zsecli.images.geometry import move_points, patch_centres, similarity_matrix, warp_image
 from zsecli.images.preprocess_rules import Preprocess
-from zsecli.images.strokes import strokes
+from zsecli.images.strokes import find_stroke_patches
 from zsecli.train.augment import colours, ink, paper_of
 from zsecli.train.freehand import roughen
 
@@ -63,20 +63,23 @@ def outlined(
     turn = most
     if turn is None:
         turn = 180.0 if rng.random() < ANY_TURN else TURN
-    matrix = similarity(
+    matrix = similarity_matrix(
         size,
         turn * rng.uniform(-1, 1),
         rng.uniform(*SCALE),
         (SHIFT * rng.uniform(-1, 1), SHIFT * rng.uniform(-1, 1)),
         bool(rng.random() < 0.5),
     )
-    drawn, frame = framed(outline(photo), "sketch", preprocess)
+    drawn, frame = frame_input(outline(photo), "sketch", preprocess)
     patch = preprocess.size / grid[1], preprocess.size / grid[0]
-    places = move(matrix, frame.to_picture(middles(grid, patch))) / patch
-    shown = strokes(drawn, grid) & ((places >= 0) & (places < (grid[1], grid[0]))).all(1)
+    places = move_points(matrix, frame.to_picture(patch_centres(grid, patch))) / patch
+    shown = find_stroke_patches(drawn, grid) & ((places >= 0) & (places < (grid[1], grid[0]))).all(1)
     image, lines = Image.fromarray(photo), Image.fromarray(drawn).convert("L")
     if freehand:
         lines = roughen(lines, paper_of(lines), rng, freehand)
-    changed = ink(lines, paper_of(lines), rng, strength), colours(warp(image, matrix, paper_of(image)), rng, strength)
+    changed = (
+        ink(lines, paper_of(lines), rng, strength),
+        colours(warp_image(image, matrix, paper_of(image)), rng, strength),
+    )
     sketch, moved = (np.asarray(one.convert("RGB")) for one in changed)
     return Outlined(sketch, moved, np.where(shown[:, None], places, np.nan).astype(np.float32))

@@ -15,7 +15,7 @@ from zsecli.data.dataset import Dataset
 from zsecli.data.items import PHOTO, SEEN, SKETCH, UNSEEN, Items
 from zsecli.data.splits import VALIDATION, VALIDATION_ITEMS
 from zsecli.errors import ZseError
-from zsecli.evaluate.metrics import mean_name, metric
+from zsecli.evaluate.metrics import mean_name, single_query_metric
 from zsecli.model.backbone import Encoding
 from zsecli.model.network import ZSENetwork
 from zsecli.train.batches import Pictures
@@ -181,4 +181,6 @@ def _metrics(similarity: NDArray[np.float32], items: Items, held: HeldOut, ignor
     ranks = [np.flatnonzero(row) + 1 for row in hits if row.any()]
     if not ranks:
         return {}
-    return {mean_name(name): float(np.mean([metric(name)(r, len(r)) for r in ranks])) for name in held.metrics}
+    return {
+        mean_name(name): float(np.mean([single_query_metric(name)(r, len(r)) for r in ranks])) for name in held.metrics
+    }

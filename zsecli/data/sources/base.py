@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zsecli.data.folder_walk import BESIDE, NO_PICTURE, SYSTEM, Passed
+from zsecli.data.folder_walk import BESIDE, NO_PICTURE, SYSTEM, PassedOver
 
 FEW = 5  # of a kind named in a warning
 
@@ -37,7 +37,7 @@ class Listing:
     root: Path
     entries: list[Entry]
     layout: dict[str, str] = field(default_factory=dict)
-    passed: Passed = field(default_factory=Passed)
+    passed: PassedOver = field(default_factory=PassedOver)
     named: bool = False
     skipped: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -51,6 +51,6 @@ class Listing:
         return [path for reason in (NO_PICTURE, SYSTEM, BESIDE) for path in self.passed.paths.get(reason, ())]
 
 
-def some(names: Sequence[str], count: int = FEW) -> str:
+def name_few(names: Sequence[str], count: int = FEW) -> str:
     """The first of `names`, and how many more there are."""
     return ", ".join(names[:count]) + (f", and {len(names) - count} more" if len(names) > count else "")

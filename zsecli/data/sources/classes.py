@@ -25,6 +25,6 @@ class Classes:
         self._by_key = {class_key(row["class"]): row["class"] for row in rows}
         self._by_key |= {class_key(folder): row["class"] for row in rows if (folder := row.get("photo_folder"))}
 
-    def of(self, folder: str) -> str | None:
+    def class_of_folder(self, folder: str) -> str | None:
         """The class that a folder stands for, whatever its blanks, underscores and known typos; None: none."""
         return self._by_key.get(class_key(folder))

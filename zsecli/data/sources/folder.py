@@ -14,16 +14,16 @@ from zsecli.data.folder_walk import HIDDEN, OUTSIDE
 from zsecli.data.items import MODALITIES, PARTS
 from zsecli.data.names import (
     find_classes,
+    find_spelling_on_disk,
     join_classes,
     join_instances,
     join_spellings,
-    on_disk,
     tidy_name,
     warn_of_lone_classes,
 )
-from zsecli.data.sources.base import Entry, Listing, some
-from zsecli.data.sources.class_folders import list_pictures, subfolder
-from zsecli.errors import UsageError, ZseError, nearest
+from zsecli.data.sources.base import Entry, Listing, name_few
+from zsecli.data.sources.class_folders import find_subfolder, list_pictures
+from zsecli.errors import UsageError, ZseError, did_you_mean
 from zsecli.runtime.textfiles import read_text
 
 INSTANCE_RULES = ("auto", "underscores", "dash", "stem", "none")
@@ -63,7 +63,7 @@ def read_tree(root: Path, rule: str, unseen: Iterable[str] | None = None, apart:
     Raises:
         ZseError: the tree has another shape, or `unseen` names a class it does not have.
     """
-    folders = {m: root / m if (root / m).is_dir() else subfolder([root], m) for m in MODALITIES}
+    folders = {m: root / m if (root / m).is_dir() else find_subfolder([root], m) for m in MODALITIES}
     if not all(folders.values()):
         here = ", ".join(sorted(p.name for p in root.iterdir())[:8]) if root.is_dir() else "no such folder"
         raise ZseError(
@@ -116,8 +116,8 @@ def _name_instances(listing: Listing, rule: str) -> list[str]:
         marked = all("__" in stem for label in several for stem in photo_stems[label])
         if marked and all(len(photos[label]) == 1 for label in several):
             return [
-                f"what precedes `__` is the same in all photos of {some(several)}, so each such class has one object "
-                "(--instance-rule stem takes the whole names)"
+                f"what precedes `__` is the same in all photos of {name_few(several)}, so each such class has one "
+                "object (--instance-rule stem takes the whole names)"
             ]
     return []
 
@@ -192,7 +192,8 @@ def check_rule(rule: str) -> str:
         ) from error
     raise UsageError(
         f"instance rule {rule!r} is unknown",
-        f"rules: {', '.join(INSTANCE_RULES)}, or a regular expression with a (group){nearest(rule, INSTANCE_RULES)}",
+        f"rules: {', '.join(INSTANCE_RULES)}, or a regular expression with a (group)"
+        f"{did_you_mean(rule, INSTANCE_RULES)}",
     )
 
 
@@ -211,7 +212,7 @@ def read_manifest(manifest: Path, where: Mapping[str, str], columns: Mapping[str
     for name in columns:
         if name not in COLUMNS:
             raise UsageError(
-                f"--column {name}={columns[name]}: a manifest says no {name!r}{nearest(name, COLUMNS)}",
+                f"--column {name}={columns[name]}: a manifest says no {name!r}{did_you_mean(name, COLUMNS)}",
                 f"one of {', '.join(COLUMNS)}",
             )
     try:
@@ -225,7 +226,7 @@ def read_manifest(manifest: Path, where: Mapping[str, str], columns: Mapping[str
         for name in (*(columns.get(c, c) for c in COLUMNS[:3]), *columns.values(), *where):
             if name not in there:
                 raise ZseError(
-                    f"{manifest}: has no column {name!r}{nearest(name, there)}", f"its columns: {some(there)}"
+                    f"{manifest}: has no column {name!r}{did_you_mean(name, there)}", f"its columns: {name_few(there)}"
                 )
         for name in (*(columns.get(c, c) for c in COLUMNS), *where):
             if there.count(name) > 1:
@@ -266,7 +267,7 @@ def _entries(manifest: Path, rows: list[tuple[int, dict[str, str]]]) -> list[Ent
             raise ZseError(f"{at}: split {part!r}", "it is seen, unseen or empty")
         if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             raise ZseError(f"{at}: path {path!r}", "paths are relative to the manifest's folder and stay below it")
-        path = on_disk(manifest.parent, PurePosixPath(path).as_posix())  # ./a.png is a.png
+        path = find_spelling_on_disk(manifest.parent, PurePosixPath(path).as_posix())  # ./a.png is a.png
         if path in lines:
             raise ZseError(f"{at}: {path} stands in line {lines[path]} already", "every picture has one line")
         lines[path] = line

@@ -6,8 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from zsecli.data.folder_walk import NO_PICTURE
-from zsecli.data.sources.base import Entry, Listing, some
-from zsecli.data.sources.class_folders import alone, folders_below, list_pictures, needed, subfolder
+from zsecli.data.sources.base import Entry, Listing, name_few
+from zsecli.data.sources.class_folders import (
+    find_subfolder,
+    list_folders_below,
+    list_pictures,
+    require_folder,
+    warn_of_lone_sketches,
+)
 from zsecli.data.sources.options import Options
 from zsecli.errors import ZseError
 from zsecli.images.decode import SUFFIXES
@@ -21,7 +27,7 @@ def reader(name: str, label: str) -> Callable[..., Listing]:
 
     def read(root: Path, options: Options) -> Listing:
         listing = Listing(root.resolve(), [])
-        places = [place for place in folders_below(listing.root) if not _of_another(place, listing.root, label)]
+        places = [place for place in list_folders_below(listing.root) if not _of_another(place, listing.root, label)]
         if packed := next((p for p in _PACKED if all(_packed_folder(places, names) for names, _, _ in p)), None):
             found = list(_repacked(listing, places, packed))
         else:
@@ -31,7 +37,7 @@ def reader(name: str, label: str) -> Callable[..., Listing]:
             instance = file.stem if modality == "photo" else _drawn(file.stem, photos)
             path = file.relative_to(listing.root).as_posix()
             listing.entries.append(Entry(path, modality, label, instance, part=part))
-        alone(listing)
+        warn_of_lone_sketches(listing)
         return listing
 
     return read
@@ -87,7 +93,7 @@ def _packed_folder(places: list[Path], names: tuple[str, ...]) -> Path | None:
     for place in places:
         found: Path | None = place
         for name in names:
-            found = subfolder([found], name) if found else None
+            found = find_subfolder([found], name) if found else None
         if found:
             return found
     return None
@@ -107,7 +113,7 @@ def _listed(listing: Listing, places: list[Path], name: str, label: str, shape: 
     root = listing.root
     for modality in ("photo", "sketch"):
         names = (f"{name}_{modality}_png", f"{name}_{modality}", modality)
-        folder = needed(subfolder(places, *names), root, f"a folder {name}_{modality}/", shape)
+        folder = require_folder(find_subfolder(places, *names), root, f"a folder {name}_{modality}/", shape)
         listing.layout[f"{modality} folder"] = folder.relative_to(root).as_posix()
         files = list(_pictures(listing, folder))
         if not files:
@@ -115,7 +121,7 @@ def _listed(listing: Listing, places: list[Path], name: str, label: str, shape: 
         parts = _parts(listing, label, modality, {file.stem for file in files}, shape)
         if unlisted := [file.name for file in files if file.stem not in parts]:
             listing.warnings.append(
-                f"{len(unlisted)} {modality} files are in no list, so in no split: {some(unlisted)}"
+                f"{len(unlisted)} {modality} files are in no list, so in no split: {name_few(unlisted)}"
             )
         yield from ((modality, file, parts.get(file.stem)) for file in files)
 

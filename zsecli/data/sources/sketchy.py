@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zsecli.data.sources.base import Listing, some
-from zsecli.data.sources.class_folders import add_classes, finish, folders_below, needed, subfolder, unwrapped
+from zsecli.data.sources.base import Listing, name_few
+from zsecli.data.sources.class_folders import (
+    add_classes,
+    find_subfolder,
+    finish_listing,
+    list_folders_below,
+    require_folder,
+    unwrap_folder,
+)
 from zsecli.data.sources.classes import Classes
 from zsecli.data.sources.options import Options
 from zsecli.errors import ZseError
@@ -27,30 +34,30 @@ def read(root: Path, options: Options) -> Listing:
     classes, root = Classes("sketchy"), root.resolve()
     base = _base(root)
     sketches, photos = (
-        needed(subfolder([base], name), root, f"a folder {name}/", SHAPE) for name in ("sketch", "photo")
+        require_folder(find_subfolder([base], name), root, f"a folder {name}/", SHAPE) for name in ("sketch", "photo")
     )
     listing = Listing(root, [])
     drawn = _variant(sketches, classes, options.variant)
     if drawn is None:
         there = sorted(p.name for p in sketches.iterdir() if p.is_dir())
-        raise ZseError(f"{sketches}: has no {options.variant or 'tx_*'}", f"there: {some(there)}")
+        raise ZseError(f"{sketches}: has no {options.variant or 'tx_*'}", f"there: {name_few(there)}")
     taken = _variant(photos, classes, options.variant)
     if taken is None:
-        taken = needed(_variant(photos, classes, None), root, "photo/tx_*/CLASS/", SHAPE)
+        taken = require_folder(_variant(photos, classes, None), root, "photo/tx_*/CLASS/", SHAPE)
         listing.warnings.append(f"the photos have no {options.variant}: {taken.name} is taken")
     places = [root, base, base.parent] if base != root else [root]
-    extended = subfolder(places, *EXTENDED) if options.extended else None
+    extended = find_subfolder(places, *EXTENDED) if options.extended else None
     for plural, folder, instance in (("sketches", drawn, _drawn), ("photos", taken, str)):
         listing.layout[plural] = folder.relative_to(root).as_posix()
         add_classes(listing, folder, "sketch" if instance is _drawn else "photo", classes, instance)
     if extended is not None:
-        extended = unwrapped(extended, classes.of)
+        extended = unwrap_folder(extended, classes.class_of_folder)
         _extend(listing, extended, classes)
     elif options.extended:
         listing.layout["extended photos"] = "none"
         listing.warnings.append(f"there are no extended photos ({', '.join(EXTENDED)}); published galleries hold them")
     _info(listing, root)
-    return finish(listing, classes)
+    return finish_listing(listing, classes)
 
 
 def _drawn(stem: str) -> str:
@@ -60,10 +67,10 @@ def _drawn(stem: str) -> str:
 
 def _base(root: Path) -> Path:
     for folder in (root / "256x256", root / "rendered_256x256" / "256x256", root / "rendered_256x256"):
-        if subfolder([folder], "photo", "sketch"):
+        if find_subfolder([folder], "photo", "sketch"):
             return folder
     # an archive unpacks into one folder more
-    return next((f for f in folders_below(root, 2) if {"photo", "sketch"} <= _names_in(f)), root)
+    return next((f for f in list_folders_below(root, 2) if {"photo", "sketch"} <= _names_in(f)), root)
 
 
 def _names_in(folder: Path) -> set[str]:
@@ -78,7 +85,7 @@ def _variant(folder: Path, classes: Classes, wanted: str | None) -> Path | None:
         for spelt in (wanted, f"{name}_ready", name):
             if spelt in there:
                 return there[spelt]
-    return folder if wanted is None and any(classes.of(name) for name in there) else None
+    return folder if wanted is None and any(classes.class_of_folder(name) for name in there) else None
 
 
 def _extend(listing: Listing, folder: Path, classes: Classes) -> None:
@@ -112,7 +119,7 @@ def _info(listing: Listing, root: Path) -> None:
         marked = [_stem(line) for line in lines if line.strip()]
         listing.flags[flag] = {path for stem in marked for path in stems.get((modality, stem), ())}
         if lost := [stem for stem in marked if (modality, stem) not in stems]:
-            listing.warnings.append(f"{name} names {len(lost)} pictures that are not there: {some(lost)}")
+            listing.warnings.append(f"{name} names {len(lost)} pictures that are not there: {name_few(lost)}")
 
 
 def _stem(line: str) -> str:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from zsecli.data.names import tidy_name
-from zsecli.data.sources.base import Listing, some
+from zsecli.data.sources.base import Listing, name_few
 from zsecli.data.sources.sketchy import EXTENDED
 from zsecli.data.sources.tuberlin_quickdraw import (
     QUICKDRAW_PHOTOS,
@@ -53,9 +53,9 @@ def apply(listing: Listing, folder: Path) -> Listing:
     entries = [replace(e, part=found[e.path][0] if e.path in found else None) for e in listing.entries]
     warnings = list(listing.warnings)
     if strange:
-        warnings.append(f"no lines `path label` in {some(strange)}")
+        warnings.append(f"no lines `path label` in {name_few(strange)}")
     if held_out:
-        warnings.append(f"not read beside the zero lists, as it holds seen classes: {some(held_out)}")
+        warnings.append(f"not read beside the zero lists, as it holds seen classes: {name_few(held_out)}")
     if left := len(entries) - len(found):
         warnings.append(f"{left} pictures are in no list, so in no split")
     return replace(

@@ -6,7 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from zsecli.data.sources.base import Listing
-from zsecli.data.sources.class_folders import add_classes, finish, folders_below, needed, subfolder, unwrapped
+from zsecli.data.sources.class_folders import (
+    add_classes,
+    find_subfolder,
+    finish_listing,
+    list_folders_below,
+    require_folder,
+    unwrap_folder,
+)
 from zsecli.data.sources.classes import Classes
 from zsecli.data.sources.options import Options
 
@@ -25,11 +32,11 @@ def reader(name: str, sketches: tuple[str, ...], photos: tuple[str, ...], shape:
     def read(root: Path, options: Options) -> Listing:
         classes, listing = Classes(name), Listing(root.resolve(), [])
         for plural, modality, names in (("sketches", "sketch", sketches), ("photos", "photo", photos)):
-            place = subfolder(folders_below(listing.root), *names)
-            found = unwrapped(needed(place, root, f"a folder {names[-1]}/", shape), classes.of)
+            place = find_subfolder(list_folders_below(listing.root), *names)
+            found = unwrap_folder(require_folder(place, root, f"a folder {names[-1]}/", shape), classes.class_of_folder)
             listing.layout[plural] = found.relative_to(listing.root).as_posix()
             add_classes(listing, found, modality, classes, lambda stem: None)
-        return finish(listing, classes)
+        return finish_listing(listing, classes)
 
     return read
 

@@ -13,7 +13,7 @@ from zsecli.data.embedded import Embedded
 from zsecli.errors import UsageError
 from zsecli.images.preprocess_rules import Preprocess, Role
 from zsecli.model.config import Precision
-from zsecli.runtime.distributed import launch
+from zsecli.runtime.distributed import get_launch
 
 if TYPE_CHECKING:
     from zsecli.model.network import ZSENetwork
@@ -44,7 +44,7 @@ def resolve_device(name: str) -> torch.device:
     """`auto` is the GPU where there is one. UsageError for a device this machine or PyTorch does not have."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and (job := launch()).world > 1:  # a GPU of its own for each process, as far as there are
+    if name == "cuda" and (job := get_launch()).world > 1:  # a GPU of its own for each process, as far as there are
         name = f"cuda:{job.local_rank % max(1, torch.cuda.device_count())}"
     try:
         device = torch.device(name)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsecli.arrays import Ints
+from zsecli.arrays import Floats32, Ints
 from zsecli.errors import UsageError
 from zsecli.retrieval.copies import hash_vectors, index_of_first_equal
 from zsecli.retrieval.eligibility import EligiblePairs
-from zsecli.retrieval.rankers.base import Scores, search_in_steps, sort_scores
+from zsecli.retrieval.rankers.base import search_in_steps, sort_scores
 from zsecli.retrieval.ret_vectors import read_unit_ret
 from zsecli.store.features import Features
 
@@ -48,7 +48,7 @@ class DistinctVectors:
     """(U,) code by which pairs are left out, -1 for none, MIXED where photos with this vector have several."""
 
     @classmethod
-    def find(cls, gallery: Features, offset: Scores, photo_codes: Ints) -> DistinctVectors:
+    def find(cls, gallery: Features, offset: Floats32, photo_codes: Ints) -> DistinctVectors:
         """From the centred [Ret] of a gallery, read in blocks, and the codes (G,) of `EligiblePairs`."""
         fingerprints = hash_vectors(_iterate_unit_ret(gallery, offset))
         first, group, sizes = np.unique(index_of_first_equal(fingerprints), return_inverse=True, return_counts=True)
@@ -67,7 +67,7 @@ class DistinctVectors:
         return self.photos[self.starts[vector] : self.starts[vector + 1]]
 
 
-def _iterate_unit_ret(features: Features, offset: Scores) -> Iterator[Scores]:
+def _iterate_unit_ret(features: Features, offset: Floats32) -> Iterator[Floats32]:
     for start in range(0, len(features.items), READ):
         yield from read_unit_ret(features, slice(start, start + READ), offset)
 
@@ -93,7 +93,7 @@ class ApproximateSearch:
         self,
         queries: Features,
         gallery: Features,
-        offsets: tuple[Scores, Scores],
+        offsets: tuple[Floats32, Floats32],
         eligible: EligiblePairs,
         shortlist: int,
     ) -> None:
@@ -115,7 +115,7 @@ class ApproximateSearch:
         self.provenance: dict[str, Any] = {"recall": recall}
         logger.info(f"the approximate shortlist holds {recall:.1%} of the exact one")
 
-    def search(self, block: slice) -> tuple[Ints, Scores]:
+    def search(self, block: slice) -> tuple[Ints, Floats32]:
         """As `zsecli.retrieval.rankers.base.Search.search`, K being the length of the shortlist."""
         return search_in_steps(self._search_block, block, self.queries_per_step)
 
@@ -141,22 +141,22 @@ class ApproximateSearch:
             index.add(vectors)
         return index
 
-    def _read_vectors(self, rows: slice | Ints) -> Scores:
+    def _read_vectors(self, rows: slice | Ints) -> Floats32:
         """The vectors `rows` of the U distinct ones."""
         return read_unit_ret(self.gallery, self.distinct.first[rows], self.photo_offset)
 
-    def _iterate_vectors(self) -> Iterator[tuple[int, Scores]]:
+    def _iterate_vectors(self) -> Iterator[tuple[int, Floats32]]:
         """All U distinct vectors in blocks, each with the number of its first one."""
         for start in range(0, len(self.distinct), READ):
             yield start, self._read_vectors(slice(start, start + READ))
 
-    def _read_queries(self, rows: slice | Ints) -> Scores:
+    def _read_queries(self, rows: slice | Ints) -> Floats32:
         return read_unit_ret(self.queries, rows, self.query_offset)
 
-    def _search_block(self, block: slice) -> tuple[Ints, Scores]:
+    def _search_block(self, block: slice) -> tuple[Ints, Floats32]:
         return self._search_rows(np.arange(self.eligible.n_queries)[block])
 
-    def _search_rows(self, rows: Ints) -> tuple[Ints, Scores]:
+    def _search_rows(self, rows: Ints) -> tuple[Ints, Floats32]:
         """Photos (B, shortlist) int32 of the queries `rows`, and cosines."""
         queries = self._read_queries(rows)
         photos, scores = self._list_photos(rows, queries, self._find_candidates(queries, rows))
@@ -178,7 +178,7 @@ class ApproximateSearch:
             n_ignored = np.where(own_codes >= 0, photos_by_code[np.maximum(own_codes, 0)], 0)
         return np.minimum(self.shortlist, self.eligible.n_photos - n_ignored)
 
-    def _find_candidates(self, queries: Scores, rows: Ints) -> Ints:
+    def _find_candidates(self, queries: Floats32, rows: Ints) -> Ints:
         """(B, candidates) vectors that the index finds, ascending, of eligible photos; -1 where there are fewer."""
         n_wanted = self.candidates
         while True:
@@ -198,7 +198,7 @@ class ApproximateSearch:
         """(B, K) whether any photo with the vectors (B, K) is eligible for the queries `rows` (B,)."""
         return self.eligible.mask_codes(rows, self.distinct.codes[vectors])
 
-    def _list_photos(self, rows: Ints, queries: Scores, vectors: Ints) -> tuple[Ints, Scores]:
+    def _list_photos(self, rows: Ints, queries: Floats32, vectors: Ints) -> tuple[Ints, Floats32]:
         """Photos (B, shortlist) int32, best first, with the vectors (B, K), ascending, and their cosines."""
         distinct, position = np.unique(np.maximum(vectors, 0), return_inverse=True)
         candidates = self._read_vectors(distinct)[position.reshape(vectors.shape)]
@@ -219,7 +219,7 @@ class ApproximateSearch:
             cosines[query, : len(listed)] = values
         return photos, cosines
 
-    def _list_copies(self, row: int, vectors: Ints, scores: Scores) -> tuple[Ints, Scores]:
+    def _list_copies(self, row: int, vectors: Ints, scores: Floats32) -> tuple[Ints, Floats32]:
         """All eligible photos with the vectors (K,), in the order of their scores (K,) and then of the gallery.
 
         At most as many as the shortlist has. -1 ends the vectors.
@@ -243,7 +243,7 @@ class ApproximateSearch:
         best = np.lexsort((all_photos, -all_cosines))[: self.shortlist]
         return all_photos[best], all_cosines[best]
 
-    def _search_exactly(self, rows: Ints, queries: Scores) -> tuple[Ints, Scores]:
+    def _search_exactly(self, rows: Ints, queries: Floats32) -> tuple[Ints, Floats32]:
         """As `_list_photos`, of the best of all vectors."""
         best_scores = np.empty((len(rows), 0), np.float32)
         best_vectors = np.empty((len(rows), 0), np.int64)

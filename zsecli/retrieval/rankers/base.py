@@ -6,14 +6,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from zsecli.arrays import Ints
+from zsecli.arrays import Floats32, Ints
 from zsecli.retrieval.match_options import MatchOptions
 from zsecli.retrieval.order import order
 from zsecli.store.features import Features
 
-Scores = NDArray[np.float32]
 Advance = Callable[[int], None]
 """Called with the number of pairs just ranked."""
 
@@ -24,10 +22,10 @@ SKETCH_BYTES = 2**30  # memory for the prepared sketches of such a block
 
 
 class PairScorer(Protocol):
-    """Scores pairs with a relation network, see `zsecli.retrieval.relation_scores.RelationScorer`."""
+    """Floats32 pairs with a relation network, see `zsecli.retrieval.relation_scores.RelationScorer`."""
 
-    def score(self, rows: Ints, columns: Ints, advance: Advance) -> Scores:
-        """Scores (M,) of the pairs of sketch `rows[i]` and photo `columns[i]`."""
+    def score(self, rows: Ints, columns: Ints, advance: Advance) -> Floats32:
+        """Floats32 (M,) of the pairs of sketch `rows[i]` and photo `columns[i]`."""
 
 
 class Ranker(Protocol):
@@ -55,7 +53,7 @@ class Ranker(Protocol):
     def queries_per_block(n_photos: int, prepared_bytes: int) -> int:
         """Queries to rank together; see `zsecli.retrieval.rankers.queries_per_block`."""
 
-    def rank(self, block: slice, advance: Advance) -> tuple[Ints, Scores]:
+    def rank(self, block: slice, advance: Advance) -> tuple[Ints, Floats32]:
         """Gallery rows (B, K) int32 of a block of queries, best first, and scores; -1 and NaN behind the last."""
 
     def notes(self) -> list[str]:
@@ -68,14 +66,14 @@ class Search(Protocol):
     provenance: dict[str, Any]
     is_thread_safe: bool
 
-    def search(self, block: slice) -> tuple[Ints, Scores]:
+    def search(self, block: slice) -> tuple[Ints, Floats32]:
         """Gallery rows (B, K) int32 of a block of queries, best first, and cosines; -1 and NaN behind the last."""
 
     def notes(self) -> list[str]:
         """As in `Ranker`."""
 
 
-def sort_scores(scores: Scores) -> tuple[Ints, Scores]:
+def sort_scores(scores: Floats32) -> tuple[Ints, Floats32]:
     """Columns (B, K) int32 in the order of scores (B, K), and the sorted scores; where a score is NaN, -1 and NaN."""
     is_missing = np.isnan(scores)
     if not is_missing.any():
@@ -88,8 +86,8 @@ def sort_scores(scores: Scores) -> tuple[Ints, Scores]:
 
 
 def search_in_steps(
-    search_rows: Callable[[slice], tuple[Ints, Scores]], block: slice, step: int
-) -> tuple[Ints, Scores]:
+    search_rows: Callable[[slice], tuple[Ints, Floats32]], block: slice, step: int
+) -> tuple[Ints, Floats32]:
     """`search_rows` over a block of queries, at most `step` of them at a time."""
     results = []
     for start in range(block.start, block.stop, step):

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from zsecli.arrays import Ints
+from zsecli.arrays import Floats32, Ints
 from zsecli.retrieval.match_options import MatchOptions
 from zsecli.retrieval.rankers import base
-from zsecli.retrieval.rankers.base import Advance, PairScorer, Scores, relation_queries_per_block, sort_scores
+from zsecli.retrieval.rankers.base import Advance, PairScorer, relation_queries_per_block, sort_scores
 from zsecli.retrieval.rankers.cosine import open_search
 from zsecli.store.features import Features
 
@@ -34,7 +34,7 @@ class CascadeRanker:
     def queries_per_block(n_photos: int, prepared_bytes: int) -> int:
         return relation_queries_per_block(4 * base.ENTRIES_AT_ONCE // n_photos, prepared_bytes)
 
-    def rank(self, block: slice, advance: Advance) -> tuple[Ints, Scores]:
+    def rank(self, block: slice, advance: Advance) -> tuple[Ints, Floats32]:
         photos, scores = self._search.search(block)
         n_scored = self._rerank(block.start, photos, scores, advance)
         advance(len(photos) * self.n_photos - n_scored)
@@ -43,7 +43,7 @@ class CascadeRanker:
     def notes(self) -> list[str]:
         return self._search.notes()
 
-    def _rerank(self, first_query: int, photos: Ints, scores: Scores, advance: Advance) -> int:
+    def _rerank(self, first_query: int, photos: Ints, scores: Floats32, advance: Advance) -> int:
         """Put the shortlist of every query in the order of its relation scores; photos (B, K), scores (B, K).
 
         The others keep their order; their cosines move below every relation score, to -3 ... -1. Returns the number of

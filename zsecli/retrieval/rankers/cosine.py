@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from zsecli.arrays import Ints
+from zsecli.arrays import Floats32, Ints
 from zsecli.retrieval.copies import PhotoCopies
 from zsecli.retrieval.eligibility import EligiblePairs
 from zsecli.retrieval.match_options import MatchOptions
 from zsecli.retrieval.rankers import base
 from zsecli.retrieval.rankers.ann import ApproximateSearch
-from zsecli.retrieval.rankers.base import Advance, PairScorer, Scores, Search, search_in_steps, sort_scores
+from zsecli.retrieval.rankers.base import Advance, PairScorer, Search, search_in_steps, sort_scores
 from zsecli.retrieval.ret_vectors import mean_ret, read_unit_ret
 from zsecli.store.features import Features
 
@@ -36,7 +36,7 @@ class CosineRanker:
     def queries_per_block(n_photos: int, prepared_bytes: int) -> int:
         return max(1, base.ENTRIES_AT_ONCE // n_photos)
 
-    def rank(self, block: slice, advance: Advance) -> tuple[Ints, Scores]:
+    def rank(self, block: slice, advance: Advance) -> tuple[Ints, Floats32]:
         photos, scores = self._search.search(block)
         advance(len(photos) * self.n_photos)
         return photos, scores
@@ -60,10 +60,10 @@ class ExactSearch:
         self.eligible = EligiblePairs(queries.items, gallery.items, options.ignore_same)
         self.queries_per_step = max(1, base.ENTRIES_AT_ONCE // len(gallery.items))
 
-    def search(self, block: slice) -> tuple[Ints, Scores]:
+    def search(self, block: slice) -> tuple[Ints, Floats32]:
         return search_in_steps(self._search_rows, block, self.queries_per_step)
 
-    def _search_rows(self, rows: slice) -> tuple[Ints, Scores]:
+    def _search_rows(self, rows: slice) -> tuple[Ints, Floats32]:
         scores = read_unit_ret(self.queries, rows, self.query_offset) @ self.vectors.T
         if not self.eligible.all_eligible:
             scores[~self.eligible.mask(rows)] = np.nan
@@ -85,7 +85,7 @@ def open_search(queries: Features, gallery: Features, options: MatchOptions) -> 
     return exact, exact.copies
 
 
-def mean_vectors(queries: Features, gallery: Features, center: bool) -> tuple[Scores, Scores]:
+def mean_vectors(queries: Features, gallery: Features, center: bool) -> tuple[Floats32, Floats32]:
     """(D,) and (D,) to subtract from the [Ret] of sketches and photos: their means if `center`, else zeros."""
     if center:
         return mean_ret(queries), mean_ret(gallery)

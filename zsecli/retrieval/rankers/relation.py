@@ -6,18 +6,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from zsecli.arrays import Ints
+from zsecli.arrays import Floats32, Ints
 from zsecli.retrieval.copies import PhotoCopies
 from zsecli.retrieval.eligibility import EligiblePairs
 from zsecli.retrieval.match_options import MatchOptions
 from zsecli.retrieval.rankers import base
-from zsecli.retrieval.rankers.base import Advance, PairScorer, Scores, relation_queries_per_block, sort_scores
+from zsecli.retrieval.rankers.base import Advance, PairScorer, relation_queries_per_block, sort_scores
 from zsecli.retrieval.ret_vectors import read_unit_ret
 from zsecli.store.features import Features
 
 
 class RelationRanker:
-    """Scores every eligible pair with the relation network."""
+    """Floats32 every eligible pair with the relation network."""
 
     uses_ret: ClassVar[bool] = False
     uses_relation: ClassVar[bool] = True
@@ -36,7 +36,7 @@ class RelationRanker:
     def queries_per_block(n_photos: int, prepared_bytes: int) -> int:
         return relation_queries_per_block(base.PAIRS_AT_ONCE // n_photos, prepared_bytes)
 
-    def rank(self, block: slice, advance: Advance) -> tuple[Ints, Scores]:
+    def rank(self, block: slice, advance: Advance) -> tuple[Ints, Floats32]:
         is_eligible = self._eligible.mask(block)
         rows, photos = np.nonzero(is_eligible)
         scores = np.full(is_eligible.shape, np.nan, np.float32)
