@@ -45,7 +45,7 @@ def pictures(count: int, side: int = 64, seed: int = 1) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("name", "grid", "width"),
-    [("paper", 14, 768), ("released", 14, 768), ("small", 14, 256), ("dinov2-small", 16, 384)],
+    [("paper", 14, 768), ("released", 14, 768), ("contrastive", 14, 256), ("small", 10, 256), ("dinov2-small", 16, 384)],
 )
 def test_presets_build(name: str, grid: int, width: int) -> None:
     with torch.device("meta"):
