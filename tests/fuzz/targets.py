@@ -22,13 +22,14 @@ from fuzz.programs import KINDS, STORES, build
 from fuzz.scratch import PICTURES, answer, new, run, scratch, tree
 from helpers.damaged_stores import read
 from zsecli.data.names import name_key, tidy_name
-from zsecli.data.sources import folder
+from zsecli.data.sources.base import Entry
+from zsecli.data.sources.manifest import read_manifest
 from zsecli.explain import keypoints as marked
 from zsecli.model.config import from_json
 from zsecli.render import hits
 from zsecli.runtime.shards import Shard
 from zsecli.runtime.textfiles import decode_text
-from zsecli.stages.prepare import _items
+from zsecli.stages.prepare_listing import _items
 from zsecli.store.dataset import read_dataset, write_dataset
 from zsecli.store.features import open_features, read_skipped
 from zsecli.store.items import read_items, write_items
@@ -85,12 +86,12 @@ def _ranking(path: Path) -> None:
 def _explained(path: Path) -> None:
     """What `zse explain --ranking` takes from a ranking."""
     from zsecli.explain.load_network import network_of_ranking
-    from zsecli.stages.explain import of_ranking
+    from zsecli.stages.pairs import read_ranked_pictures
 
     with open_ranking(path) as ranking:
         answer(network_of_ranking, ranking)
         query = ranking.query.id[0] if ranking.query.id else ""
-    of_ranking(path, query, "1..2")
+    read_ranked_pictures(path, query, "1..2")
 
 
 def store_bytes(data: bytes) -> None:
@@ -188,7 +189,7 @@ def manifest(data: bytes) -> None:
     path = new(".csv", data)
     try:
         for where, columns in (({}, {}), ({"split": "seen"}, {}), ({}, {"class": "set", "instance": "path"})):
-            found = answer(folder.read_manifest, path, where, columns)
+            found = answer(read_manifest, path, where, columns)
             if found is not None:
                 assert found and len({entry.path for entry in found}) == len(found)
                 assert not any(entry.path.startswith("/") or ".." in entry.path.split("/") for entry in found)
@@ -199,7 +200,7 @@ def manifest(data: bytes) -> None:
         path.unlink()
 
 
-def _stored(entries: list[folder.Entry]) -> None:
+def _stored(entries: list[Entry]) -> None:
     items = _items(entries, np.zeros((len(entries), 32), np.uint8))
     with h5py.File("items", "w", driver="core", backing_store=False) as file:
         write_items(items, file)
@@ -266,11 +267,12 @@ def names(data: bytes) -> None:
 
 def ranks(data: bytes) -> None:
     """The text of `--rank`: each of the ranks that are there, in the order that is asked."""
-    from zsecli.stages.explain import of_ranking
+    from zsecli.stages.pairs import read_ranked_pictures
 
     path, query, best = _a_ranking()
-    for place, photo in (answer(of_ranking, path, query, _text(data)) or (None, []))[1]:
-        assert photo == best[place - 1]
+    found = answer(read_ranked_pictures, path, query, _text(data))
+    for ranked in found.photos if found else []:
+        assert ranked.photo == best[ranked.rank - 1]
 
 
 @cache
