@@ -179,7 +179,8 @@ def test_a_tensor_on_another_device_is_noticed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "precision"), [*((name, "fp32") for name in CONFIGS), ("contrastive", "bf16"), ("contrastive, selecting", "fp16")]
+    ("name", "precision"),
+    [*((name, "fp32") for name in CONFIGS), ("contrastive", "bf16"), ("contrastive, selecting", "fp16")],
 )
 def test_encode_and_score(name: str, precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**36, 2**36))
@@ -231,7 +232,11 @@ def batch(config: TrainConfig, model: NetworkEmbedder) -> Batch:
 
 @pytest.mark.parametrize(
     ("model", "name"),
-    [("contrastive", "shipped in bf16"), ("contrastive, selecting", "selecting"), *(("paper", name) for name in LOSSES)],
+    [
+        ("contrastive", "shipped in bf16"),
+        ("contrastive, selecting", "selecting"),
+        *(("paper", name) for name in LOSSES),
+    ],
 )
 def test_a_training_step(model: str, name: str) -> None:
     config = LOSSES[name]
@@ -262,7 +267,9 @@ def test_validation_on_a_device(precision: Any) -> None:
     given: Any = SimpleNamespace(items=items, stack=lambda rows: torch.from_numpy(pictures(len(rows))))
     held = [HeldOut("classes", "label", ("AP (raw)",), np.arange(4), np.arange(4, 8))]
     with gpu():
-        found = validate(on_gpu(CONFIGS["contrastive, selecting"]).network, held, given, TrainConfig(precision=precision))
+        found = validate(
+            on_gpu(CONFIGS["contrastive, selecting"]).network, held, given, TrainConfig(precision=precision)
+        )
     assert {name.partition(":")[0] for name in found} == {"classes", "classes by relation", "score"}
 
 
