@@ -69,9 +69,21 @@ SCORING_RULES: Registry[Entry] = Registry(
 EXPLANATION_SOURCES: Registry[Entry] = Registry(
     "source of explanations",
     [
-        Entry(name="cosine", description="similarity of the tokens after cross-attention", target=""),
-        Entry(name="attention", description="the cross-attention", target=""),
-        Entry(name="contribution", description="what a pair of tokens adds to the relation score", target=""),
+        Entry(
+            name="cosine",
+            description="similarity of the tokens after cross-attention",
+            target="zsecli.explain.correspondences:score_similarity",
+        ),
+        Entry(
+            name="attention",
+            description="the cross-attention",
+            target="zsecli.explain.correspondences:score_attention",
+        ),
+        Entry(
+            name="contribution",
+            description="what a pair of tokens adds to the relation score",
+            target="zsecli.explain.correspondences:score_contribution",
+        ),
     ],
 )
-"""Which correspondences `zse explain --source` shows first."""
+"""What `zse explain --source` shows first: functions of a `zsecli.explain.pair.Pair` that return scores (P, P)."""

@@ -28,6 +28,7 @@ from zsecli.model.embedders.base import NetworkEmbedder
 from zsecli.render import explanation_json
 from zsecli.runtime.files import atomic_write
 from zsecli.stages import explain
+from zsecli.vocabulary import EXPLANATION_SOURCES
 
 SKETCH = DEMO / "sketch/animal-bird/1F413__fluent-hc.png"
 PHOTO = DEMO / "photo/animal-bird/1F413__noto.webp"
@@ -119,7 +120,7 @@ def test_contributions_add_up_to_what_the_kernel_says() -> None:
     relation, kernel = pair.network.relation, pair.score.kernel
     with torch.no_grad():
         said = relation.logit(kernel, kernel.new_zeros(1)) - relation.logit(0 * kernel, kernel.new_zeros(1))
-    assert correspondences.contribution(pair).sum() == pytest.approx(float(said), rel=0.02, abs=1e-3)
+    assert correspondences.score_contribution(pair).sum() == pytest.approx(float(said), rel=0.02, abs=1e-3)
     assert abs(float(said)) > 0.01
 
 
@@ -147,8 +148,8 @@ def test_attention_is_the_networks_own() -> None:
     np.testing.assert_allclose(scores(pair, "attention"), expected.numpy(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("source", correspondences.SOURCES)
-def test_dropped_tokens_have_no_score(source: correspondences.Source) -> None:
+@pytest.mark.parametrize("source", EXPLANATION_SOURCES)
+def test_dropped_tokens_have_no_score(source: str) -> None:
     pair = pair_of(made(SELECTING))
     found, gone = scores(pair, source), ~pair.sketch.kept
     assert gone.any() and not found[gone].any() and not found[:, ~pair.photo.kept].any() and found.any()
@@ -305,7 +306,7 @@ def test_the_data_say_what_the_network_says(explained: tuple[Path, dict[str, Any
     boxes = np.array(data["photo"]["boxes"])
     assert 0 < strokes.sum() < strokes.size
     assert boxes.min() == 0 and boxes[:, [0, 2]].max() == data["photo"]["width"]
-    for source in correspondences.SOURCES:
+    for source in EXPLANATION_SOURCES:
         matches = data["matches"][source]
         assert matches and all(strokes[i] for i, _, _ in matches)
         assert [m[2] for m in matches] == sorted((m[2] for m in matches), reverse=True)

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from zsecli.arrays import Floats
-from zsecli.explain.correspondences import Match, Source, best, contribution, scores
+from zsecli.explain.correspondences import Match, best, score_contribution, scores
 from zsecli.explain.faithfulness import Faithfulness
 from zsecli.explain.pair import Pair, Side
+from zsecli.explain.shared_classes import describe_shared, shared_classes
 from zsecli.render.canvas import Canvas, tint
 from zsecli.render.fonts import width_of
 from zsecli.runtime.marks import png_text
@@ -28,7 +29,7 @@ RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962")  # viridis: from the surest 
 LINES, APART = 12, 1.5  # matches drawn, and patches between two of them
 EDGE, WIDE, LARGE, SMALL, GAP = 32, 1104, 420, 245, 20  # units
 Place = tuple[float, float, float]  # left, top, and units to a pixel of the picture
-SAID = {
+SOURCE_TITLES = {
     "cosine": "likeness of the tokens after cross-attention",
     "attention": "cross-attention in both directions",
     "contribution": "what a pair of tokens adds to the relation score",
@@ -36,7 +37,7 @@ SAID = {
 
 
 def write(
-    pair: Pair, source: Source, svg: Path, png: Path, contrast: Pair | None = None, tested: Faithfulness | None = None
+    pair: Pair, source: str, svg: Path, png: Path, contrast: Pair | None = None, tested: Faithfulness | None = None
 ) -> None:
     """Draw the figure as SVG and as PNG.
 
@@ -49,11 +50,11 @@ def write(
     canvas.png().save(png, "PNG", pnginfo=png_text())
 
 
-def draw(pair: Pair, source: Source, contrast: Pair | None = None, tested: Faithfulness | None = None) -> Canvas:
+def draw(pair: Pair, source: str, contrast: Pair | None = None, tested: Faithfulness | None = None) -> Canvas:
     """The figure."""
     rows = 2 if contrast is None else 3
     canvas = Canvas(WIDE, 108 + LARGE + rows * (SMALL + 62) + 20)
-    shares = contribution(pair)
+    shares = score_contribution(pair)
     _head(canvas, pair, float(shares.sum()))
     _matches(canvas, pair, source)
     top = 108 + LARGE + 40
@@ -85,14 +86,18 @@ def _head(canvas: Canvas, pair: Pair, local: float) -> None:
     canvas.text(EDGE + first + GAP / 2, 40, f"and {pair.photo.name}", INK, 20, bold=True, most=half)
     text = f"relation score {pair.relation:.2f} of 1; cosine of [Ret] {pair.cosine:.2f}; "
     text += f"local matches add {local:+.2f} to the logit of {float(pair.score.logit):+.2f}"
-    canvas.text(EDGE, 64, text, FAINT, 14)
+    if shared := describe_shared(shared_classes(pair)):
+        text += f"; {shared[0].lower()}{shared[1:]}"
+    canvas.text(EDGE, 64, text, FAINT, 14, most=WIDE - 2 * EDGE)
 
 
-def _matches(canvas: Canvas, pair: Pair, source: Source) -> None:
+def _matches(canvas: Canvas, pair: Pair, source: str) -> None:
     """Both pictures, and numbered lines between the patches of the surest matches."""
     every = best(scores(pair, source), pair.sketch.asked, pair.photo.asked)
     shown = spread(every, pair.sketch.grid)
-    text = f"Best matches by {source}: {SAID[source]}; {len(shown)} of {len(every)}, 1 is the surest"
+    text = (
+        f"Best matches by {source}: {SOURCE_TITLES.get(source, source)}; {len(shown)} of {len(every)}, 1 is the surest"
+    )
     if not pair.sketch.strokes.all():
         text += "; blank patches of the sketch are left out"
     canvas.text(EDGE, 96, text, INK, 14, bold=True)
@@ -156,14 +161,14 @@ def _parts(canvas: Canvas, pair: Pair, shares: Floats, top: float) -> None:
 
 def _contrast(canvas: Canvas, pair: Pair, other: Pair, shares: Floats, top: float) -> None:
     """Which patches of the sketch speak for this photo, and which for the other one."""
-    difference = shares.sum(1) - contribution(other).sum(1)
+    difference = shares.sum(1) - score_contribution(other).sum(1)
     canvas.text(EDGE, top, f"Why this one rather than {other.photo.name}", INK, 12.5, bold=True, most=SMALL)
     most = _most(shares.sum(1))  # on the scale of what the patches add, a small difference looks small
     _picture(canvas, _signed(pair.sketch, difference, most), EDGE, top + 10, SMALL)
     canvas.text(EDGE, top + SMALL + 26, f"blue: for the first; orange: for the other; to ±{most:.2g}", FAINT, 12)
     for column, one in enumerate((pair, other), 1):
         x = EDGE + column * (SMALL + GAP)
-        text = f"relation {one.relation:.2f}, [Ret] {one.cosine:.2f}, local {float(contribution(one).sum()):+.2f}"
+        text = f"relation {one.relation:.2f}, [Ret] {one.cosine:.2f}, local {float(score_contribution(one).sum()):+.2f}"
         canvas.text(x, top, text, BLUE if one is pair else ORANGE, 12.5, bold=True)
         _picture(canvas, one.photo.image, x, top + 10, SMALL)
 

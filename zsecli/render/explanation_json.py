@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from zsecli.explain.correspondences import SOURCES, Scores, Source, best, constant, contribution, scores
+from zsecli.explain.correspondences import Scores, best, constant, offered_sources, score_contribution, scores
 from zsecli.explain.pair import Mask, Pair, Side
+from zsecli.explain.shared_classes import shared_classes
 
 SCHEMA, VERSION = "zse-explanation", "1.0"
 NEAREST = 5  # places of the other picture that are listed for a place
 
 
-def describe(pair: Pair, source: Source, model: dict[str, str], contrast: Pair | None = None) -> dict[str, Any]:
+def describe(pair: Pair, source: str, model: dict[str, str], contrast: Pair | None = None) -> dict[str, Any]:
     """Everything that docs/explanations.md lists.
 
     Args:
@@ -34,7 +35,7 @@ def describe(pair: Pair, source: Source, model: dict[str, str], contrast: Pair |
         **_said(pair),
     }
     if contrast is not None:
-        ours, theirs = (contribution(one).sum(1) for one in (pair, contrast))
+        ours, theirs = (score_contribution(one).sum(1) for one in (pair, contrast))
         found["contrast"] = {**_said(contrast), "difference": _round(ours - theirs)}
     return found
 
@@ -47,16 +48,25 @@ def write(document: dict[str, Any], path: Path) -> None:
 def _said(pair: Pair) -> dict[str, Any]:
     """What depends on the photo."""
     ours, theirs = pair.sketch.asked, pair.photo.asked
-    every = {source: scores(pair, source) for source in SOURCES}
+    every = {source: scores(pair, source) for source in offered_sources(pair.network)}
     return {
         "photo": _side(pair.photo),
         "score": _score(pair, every["contribution"]),
+        **_classes(pair),
         "matches": {name: [[m.sketch, m.photo, _number(m.score)] for m in best(found, ours, theirs)]
                     for name, found in every.items()},
         "nearest": {name: {"sketch": _nearest(found, ours, theirs), "photo": _nearest(found.T, theirs, ours)}
                     for name, found in every.items()},
         "kernel": _kernel(pair),
     }  # fmt: skip
+
+
+def _classes(pair: Pair) -> dict[str, Any]:
+    """The classes that make the two alike, of a network that compares them: name, and both probabilities."""
+    if pair.retrieval is None:
+        return {}
+    found = [[one.name, _number(one.sketch), _number(one.photo), _number(one.cosine)] for one in shared_classes(pair)]
+    return {"classes": found}
 
 
 def _side(side: Side) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zsecli.arrays import Ints64
-from zsecli.explain.correspondences import best, choose
+from zsecli.explain.correspondences import best, choose, offered_sources
 from zsecli.explain.pair import Pair, Side, relate, see
 from zsecli.explain.synthesis import synthesize_seen
 from zsecli.images.geometry import Frame, patch_centres
@@ -119,8 +119,10 @@ class Engine:
         score = reranker.score_pairs(drawing.prepared, photo := reranker.prepare(np.array([row])))
         cosines = centred_cosine(score.sketch[:, 1:], score.photo[:, 1:])[0].cpu().numpy()
         kept = np.ones(cosines.shape[1], bool) if photo.kept is None else photo.kept[0, 1:].cpu().numpy()
-        asked = drawing.side.asked
-        matches = best(choose(cosines, asked, kept), asked, kept)
+        strokes = drawing.side.asked
+        shares = score.shares  # whose sum the score is, of a network of such a kind
+        scores = choose(cosines, strokes, kept) if shares is None else shares[0].float().cpu().numpy()
+        matches = best(scores, strokes, kept)
         return {
             "sketch": _describe_side(drawing.side),
             "photo": self._describe_photo(row),
@@ -130,7 +132,7 @@ class Engine:
     def explain(self, drawing: Drawing, row: int, contrast: int | None = None) -> dict[str, Any]:
         """The whole explanation, as `zse explain` writes it. Raises as `match` does."""
         pair, other = self._pairs(drawing, row, contrast)
-        return explanation_json.describe(pair, "cosine", self._about(), other)
+        return explanation_json.describe(pair, offered_sources(pair.network)[0], self._about(), other)
 
     def explain_page(self, drawing: Drawing, row: int, contrast: int | None = None) -> str:
         """The same as the self-contained page. Raises as `match` does."""
@@ -138,7 +140,9 @@ class Engine:
         pictures = {"sketch": pair.sketch.image, "photo": pair.photo.image}
         if other is not None:
             pictures["contrast"] = other.photo.image
-        return explanation_page.render(explanation_json.describe(pair, "cosine", self._about(), other), pictures)
+        return explanation_page.render(
+            explanation_json.describe(pair, offered_sources(pair.network)[0], self._about(), other), pictures
+        )
 
     def synthesize(self, drawing: Drawing, row: int) -> bytes:
         """The photo in the drawing's shape, as a PNG. Raises as `match` does."""
