@@ -103,7 +103,7 @@ def test_the_score_is_the_sum_of_its_matches() -> None:
     for weight, place in zip(weights, torch.nonzero(drawn[0]).flatten(), strict=True):
         kernel = score.kernel[0, place]
         chosen = (matches.sharpness * kernel + offsets[place]).softmax(0)
-        expected += float(matches.scale * weight * (chosen * kernel).sum())
+        expected += float((matches.scale * weight * (chosen * kernel).sum()).detach())
     assert expected == pytest.approx(float(score.shares[0].sum()), rel=1e-4)
 
 
