@@ -167,16 +167,23 @@ def evaluate(
     from zsecli.evaluate.report_model import Evaluation
     from zsecli.render import contact_sheet as sheets
     from zsecli.render import trec as trec_files
-    from zsecli.render.report import check_suffix, csv_text, json_text, markdown, show, write
+    from zsecli.render.report import (
+        check_report_path,
+        format_csv,
+        format_json,
+        format_markdown,
+        print_tables,
+        write_report,
+    )
     from zsecli.stages import defaults
 
     asked = _split(split, train_data, data, ranking)
     if as_json and as_csv:
         raise UsageError("--json and --csv both say how to print", "leave out one; -o writes another format to a file")
     if output:
-        check_suffix(output)
+        check_report_path(output)
     if sheet:
-        sheets.check_output(sheet, overwrite)
+        sheets.check_sheet_path(sheet, overwrite)
     for file in (output, sheet):  # before anything is computed; once more when it is known which pictures are read
         outputs.apart(context, file)
     if not explanations:
@@ -231,7 +238,7 @@ def evaluate(
     reports = [evaluate_ranking(store, split, trained=trained) for store in stores]
     files = [output, sheet]
     if trec:
-        files += [file for part in reports[0].protocols for file in trec_files.outputs(part.protocol, trec)]
+        files += [file for part in reports[0].protocols for file in trec_files.trec_paths(part.protocol, trec)]
     if any(file and file.exists() for file in files):  # a big ranking names many
         inputs = [*stores, *outputs.pictures_of(*stores)]
         for file in files:
@@ -260,24 +267,30 @@ def evaluate(
     compared = compare_rankings(reports, seed) if len(reports) > 1 else []
     found = Evaluation(reports=reports, comparisons=compared, published=figures, explanations=tested, seed=seed)
     if output:
-        write(found, output, per_class, overwrite)
+        write_report(found, output, per_class, overwrite)
     if trec:
         known = reports[0].settings.get("seen_in_training", ())
         for part in reports[0].protocols:
-            trec_files.write(stores[0], part.protocol, trec, overwrite, trained=known)
+            trec_files.write_trec(stores[0], part.protocol, trec, overwrite, seen_classes=known)
     if as_csv:  # which has no place for them
         for note in dict.fromkeys(note for report in reports for note in report.notes):
             console.print_notice(note)
     if as_csv or as_json or not sys.stdout.isatty():
-        text = csv_text(found) if as_csv else json_text(found, queries=False) if as_json else markdown(found, per_class)
+        text = (
+            format_csv(found)
+            if as_csv
+            else format_json(found, with_queries=False)
+            if as_json
+            else format_markdown(found, per_class)
+        )
         print(text, end="")
     else:
-        show(found, per_class)
+        print_tables(found, per_class)
     if sheet:
-        how = sheets.SheetOptions(sheet_queries, order=cast("sheets.Order", sheet_order))
+        how = sheets.SheetOptions(queries=sheet_queries, order=cast("sheets.Order", sheet_order))
         known = reports[0].settings.get("seen_in_training", ())
         measured = next(report for report in reports[0].protocols if report.per_query)
-        sheets.write(stores[0], measured, sheet, how, known)
+        sheets.write_contact_sheet(stores[0], measured, sheet, how, known)
         console.print_info(f"contact sheet: {sheet}")
     end(skipped)
 

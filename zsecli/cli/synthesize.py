@@ -98,7 +98,7 @@ def synthesize(
         target = output or base.with_name(f"{base.name}.png")
         targets.append(target.with_stem(f"{target.stem}-{number}") if output and len(rows) > 1 else target)
     inputs = [picture for drawn, sources in rows for picture in (drawn, *sources)]
-    written = [path for target in targets for path in sheets.outputs(target)]
+    written = [path for target in targets for path in sheets.synthesis_paths(target)]
     if ranking and (output or sheet):
         inputs += outputs.pictures_of(ranking)
     outputs.free(context, written, overwrite or output is None, inputs)
@@ -109,8 +109,8 @@ def synthesize(
     made = []
     for target, (drawn, sources) in zip(targets, rows, strict=True):
         made.append(put_together(loaded, drawn, sources, how))
-        paths = [str(path) for path in sheets.write(made[-1], target, about)]
-        said = sheets.describe(made[-1], about)
+        paths = [str(path) for path in sheets.write_synthesis(made[-1], target, about)]
+        said = sheets.describe_synthesis(made[-1], about)
         numbers = {name: said[name] for name in ("coverage", "distinct", "mean_score")}
         print(
             json.dumps({"path": paths[0], "paths": paths, **numbers})
@@ -119,5 +119,5 @@ def synthesize(
         )
         console.print_info(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in numbers.items()))
     if sheet:
-        sheets.contact_sheet(made, sheet)
+        sheets.write_synthesis_sheet(made, sheet)
         console.print_info(f"contact sheet: {sheet}")

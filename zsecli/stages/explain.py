@@ -81,7 +81,7 @@ def run(
     )
     said = {name: _summary(result) for name, result in tested.items() if result is not None}
     about = {"name": spec.name, "weights": spec.weights_hash()}
-    described = explanation_json.describe(pair, source, about, other)
+    described = explanation_json.describe_explanation(pair, source, about, other)
     if check:
         described["check"] = said
     pictures = {"sketch": pair.sketch.image, "photo": pair.photo.image}
@@ -90,9 +90,9 @@ def run(
     paths = outputs(base)
     base.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(*paths) as (html, png, svg, plain):
-        explanation_page.write(described, pictures, html)
-        explanation_figure.write(pair, source, svg, png, other, tested.get(source))
-        explanation_json.write(described, plain)
+        explanation_page.write_page(described, pictures, html)
+        explanation_figure.write_figure(pair, source, svg, png, other, tested.get(source))
+        explanation_json.write_json(described, plain)
     return Explained(paths, pair.relation, said)
 
 
