@@ -40,14 +40,18 @@ def find_modules() -> dict[str, Path]:
 
 
 @cache
+def parse(module: str) -> ast.Module:
+    return ast.parse(find_modules()[module].read_text("utf-8"))
+
+
+@cache
 def find_imports(module: str, inside_functions: bool = True, for_types: bool = True) -> frozenset[str]:
     """The modules of the package that `module` names in an import statement.
 
     inside_functions: imports that a call makes count as well. for_types: those that type checkers alone see, too.
     """
-    tree = ast.parse(find_modules()[module].read_text("utf-8"))
     names = set()
-    for node in iterate_nodes(tree, inside_functions, for_types):
+    for node in iterate_nodes(parse(module), inside_functions, for_types):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

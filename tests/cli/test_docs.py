@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -138,9 +139,23 @@ def scratch(tmp_path: Path, pictures: Path, sketch: Path) -> Path:
     return tmp_path
 
 
+def run_line(folder: Path, shell: Zse, line: str, model: str) -> None:
+    """A line of a block: commands of zse in this process, each fed with the output of the one before; others by sh."""
+    commands = [shlex.split(command, comments=True) for command in line.split(" | ")]
+    if any(words[0] != "zse" for words in commands):
+        shell(line, ZSE_MODEL=model)
+        return
+    output = ""
+    for words in commands:
+        done = call(folder, *words[1:], stdin=output.encode(), ZSE_MODEL=model)
+        assert done.code == 0, done.err
+        output = done.out
+
+
+@pytest.mark.network
 @pytest.mark.processes
-@pytest.mark.usefixtures("scratch")
 @pytest.mark.parametrize("block", blocks(), ids=lambda block: block.split("\n")[0])
-def test_a_block_of_the_readme_runs(shell: Zse, block: str) -> None:
+def test_a_block_of_the_readme_runs(scratch: Path, shell: Zse, block: str) -> None:
     """With the pixels model where that will do: only a network explains."""
-    shell(f"set -e\n{block}", ZSE_MODEL="small" if "explain" in block else "pixels")
+    for line in block.splitlines():
+        run_line(scratch, shell, line, model="small" if "explain" in block else "pixels")

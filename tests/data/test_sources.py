@@ -13,9 +13,8 @@ from helpers import trees
 from helpers.commands import Zse
 from helpers.golden import CLASS_LISTS
 from zsecli.data.sources import split_files
-from zsecli.data.sources.base import Listing
+from zsecli.data.sources.base import BenchmarkOptions, Listing
 from zsecli.data.sources.classes import Classes
-from zsecli.data.sources.options import Options
 from zsecli.data.sources.registry import SOURCES, find_root
 from zsecli.data.splits import PUBLISHED
 from zsecli.errors import ZseError
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.fast
 
 
 def read(name: str, root: Path, **options: object) -> Listing:
-    return SOURCES[name].read(root, Options(**options))  # type: ignore[arg-type]
+    return SOURCES[name].read(root, BenchmarkOptions(**options))  # type: ignore[arg-type]
 
 
 def counted(listing: Listing) -> dict[tuple[str, str | None], int]:
@@ -312,7 +311,7 @@ def test_lists_give_the_parts(tmp_path: Path) -> None:
         "256x256/EXTEND_image_sketchy_ready/hot-air_balloon/n02691156_10151.jpg",
         "256x256/EXTEND_image_sketchy_ready/car_(sedan)/ext_7.jpg",
     ]
-    listing = split_files.apply(read("sketchy", root), trees.lists(tmp_path / "lists", train, zero))
+    listing = split_files.apply_lists(read("sketchy", root), trees.lists(tmp_path / "lists", train, zero))
     parts = {e.path: e.part for e in listing.entries if e.part}
     assert parts == {
         "256x256/sketch/tx_000000000000/cabin/n02691156_196-1.png": "seen",
@@ -327,7 +326,7 @@ def test_lists_give_the_parts(tmp_path: Path) -> None:
 def test_a_path_with_blanks_is_split_at_the_last(tmp_path: Path) -> None:
     root = trees.tuberlin(tmp_path / "t")
     folder = trees.lists(tmp_path / "l", ["png_ready/alarm clock/1.png"], ["ImageResized_ready/alarmclock/n0_0.JPEG"])
-    listing = split_files.apply(read("tuberlin", root), folder)
+    listing = split_files.apply_lists(read("tuberlin", root), folder)
     assert counted(listing)["sketch", "seen"] == counted(listing)["photo", "unseen"] == 1
 
 
@@ -338,26 +337,26 @@ def test_lists_that_do_not_fit(tmp_path: Path) -> None:
     (root / "256x256/photo/tx_000000000000/cup/n02691156_196.jpg").unlink()
     lost = "photo/tx_000000000000/cup/n02691156_196.jpg"
     folder = trees.lists(tmp_path / "l", [good], [lost, "EXTEND_image_sketchy/cup/ext_7.jpg"])
-    listing = split_files.apply(read("sketchy", root), folder)
+    listing = split_files.apply_lists(read("sketchy", root), folder)
     assert listing.skipped == [(lost, "all_photo_filelist_zero.txt, line 1: no such file below s")]
     with pytest.raises(ZseError, match="is in two parts") as error:
-        split_files.apply(read("sketchy", root), trees.lists(tmp_path / "l", [good], [good]))
+        split_files.apply_lists(read("sketchy", root), trees.lists(tmp_path / "l", [good], [good]))
     assert "all_photo_filelist_zero.txt, line 1" in error.value.message
     for empty in (tmp_path / "absent", tmp_path / "s"):
         with pytest.raises(ZseError, match="has no train and zero lists"):
-            split_files.apply(read("sketchy", root), empty)
+            split_files.apply_lists(read("sketchy", root), empty)
 
 
 def test_a_test_list_beside_a_zero_list_holds_seen_classes(tmp_path: Path) -> None:
     root = trees.tuberlin(tmp_path / "t")
     folder = trees.lists(tmp_path / "l", ["png/giraffe/1.png"], ["png/t-shirt/1.png"])
     (folder / "png_ready_filelist_test.txt").write_text("png_ready/giraffe/2.png 0\n")
-    listing = split_files.apply(read("tuberlin", root), folder)
+    listing = split_files.apply_lists(read("tuberlin", root), folder)
     assert counted(listing)["sketch", "seen"] == counted(listing)["sketch", "unseen"] == 1
     said = "not read beside the zero lists, as it holds seen classes: png_ready_filelist_test.txt"
     assert said in listing.warnings
     (folder / "all_photo_filelist_zero.txt").unlink()  # alone it is the unseen part
-    listing = split_files.apply(read("tuberlin", root), folder)
+    listing = split_files.apply_lists(read("tuberlin", root), folder)
     assert {e.path for e in listing.entries if e.part == "unseen"} == {"png/giraffe/2.png"}
 
 
@@ -367,7 +366,7 @@ def test_the_last_word_of_a_list_s_name_counts(tmp_path: Path) -> None:
     for end, path in (("train", "png/giraffe/1.png"), ("unseen", "png/t-shirt/1.png")):
         (tmp_path / "l" / f"zeroshot_{end}.txt").write_bytes(f"{path} 0\r\n".encode())
     (tmp_path / "l" / "train_notes.txt").write_text("what these are\n")
-    listing = split_files.apply(read("tuberlin", root), tmp_path / "l")
+    listing = split_files.apply_lists(read("tuberlin", root), tmp_path / "l")
     assert {e.path: e.part for e in listing.entries if e.part} == {
         "png/giraffe/1.png": "seen", "png/t-shirt/1.png": "unseen",
     }  # fmt: skip
@@ -378,7 +377,7 @@ def test_lists_know_the_extended_photos_by_every_name(tmp_path: Path) -> None:
     root = trees.sketchy(tmp_path / "s", ["cup"], extended="extended_photo")
     zero = ["EXTEND_image_sketchy_ready/cup/n02691156_196.jpg", "cup/n02691156_10151.jpg", "cup/ext_7.jpg"]
     train = ["256x256/photo/tx_000000000000_ready/cup/n02691156_196.jpg"]
-    listing = split_files.apply(read("sketchy", root), trees.lists(tmp_path / "l", train, zero))
+    listing = split_files.apply_lists(read("sketchy", root), trees.lists(tmp_path / "l", train, zero))
     assert {e.path for e in listing.entries if e.part == "unseen"} == {
         "extended_photo/cup/n02691156_196.jpg",
         "extended_photo/cup/ext_7.jpg",

@@ -106,7 +106,7 @@ def test_few_classes_hold_out_none() -> None:
 )
 def test_the_name_of_a_split(text: str, family: str, partition: str, selection: str) -> None:
     split = Split.parse(text)
-    assert (split.family, split.partition, split.pictures, split.name) == (family, partition, selection, text)
+    assert (split.protocol, split.partition, split.pictures, split.name) == (family, partition, selection, text)
 
 
 @pytest.mark.parametrize("text", ["zs-iner", "", "21", "zs-inter-"])
@@ -129,9 +129,13 @@ def listing(root: Path) -> Listing:
     for i, (modality, name) in enumerate((m, c) for m in ("sketch", "photo") for c in "abc"):
         path = f"{modality}/{name}/1.png"
         picture(root / path, i)
-        entries.append(Entry(path, modality, name, "1", part="unseen" if name == "c" else "seen"))
+        entries.append(
+            Entry(path=path, modality=modality, label=name, instance="1", part="unseen" if name == "c" else "seen")
+        )
     other = {"a": "unseen", "b": "seen"}
-    return Listing(root, entries, partition="own", partitions={"other": other}, flags={"pose": {"photo/b/1.png"}})
+    return Listing(
+        root=root, entries=entries, partition="own", partitions={"other": other}, flags={"pose": {"photo/b/1.png"}}
+    )
 
 
 def prepare(found: Listing, **options: Any) -> Prepared:

@@ -22,7 +22,8 @@ from fuzz.programs import KINDS, STORES, build
 from fuzz.scratch import PICTURES, answer, new, run, scratch, tree
 from helpers.damaged_stores import read
 from zsecli.data.names import name_key, tidy_name
-from zsecli.data.sources import folder
+from zsecli.data.sources.base import Entry
+from zsecli.data.sources.manifest import read_manifest
 from zsecli.explain import keypoints as marked
 from zsecli.model.config import from_json
 from zsecli.render import hits
@@ -188,7 +189,7 @@ def manifest(data: bytes) -> None:
     path = new(".csv", data)
     try:
         for where, columns in (({}, {}), ({"split": "seen"}, {}), ({}, {"class": "set", "instance": "path"})):
-            found = answer(folder.read_manifest, path, where, columns)
+            found = answer(read_manifest, path, where, columns)
             if found is not None:
                 assert found and len({entry.path for entry in found}) == len(found)
                 assert not any(entry.path.startswith("/") or ".." in entry.path.split("/") for entry in found)
@@ -199,7 +200,7 @@ def manifest(data: bytes) -> None:
         path.unlink()
 
 
-def _stored(entries: list[folder.Entry]) -> None:
+def _stored(entries: list[Entry]) -> None:
     items = _items(entries, np.zeros((len(entries), 32), np.uint8))
     with h5py.File("items", "w", driver="core", backing_store=False) as file:
         write_items(items, file)

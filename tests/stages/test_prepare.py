@@ -20,7 +20,8 @@ from zsecli.data.folder_walk import HIDDEN, LINKED, NO_PICTURE, SYSTEM
 from zsecli.data.hashing import Known, hash_files
 from zsecli.data.picture_list import find_pictures, make_items
 from zsecli.data.sources.demo import demo_folder
-from zsecli.data.sources.folder import check_rule, instance_of, read, read_manifest
+from zsecli.data.sources.folder import check_rule, instance_of, read
+from zsecli.data.sources.manifest import read_manifest
 from zsecli.errors import UsageError, ZseError
 from zsecli.runtime.files import partial_path
 from zsecli.stages.prepare import Prepared, prepare_listing
@@ -278,10 +279,10 @@ def test_a_manifest_of_three_columns_is_all_unseen(folder: Path) -> None:
     [
         (["a.png,sketch,cat,,,", "a.png,sketch,cat,,,"], r"line 3: a\.png stands in line 2 already"),
         (["a.png,sketch,cat,,,", "./a.png,sketch,cat,,,"], r"line 3: a\.png stands in line 2 already"),
-        (["/etc/a.png,sketch,cat,,,"], "line 2: path '/etc/a.png'"),
-        (["../a.png,sketch,cat,,,"], r"line 2: path '\.\./a\.png'"),
-        (["b/../../a.png,sketch,cat,,,"], "line 2: path"),
-        ([",sketch,cat,,,"], "line 2: path ''"),
+        (["/etc/a.png,sketch,cat,,,"], "line 2: invalid path '/etc/a.png'"),
+        (["../a.png,sketch,cat,,,"], r"line 2: invalid path '\.\./a\.png'"),
+        (["b/../../a.png,sketch,cat,,,"], "line 2: invalid path"),
+        ([",sketch,cat,,,"], "line 2: invalid path ''"),
         (["a.png,drawing,cat,,,"], "line 2: modality 'drawing'"),
         (["a.png,,cat,,,"], "line 2: modality ''"),
         (["a.png,sketch,cat,,,", "b.png,photo"], "line 3: has fewer cells than the 6 columns"),
@@ -377,13 +378,13 @@ def test_files_are_reported_once_and_in_order(tree: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(hashing, "CHUNK", 2)
     names = ["absent.png", *reversed(NAMES)]
     told: list[Known] = []
-    first = hash_files(tree, names, {}, done=told.append)
+    first = hash_files(tree, names, {}, on_read=told.append)
     assert (first.good.tolist(), first.bad) == ([1, 2, 3, 4], [("absent.png", "no such file")])
     assert [list(reads) for reads in told] == [[NAMES[3]], [NAMES[2], NAMES[1]], [NAMES[0]]]
     assert [read[2] for reads in told for read in reads.values()] == [digest.tobytes() for digest in first.sha256]
     picture(tree / NAMES[1], 77)
     known, told = {name: read for reads in told for name, read in reads.items()}, []
-    again = hash_files(tree, names, known, done=told.append)
+    again = hash_files(tree, names, known, on_read=told.append)
     assert [name for reads in told for name in reads] == [NAMES[1]]
     assert (again.sha256 != first.sha256).any(1).tolist() == [False, False, True, False]
 

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -418,12 +419,20 @@ def test_dry_run_reports_counts(data: Dataset) -> None:
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="session")
+def prepared_demo(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with the data set `demo`. Not to be changed."""
+    folder = tmp_path_factory.mktemp("prepared_demo")
+    call(folder, "prepare", "folder", store.parent / "manifest.csv", "--name", "demo").ok()
+    return folder / "zse"
+
+
 @pytest.fixture
-def workspace(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workspace(prepared_demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder whose workspace has the data set `demo`, and the presets `tiny` and `hybrid`."""
     for name, model in (("tiny", STILL), ("hybrid", STILL_HYBRID)):
         monkeypatch.setitem(PRESETS, name, model)
-    call(tmp_path, "prepare", "folder", store.parent / "manifest.csv", "--name", "demo").ok()
+    shutil.copytree(prepared_demo, tmp_path / "zse")
     return tmp_path
 
 

@@ -218,7 +218,7 @@ def evaluate(
     trained = None
     if train_data:
         trained = defaults.trained_classes(ws, train_data, dry_run)
-    elif asked.family.startswith("zs-cross"):
+    elif asked.protocol.startswith("zs-cross"):
         trained = defaults.seen_by([one for one in chosen if isinstance(one, ModelSpec)])
         if not trained:
             hint = f"zse evaluate --split {split} --train-data sketchy --data tuberlin"
@@ -246,7 +246,7 @@ def evaluate(
     if train_data and reports[0].provenance["data"] == train_data.partition(":")[0]:
         raise UsageError(f"--train-data {train_data}: is the data set that is asked", "zs-cross asks another one")
     benchmark = reports[0].provenance["benchmark"]
-    figures = find_published(benchmark) if compare and asked.family == "zs-inter" and benchmark else None
+    figures = find_published(benchmark) if compare and asked.protocol == "zs-inter" and benchmark else None
     if compare and figures is None:
         console.print_warning("no published figures are known for this data set and split")
     tested = None
@@ -300,7 +300,7 @@ def _split(text: str, train_data: str | None, data: str | None, ranking: str | N
     from zsecli.data.splits import Split
 
     split = Split.parse(text)
-    if split.family.startswith("zs-cross"):
+    if split.protocol.startswith("zs-cross"):
         hint = f"zse evaluate --split {text} --train-data sketchy --data tuberlin"
         if data is None and ranking is None:
             raise UsageError(f"--split {text} needs --data, the data set that is asked", hint)

@@ -16,7 +16,7 @@ SCHEMA, VERSION = "zse-hashes", 1  # the first line begins with them: a file wit
 
 
 class Journal:
-    """A text file with a JSON line a picture, behind a first line with schema and root; gone once the store is there.
+    """A text file with a JSON line a picture, behind a first line with schema and root; removed with a finished store.
 
     Attributes:
         known: what an earlier run below the same root read. It is trusted where size and time agree, as a store is.
@@ -25,7 +25,8 @@ class Journal:
     def __init__(self, target: Path, root: Path) -> None:
         self.path = target.with_name(target.name + ".hashes")
         self.known: Known = {}
-        self._head, self._count = json.dumps({SCHEMA: VERSION, "root": str(root)}), 0
+        self._head = json.dumps({SCHEMA: VERSION, "root": str(root)})
+        self._count = 0
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,10 +35,7 @@ class Journal:
         self._file.seek(0)
         lines = self._file.read().split("\n")
         if lines[0] == self._head:
-            for line in lines[1:]:
-                with contextlib.suppress(ValueError, TypeError):  # the last line of a killed run may be cut
-                    name, size, mtime, digest, blank = json.loads(line)
-                    self.known[name] = size, mtime, bytes.fromhex(digest), blank
+            self._read_lines(lines[1:])
         if self.known:
             self._file.write("\n")  # ends a line that was cut
         else:
@@ -46,17 +44,24 @@ class Journal:
             self._file.flush()
         return self
 
-    def add(self, reads: Known) -> None:
+    def _read_lines(self, lines: list[str]) -> None:
+        for line in lines:
+            with contextlib.suppress(ValueError, TypeError):  # the last line of a killed run may be cut
+                name, size, mtime, digest, blank = json.loads(line)
+                self.known[name] = size, mtime, bytes.fromhex(digest), blank
+
+    def add(self, states: Known) -> None:
         """Note files that were read."""
-        self._count += len(reads)
-        for name, (size, mtime, digest, blank) in reads.items():
+        self._count += len(states)
+        for name, (size, mtime, digest, blank) in states.items():
             self._file.write(json.dumps([name, size, mtime, digest.hex(), blank]) + "\n")
         self._file.flush()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._file.close()
-        refused = kind is not None and issubclass(kind, ZseError)
-        if kind is None or refused or not (self._count or self.known):
+        is_refused = kind is not None and issubclass(kind, ZseError)
+        is_empty = not self._count and not self.known
+        if kind is None or is_refused or is_empty:
             self.path.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""Names of classes, objects and groups that look the same to a reader: one spelling for each.
+"""One spelling for names of classes, objects and groups that look the same to a reader.
 
 A folder that came from a Mac has its letters decomposed, a table has a blank behind a name, one of two folders has a
 capital. Names of ASCII letters without blanks around them stay as they are.
@@ -10,7 +10,7 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,10 +27,12 @@ def tidy_name(name: str) -> str:
     >>> tidy_name(" cafe\u0301 \ufeff")
     'café'
     """
-    name, before = unicodedata.normalize("NFC", name), None
-    while name != before:
-        name, before = name.strip().strip(_INVISIBLE), name
-    return name
+    name = unicodedata.normalize("NFC", name)
+    while True:
+        stripped = name.strip().strip(_INVISIBLE)
+        if stripped == name:
+            return name
+        name = stripped
 
 
 def name_key(name: str) -> str:
@@ -39,47 +41,49 @@ def name_key(name: str) -> str:
     >>> name_key("Hot  Dog.") == name_key("hot dog")
     True
     """
-    name = "".join(sign for sign in tidy_name(name) if sign not in _INVISIBLE)
-    name = unicodedata.normalize("NFC", re.sub(r"\s+", " ", name).casefold())
-    return name.rstrip(". ") or name
+    visible = "".join(sign for sign in tidy_name(name) if sign not in _INVISIBLE)
+    folded = unicodedata.normalize("NFC", re.sub(r"\s+", " ", visible).casefold())
+    return folded.rstrip(". ") or folded
 
 
-def _spellings(names: Iterable[str]) -> Iterator[list[str]]:
+def _group_spellings(names: Iterable[str]) -> list[list[str]]:
     """Groups of two and more different names with one key, sorted."""
     groups: dict[str, set[str]] = defaultdict(set)
     for name in names:
         groups[name_key(name)].add(name)
-    yield from (sorted(group) for _, group in sorted(groups.items()) if len(group) > 1)
+    return [sorted(group) for _, group in sorted(groups.items()) if len(group) > 1]
 
 
-def find_class(wanted: str, classes: Iterable[str]) -> str | None:
-    """The one of `classes` that `wanted` names: itself, or the only one with its key; None where there is none."""
-    names = set(classes)
-    if tidy_name(wanted) in names:
-        return tidy_name(wanted)
-    found = [name for name in names if name_key(name) == name_key(wanted)]
-    return found[0] if len(found) == 1 else None
+def find_class(name: str, classes: Iterable[str]) -> str | None:
+    """The one of `classes` that `name` means: itself, or the only one with its key; None where there is none."""
+    labels = set(classes)
+    if tidy_name(name) in labels:
+        return tidy_name(name)
+    key = name_key(name)
+    matches = [label for label in labels if name_key(label) == key]
+    return matches[0] if len(matches) == 1 else None
 
 
-def find_classes(wanted: Iterable[str], classes: Iterable[str], where: Path) -> set[str]:
-    """`find_class` for a list; ZseError, which says what `where` lacks, for a name without a class."""
-    names, found = set(classes), set()
-    for name in wanted:
-        label = find_class(name, names)
+def find_classes(names: Iterable[str], classes: Iterable[str], source: Path) -> set[str]:
+    """`find_class` for a list; ZseError, which says what `source` lacks, for a name without a class."""
+    labels = set(classes)
+    found_labels = set()
+    for name in names:
+        label = find_class(name, labels)
         if label is None:
             raise ZseError(
-                f"{where}: has no class {tidy_name(name)!r}{did_you_mean(tidy_name(name), names)}",
+                f"{source}: has no class {tidy_name(name)!r}{did_you_mean(tidy_name(name), labels)}",
                 "the list of unseen classes has one folder name a line",
             )
-        found.add(label)
-    return found
+        found_labels.add(label)
+    return found_labels
 
 
 def join_spellings(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
     """The entries with one spelling for each class and object, and warnings: `join_classes`, then `join_instances`."""
-    entries, warnings = join_classes(entries)
-    entries, more = join_instances(entries)
-    return entries, warnings + more
+    joined, class_warnings = join_classes(entries)
+    joined, instance_warnings = join_instances(joined)
+    return joined, class_warnings + instance_warnings
 
 
 def join_classes(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
@@ -88,30 +92,34 @@ def join_classes(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
     Spellings of a class are joined under the commonest, unless two of them have sketches and photos of their own:
     then each is a class, and the warning says so. Families are not joined, but warned of.
     """
-    entries = [_tidy(entry) for entry in entries]
-    counts = Counter(entry.label for entry in entries)
+    tidied = [_tidy_entry(entry) for entry in entries]
+    counts = Counter(entry.label for entry in tidied)
     modalities: dict[str, set[str]] = defaultdict(set)
-    for entry in entries:
+    for entry in tidied:
         modalities[entry.label].add(entry.modality)
-    chosen, warnings = dict[str, str](), list[str]()
-    for names in _spellings(counts):
+    label_of: dict[str, str] = {}
+    warnings: list[str] = []
+    for names in _group_spellings(counts):
         quoted = ", ".join(map(repr, names))
-        if sum(len(modalities[name]) == 2 for name in names) > 1:
+        complete = [name for name in names if len(modalities[name]) == 2]
+        if len(complete) > 1:
             warnings.append(
                 f"classes {quoted} differ in capitals, blanks or dots alone; they are kept apart, as each has sketches "
                 "and photos"
             )
             continue
         common = max(names, key=lambda name: (counts[name], name.islower(), name.isascii(), -len(name), name))
-        chosen |= dict.fromkeys(names, common)
+        label_of |= dict.fromkeys(names, common)
         warnings.append(f"classes {quoted} are taken as one, {common!r}: their names differ in spelling alone")
-    entries = [replace(e, label=chosen[e.label]) if e.label in chosen else e for e in entries]
-    for names in _spellings({e.family for e in entries if e.family}):
+    joined = []
+    for entry in tidied:
+        joined.append(replace(entry, label=label_of[entry.label]) if entry.label in label_of else entry)
+    for names in _group_spellings({entry.family for entry in joined if entry.family}):
         warnings.append(f"families {', '.join(map(repr, names))} differ in spelling alone; they are kept apart")
-    return entries, warnings
+    return joined, warnings
 
 
-def _tidy(entry: Entry) -> Entry:
+def _tidy_entry(entry: Entry) -> Entry:
     values = {name: getattr(entry, name) for name in ("label", "instance", "family")}
     tidied = {name: tidy_name(value) if value else value for name, value in values.items()}
     return entry if tidied == values else replace(entry, **tidied)
@@ -122,29 +130,33 @@ def join_instances(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
 
     It is the object of its class, if there is only one, that differs in capitals, blanks or trailing dots.
     """
-    photos = {(e.label, e.instance) for e in entries if e.modality == "photo" and e.instance}
-    by_key: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for label, instance in photos:
-        if instance:
-            by_key[label, name_key(instance)].add(instance)
-    out, joined = list[Entry](), dict[str, str]()
+    photos: set[tuple[str, str]] = set()  # (label, instance)
+    spellings: dict[tuple[str, str], set[str]] = defaultdict(set)  # (label, key) -> instances
+    for entry in entries:
+        if entry.modality == "photo" and entry.instance:
+            photos.add((entry.label, entry.instance))
+            spellings[entry.label, name_key(entry.instance)].add(entry.instance)
+    joined: list[Entry] = []
+    instance_of: dict[str, str] = {}
     for entry in entries:
         if entry.modality == "sketch" and entry.instance and (entry.label, entry.instance) not in photos:
-            found = by_key.get((entry.label, name_key(entry.instance)), set())
-            if len(found) == 1:
-                (instance,) = found
-                joined[entry.instance] = instance
+            matches = spellings.get((entry.label, name_key(entry.instance)), set())
+            if len(matches) == 1:
+                (instance,) = matches
+                instance_of[entry.instance] = instance
                 entry = replace(entry, instance=instance)
-        out.append(entry)
-    if not joined:
-        return out, []
-    example = ", ".join(f"{sketch!r} and {photo!r}" for sketch, photo in list(joined.items())[:3])
-    return out, [f"{len(joined)} objects of sketches are those of photos that are spelt otherwise: {example}"]
+        joined.append(entry)
+    if not instance_of:
+        return joined, []
+    examples = ", ".join(f"{sketch!r} and {photo!r}" for sketch, photo in list(instance_of.items())[:3])
+    warning = f"{len(instance_of)} objects of sketches are those of photos that are spelt otherwise: {examples}"
+    return joined, [warning]
 
 
 def warn_of_lone_classes(entries: Sequence[Entry]) -> list[str]:
     """Warnings that name the classes without sketches, and those without photos."""
-    sketched, photographed = ({e.label for e in entries if e.modality == m and e.label} for m in ("sketch", "photo"))
+    sketched = {entry.label for entry in entries if entry.modality == "sketch" and entry.label}
+    photographed = {entry.label for entry in entries if entry.modality == "photo" and entry.label}
     warnings = []
     for plural, lone in (("sketches", photographed - sketched), ("photos", sketched - photographed)):
         if lone:
@@ -156,5 +168,8 @@ def find_spelling_on_disk(root: Path, path: str) -> str:
     """`path` as the disk below `root` spells it: composed or decomposed, where there is no file of that very name."""
     if path.isascii() or os.path.exists(root / path):
         return path
-    spellings = (unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
-    return next((name for name in spellings if os.path.exists(root / name)), path)
+    for form in ("NFC", "NFD"):
+        spelling = unicodedata.normalize(form, path)
+        if os.path.exists(root / spelling):
+            return spelling
+    return path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,73 +19,91 @@ from zsecli.images.decode import SUFFIXES
 from zsecli.images.guess_modality import guess_modality
 from zsecli.runtime.console import SILENT, Progress
 
-NONE_INSIDE = f"no picture in this folder (looked for {', '.join(sorted(SUFFIXES))}, and at the content of all others)"
+EMPTY_FOLDER = f"no picture in this folder (looked for {', '.join(sorted(SUFFIXES))}, and at the content of all others)"
 
 
 @dataclass
 class PictureSearch:
-    """The pictures among files, folders and lists, as posix paths, each once, in order, and what was passed over.
+    """The pictures among files, folders and lists, and what was passed over."""
 
-    named: those that were named themselves, not found in a folder or a list.
-    """
-
-    pictures: list[str]
-    named: frozenset[str]
+    pictures: list[str]  # posix paths, each once, in order
+    named: frozenset[str]  # those that were named themselves, not found in a folder or a list
     passed: PassedOver
 
 
-def find_pictures(inputs: Iterable[Path], listed: Collection[Path] = (), apart: Collection[Path] = ()) -> PictureSearch:
+def find_pictures(
+    inputs: Iterable[Path], listed: Collection[Path] = (), excluded: Collection[Path] = ()
+) -> PictureSearch:
     """The pictures among files and folders (searched to the bottom), and what was passed over.
 
     A folder without a picture stands for itself, so that it is listed among what cannot be used.
 
     Args:
         listed: those of `inputs` that a list names, of which files of the system are passed over.
-        apart: folders that are passed over, as zse wrote what they hold.
+        excluded: folders that are passed over, as zse wrote what they hold.
     """
-    found, named, passed, listed = dict[str, None](), set[str](), PassedOver(), frozenset(listed)
-    for path in inputs:  # os.path: what Path.is_dir raises for a name that is too long would end the run
-        if os.path.isdir(path):
-            known = len(passed.skipped)
-            pictures = find_pictures_in(path, passed, apart)
-            if pictures or len(passed.skipped) == known:
-                found.update(dict.fromkeys(file.as_posix() for file in pictures or [path]))
+    pictures: dict[str, None] = {}  # in order
+    named: set[str] = set()
+    passed = PassedOver()
+    listed = frozenset(listed)
+    for path in inputs:
+        if os.path.isdir(path):  # what Path.is_dir raises for a name that is too long would end the run
+            skipped_before = len(passed.skipped)
+            in_folder = find_pictures_in(path, passed, excluded)
+            if not in_folder and len(passed.skipped) == skipped_before:
+                in_folder = [path]
+            for file in in_folder:
+                pictures[file.as_posix()] = None
         elif path in listed and (reason := system_reason(path.as_posix())):
             passed.add(reason, path.as_posix())
         else:
             name = find_spelling_on_disk(Path(), path.as_posix())
-            found[name] = None
+            pictures[name] = None
             if path not in listed:
                 named.add(name)
-    return PictureSearch(list(found), frozenset(named), passed)
+    return PictureSearch(list(pictures), frozenset(named), passed)
 
 
 def make_items(
-    paths: list[str] | PictureSearch, modality: str, progress: Progress = SILENT
+    pictures: Sequence[str] | PictureSearch, modality: str, progress: Progress = SILENT
 ) -> tuple[Items, list[tuple[str, str]]]:
     """The table of these pictures, and (path, reason) of those that cannot be read.
 
     Args:
+        pictures: what was found, or paths that were named.
         modality: "sketch" or "photo" for all, or "auto" to look at each.
     """
-    wanted = paths if isinstance(paths, PictureSearch) else PictureSearch(paths, frozenset(paths), PassedOver())
-    paths, passed = wanted.pictures, wanted.passed
-    hashed = hash_files(Path(), paths, {}, progress, named=wanted.named)
-    bad = [(p, NONE_INSIDE if os.path.isdir(p) else why) for p, why in passed.take_own(hashed.bad)] + passed.skipped
-    ids = [paths[i] for i in hashed.good]
+    if not isinstance(pictures, PictureSearch):
+        pictures = PictureSearch(list(pictures), frozenset(pictures), PassedOver())
+    paths, passed = pictures.pictures, pictures.passed
+    hashed = hash_files(Path(), paths, {}, progress, named=pictures.named)
+    skipped = []
+    for path, reason in passed.remove_own(hashed.bad):
+        skipped.append((path, EMPTY_FOLDER if os.path.isdir(path) else reason))
+    skipped += passed.skipped
+    ids = [paths[row] for row in hashed.good]
     if not ids:
-        names = "; ".join(f"{p}: {why}" for p, why in bad[:3])
-        over = ", ".join(f"{count} {reason}" for reason, count in passed.counts.items())
         raise ZseError(
-            f"no picture to embed ({names or (f'passed over: {over}' if over else 'the list is empty')})",
+            f"no picture to embed ({_explain_nothing(skipped, passed)})",
             "give pictures, a folder, a dataset store, or a list on stdin with -",
         )
-    with ThreadPoolExecutor() as pool:
-        kinds = list(pool.map(guess_modality, map(Path, ids))) if modality == "auto" else [modality] * len(ids)
+    modalities: list[str] = [modality] * len(ids)
+    if modality == "auto":
+        with ThreadPoolExecutor() as pool:
+            modalities = list(pool.map(guess_modality, map(Path, ids)))
     items = Items(
         id=ids,
-        modality=np.array([MODALITIES.index(k) for k in kinds], np.uint8),
+        modality=np.array([MODALITIES.index(name) for name in modalities], np.uint8),
         part=np.full(len(ids), NEITHER, np.int8),
         sha256=hashed.sha256,
     )
-    return items, bad
+    return items, skipped
+
+
+def _explain_nothing(skipped: list[tuple[str, str]], passed: PassedOver) -> str:
+    """Why there is no picture."""
+    if skipped:
+        return "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])
+    if passed.counts:
+        return "passed over: " + ", ".join(f"{count} {reason}" for reason, count in passed.counts.items())
+    return "the list is empty"

@@ -1,6 +1,6 @@
-"""Named splits: which sketches of a data set are asked, and which photos they are looked for in.
+"""Named splits: which sketches of a data set are queries, and which photos form their gallery.
 
-A split is a family, `zs-inter` say, on a partition of the pictures into seen, unseen and neither:
+A split is a protocol, `zs-inter` say, on a partition of the pictures into seen, unseen and neither:
 `zs-inter` takes the data set's own partition, `zs-inter-21` the one called `21`.
 """
 
@@ -12,23 +12,22 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from zsecli.arrays import Ints
+from zsecli.arrays import Ints, Ints8, Mask
 from zsecli.data.dataset import Dataset
 from zsecli.data.items import NEITHER, PHOTO, SEEN, SKETCH, UNSEEN, Items
 from zsecli.errors import UsageError, ZseError, did_you_mean
 
 Selection = Literal["unseen", "generalized", "all"]
-# what of a partition a family needs: unseen pictures; seen photos beside them; every picture
-FAMILIES: dict[str, Selection] = {
+# Which pictures of a partition a protocol needs: the unseen ones; seen photos beside them; every picture.
+PROTOCOLS: dict[str, Selection] = {
     "zs-inter": "unseen",
     "zs-intra": "unseen",
     "generalized": "generalized",
     "zs-cross": "unseen",
     "zs-cross-all": "all",
 }
-# what is among the pictures of a selection, or of a part
+# Which selections the pictures of a selection, or of a part, contain.
 HELD_BY: dict[str, tuple[Selection, ...]] = {
     "unseen": ("unseen",),
     "generalized": ("unseen", "generalized"),
@@ -36,8 +35,10 @@ HELD_BY: dict[str, tuple[Selection, ...]] = {
     "seen": (),
 }
 VALIDATION, VALIDATION_ITEMS = "validation", "validation-items"
+FEWEST_CLASSES = 4  # from which some are held out for validation
+CLASS_SHARE, ITEM_SHARE = 10, 20  # one of so many is held out
 
-# unseen (sketches, photos) of the standard splits, as the papers count them
+# Unseen (sketches, photos) of the standard splits, as the papers count them.
 PUBLISHED = {
     ("sketchy", "25"): (15229, 17101),
     ("sketchy", "21"): (12694, 12553),
@@ -48,31 +49,33 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Split:
-    """A family on a partition; `partition` is "" for the data set's own."""
+    """A protocol on a partition."""
 
-    family: str
-    partition: str = ""
+    protocol: str
+    partition: str = ""  # "" for the data set's own
 
     @classmethod
     def parse(cls, text: str) -> Split:
-        """From its name; UsageError, listing the families, where it has none."""
-        for family in sorted(FAMILIES, key=len, reverse=True):
-            partition = text.removeprefix(family + "-")
-            if text == family or (partition not in ("", text) and FAMILIES[family] != "all"):
-                return cls(family, partition.removeprefix(family))
+        """The split of this name; UsageError, listing the protocols, where there is none."""
+        for protocol in sorted(PROTOCOLS, key=len, reverse=True):
+            if text == protocol:
+                return cls(protocol)
+            partition = text.removeprefix(f"{protocol}-")
+            if partition not in ("", text) and PROTOCOLS[protocol] != "all":
+                return cls(protocol, partition.removeprefix(protocol))
         raise UsageError(
-            f"there is no split {text!r}{did_you_mean(text, FAMILIES)}",
-            f"splits: {', '.join(FAMILIES)}, and those that zse inspect lists for a data set",
+            f"there is no split {text!r}{did_you_mean(text, PROTOCOLS)}",
+            f"splits: {', '.join(PROTOCOLS)}, and those that zse inspect lists for a data set",
         )
 
     @property
     def name(self) -> str:
-        return f"{self.family}-{self.partition}".removesuffix("-")
+        return f"{self.protocol}-{self.partition}".removesuffix("-")
 
     @property
     def selection(self) -> Selection:
         """Which pictures of its partition it needs."""
-        return FAMILIES[self.family]
+        return PROTOCOLS[self.protocol]
 
     @property
     def pictures(self) -> str:
@@ -80,13 +83,14 @@ class Split:
         return f"{self.selection}-{self.partition}".removesuffix("-")
 
     def shorten(self, own: str) -> Split:
-        """The same on a data set whose own partition is called `own`, by the shorter name."""
+        """The same split by its shorter name, for a data set whose own partition is called `own`."""
         return replace(self, partition="") if self.partition == own else self
 
     def answered_by(self, origin: Mapping[str, str]) -> bool:
         """Whether pictures that were chosen as `origin` says, if it says so, hold what this split needs."""
-        made = origin.get("partition", "")
-        names = {made, origin.get("benchmark", "").partition("-")[2] or made}  # a data set's own has a name or none
+        partition = origin.get("partition", "")
+        benchmark_partition = origin.get("benchmark", "").partition("-")[2]
+        names = {partition, benchmark_partition or partition}  # a data set's own partition has a name or none
         return self.partition in names and self.selection in HELD_BY.get(origin.get("selection", "all"), ())
 
 
@@ -94,22 +98,29 @@ def select_pictures(dataset: Dataset, split: Split) -> Items:
     """The pictures that a split needs, their `part` as its partition has it.
 
     Raises:
-        UsageError: the data set has no such partition. ZseError: nothing of it is in the split.
+        UsageError: the data set has no such partition.
+        ZseError: no picture of it is in the split.
     """
     part = dataset.parts(split.partition)
-    unseen, seen = part == UNSEEN, part == SEEN
-    photo = dataset.items.modality == PHOTO
-    masks = {"unseen": unseen, "generalized": unseen | (seen & photo), "all": np.ones_like(unseen)}
-    mask = masks[split.selection]
-    for modality, plural in ((SKETCH, "sketches"), (PHOTO, "photos")):
-        if not (mask & unseen & (dataset.items.modality == modality)).any() and split.family != "zs-cross-all":
-            raise ZseError(
-                f"{dataset.name}: has no unseen {plural} for {split.name}", "zse inspect lists its splits with counts"
-            )
-    return replace(dataset.items, part=part).take(np.flatnonzero(mask))
+    modality = dataset.items.modality
+    is_unseen = part == UNSEEN
+    if split.protocol != "zs-cross-all":
+        for code, plural in ((SKETCH, "sketches"), (PHOTO, "photos")):
+            if not (is_unseen & (modality == code)).any():
+                raise ZseError(
+                    f"{dataset.name}: has no unseen {plural} for {split.name}",
+                    "zse inspect lists its splits with counts",
+                )
+    if split.selection == "unseen":
+        is_selected = is_unseen
+    elif split.selection == "generalized":
+        is_selected = is_unseen | ((part == SEEN) & (modality == PHOTO))
+    else:
+        is_selected = np.ones_like(is_unseen)
+    return replace(dataset.items, part=part).take(np.flatnonzero(is_selected))
 
 
-def hold_out_validation(items: Items, part: Ints) -> dict[str, NDArray[np.int8]]:
+def hold_out_validation(items: Items, part: Ints) -> dict[str, Ints8]:
     """Partitions (N,) for choosing a model, drawn from the seen part of `part` (N,) alone, by names and contents.
 
     `validation` holds out classes: a tenth of the seen ones, those whose names have the lowest SHA-256 (none
@@ -117,36 +128,53 @@ def hold_out_validation(items: Items, part: Ints) -> dict[str, NDArray[np.int8]]
     name's SHA-256 is a multiple of 20 (a picture without an object goes by its own). Seen, in both, is what neither
     holds out: what training may use.
     """
-    seen = part == SEEN
-    names = sorted({items.label.names[c] for c in items.label.codes[seen] if c >= 0}, key=_digest)
-    held = set(names[: max(1, round(len(names) / 10))]) if len(names) >= 4 else set()
-    label = np.array([name in held for name in items.label.names] + [False])[items.label.codes]
-    instance = np.array([_digest(name) % 20 == 0 for name in items.instance.names] + [False])[items.instance.codes]
-    alone = (items.sha256.astype(np.uint64)[:, -8:] @ 256 ** np.arange(8, dtype=np.uint64)) % 20 == 0
-    single = np.where(items.instance.codes >= 0, instance, alone)
-    made = {}
-    for name, mask in ((VALIDATION, label), (VALIDATION_ITEMS, ~label & single)):
-        if (mask & seen).any():
+    is_seen = part == SEEN
+    in_held_class = _in_held_classes(items, is_seen)
+    is_held_item = _find_held_items(items)
+    partitions = {}
+    for name, is_held_out in ((VALIDATION, in_held_class), (VALIDATION_ITEMS, ~in_held_class & is_held_item)):
+        if (is_held_out & is_seen).any():
             codes = np.full(len(items), NEITHER, np.int8)
-            codes[seen & ~label & ~single] = SEEN
-            codes[seen & mask] = UNSEEN
-            made[name] = codes
-    return made
+            codes[is_seen & ~in_held_class & ~is_held_item] = SEEN
+            codes[is_seen & is_held_out] = UNSEEN
+            partitions[name] = codes
+    return partitions
 
 
-def _digest(name: str) -> int:
+def _in_held_classes(items: Items, is_seen: Mask) -> Mask:
+    """(N,) whether a picture is of one of the classes that validation holds out."""
+    label = items.label
+    seen_names = {label.names[code] for code in label.codes[is_seen] if code >= 0}
+    held_names: set[str] = set()
+    if len(seen_names) >= FEWEST_CLASSES:
+        count = max(1, round(len(seen_names) / CLASS_SHARE))
+        held_names = set(sorted(seen_names, key=_hash_name)[:count])
+    is_held = np.array([name in held_names for name in label.names] + [False])  # code -1 takes the last
+    return is_held[label.codes]
+
+
+def _find_held_items(items: Items) -> Mask:
+    """(N,) whether a picture's object, or the picture itself where it has none, is one of those to hold out."""
+    instance = items.instance
+    is_held = np.array([_hash_name(name) % ITEM_SHARE == 0 for name in instance.names] + [False])
+    last_bytes = items.sha256.astype(np.uint64)[:, -8:]
+    picture_is_held = (last_bytes @ 256 ** np.arange(8, dtype=np.uint64)) % ITEM_SHARE == 0
+    return np.where(instance.codes >= 0, is_held[instance.codes], picture_is_held)
+
+
+def _hash_name(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SplitCounts:
-    """A split of a data set: its queries, photos and the classes of its queries; published (sketches, photos)."""
+    """How much a split of a data set holds."""
 
     split: Split
-    sketches: int
+    sketches: int  # queries
     photos: int
-    classes: int
-    published: tuple[int, int] | None
+    classes: int  # of the queries
+    published: tuple[int, int] | None  # (sketches, photos) in the papers
 
     def __str__(self) -> str:
         text = f"{self.sketches} sketches, {self.photos} photos, {self.classes} classes"
@@ -159,29 +187,47 @@ class SplitCounts:
 
 def count_splits(dataset: Dataset) -> Iterator[SplitCounts]:
     """Every split of a data set that holds a query and a photo."""
-    items = dataset.items
-    sketched = np.intersect1d(*(items.instance.codes[items.modality == m] for m in (SKETCH, PHOTO)))
     for partition in ("", *dataset.partitions):
-        for family, selection in FAMILIES.items():
-            held_out = partition.endswith((VALIDATION, VALIDATION_ITEMS))
-            if (held_out and family not in ("zs-inter", "zs-intra")) or (partition and selection == "all"):
+        is_validation = partition.endswith((VALIDATION, VALIDATION_ITEMS))
+        for protocol, selection in PROTOCOLS.items():
+            if is_validation and protocol not in ("zs-inter", "zs-intra"):
                 continue
-            split = Split(family, partition)
-            try:
-                chosen = select_pictures(dataset, split)
-            except ZseError:
+            if partition and selection == "all":
                 continue
-            asked = (chosen.modality == SKETCH) & ((chosen.part == UNSEEN) | (selection == "all"))
-            if family == "zs-intra" and not np.isin(chosen.instance.codes[asked], sketched[sketched >= 0]).any():
-                continue
-            if selection == "generalized" and not (chosen.part == SEEN).any():
-                continue
-            classes = np.unique(chosen.label.codes[asked])
-            known = PUBLISHED.get((dataset.benchmark, partition or dataset.partition))
-            yield SplitCounts(
-                split,
-                int(asked.sum()),
-                int((chosen.modality == PHOTO).sum()),
-                int((classes >= 0).sum()),
-                known if family in ("zs-inter",) else None,
-            )
+            counts = _count_split(dataset, Split(protocol, partition))
+            if counts is not None:
+                yield counts
+
+
+def _count_split(dataset: Dataset, split: Split) -> SplitCounts | None:
+    """The counts of a split; None where it has no query or no photo."""
+    try:
+        chosen = select_pictures(dataset, split)
+    except ZseError:
+        return None
+    is_query = chosen.modality == SKETCH
+    if split.selection != "all":
+        is_query &= chosen.part == UNSEEN
+    if split.protocol == "zs-intra" and not _has_object_in_both(dataset.items, chosen.instance.codes[is_query]):
+        return None
+    if split.selection == "generalized" and not (chosen.part == SEEN).any():
+        return None
+    classes = np.unique(chosen.label.codes[is_query])
+    published = None
+    if split.protocol == "zs-inter":
+        published = PUBLISHED.get((dataset.benchmark, split.partition or dataset.partition))
+    return SplitCounts(
+        split=split,
+        sketches=int(is_query.sum()),
+        photos=int((chosen.modality == PHOTO).sum()),
+        classes=int((classes >= 0).sum()),
+        published=published,
+    )
+
+
+def _has_object_in_both(items: Items, codes: Ints) -> bool:
+    """Whether one of these objects has a sketch and a photo."""
+    sketched = items.instance.codes[items.modality == SKETCH]
+    photographed = items.instance.codes[items.modality == PHOTO]
+    paired = np.intersect1d(sketched, photographed)
+    return bool(np.isin(codes, paired[paired >= 0]).any())

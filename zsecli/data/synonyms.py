@@ -1,4 +1,4 @@
-"""Which classes of two data sets are one: equal names, or names that stand in one row of synonyms.csv."""
+"""Which classes of two data sets are the same: equal names, or names in one row of synonyms.csv."""
 
 from __future__ import annotations
 
@@ -18,31 +18,47 @@ def class_key(name: str) -> str:
     >>> class_key("hot-air_balloon")
     'hotairballoon'
     """
-    plain = unicodedata.normalize("NFC", tidy_name(name).casefold())
+    folded = unicodedata.normalize("NFC", tidy_name(name).casefold())
     # letters, numbers and the marks on them, which are vowels in some scripts
-    return "".join(sign for sign in plain if unicodedata.category(sign)[0] in "LNM") or plain
+    letters = [sign for sign in folded if unicodedata.category(sign)[0] in "LNM"]
+    return "".join(letters) or folded
 
 
 def read_synonyms() -> list[set[str]]:
     """The keys of the names that mean one class; rows that share a name are joined."""
-    joined: list[set[str]] = []
+    groups: list[set[str]] = []
     with (files("zsecli.data") / "synonyms.csv").open(encoding="utf-8") as file:
-        for row in list(csv.reader(file))[1:]:
-            group = {class_key(name) for name in row if name}
-            touching = [old for old in joined if old & group]
-            joined = [old for old in joined if not old & group] + [group.union(*touching)]
-    return joined
+        rows = list(csv.reader(file))[1:]
+    for row in rows:
+        group = {class_key(name) for name in row if name}
+        separate = []
+        for old in groups:
+            if old & group:
+                group |= old
+            else:
+                separate.append(old)
+        groups = [*separate, group]
+    return groups
 
 
 def find_shared_classes(train: Iterable[str], test: Iterable[str]) -> dict[str, str]:
     """Class of `test` -> the class of `train` that means the same, for those that have one.
 
-    >>> shared(["mug", "Sea turtle", "chair"], ["cup", "turtle", "table"])
+    >>> find_shared_classes(["mug", "Sea turtle", "chair"], ["cup", "turtle", "table"])
     {'cup': 'mug', 'turtle': 'Sea turtle'}
     """
-    of = {key: group for group in read_synonyms() for key in group}
-    seen: dict[str, str] = {}
+    synonyms_of: dict[str, set[str]] = {}
+    for group in read_synonyms():
+        for key in group:
+            synonyms_of[key] = group
+    train_class_of: dict[str, str] = {}
     for name in sorted(train):
-        for key in of.get(class_key(name), {class_key(name)}):
-            seen.setdefault(key, name)
-    return {name: seen[class_key(name)] for name in test if class_key(name) in seen}
+        key = class_key(name)
+        for synonym in synonyms_of.get(key, {key}):
+            train_class_of.setdefault(synonym, name)
+    shared = {}
+    for name in test:
+        key = class_key(name)
+        if key in train_class_of:
+            shared[name] = train_class_of[key]
+    return shared

@@ -39,7 +39,7 @@ def evaluate_ranking(ranking: Path, split: str, *, trained: Collection[str] | No
         seen_classes = {} if trained is None else find_shared_classes(trained, _class_names(opened))
         notes = []
         reports = []
-        for protocol in SPLITS[parsed_split.family]:
+        for protocol in SPLITS[parsed_split.protocol]:
             if protocol.novel:
                 if trained is None:
                     continue
@@ -118,7 +118,7 @@ def _check_split(ranking: Ranking, split: Split, origins: list[dict[str, str]]) 
             f"{ranking.path}: its {plural} are the {selection}, not those of {split.name}",
             f"zse match --split {split.name}",
         )
-    if split.family == "generalized" and not (ranking.gallery.part == SEEN).any():
+    if split.protocol == "generalized" and not (ranking.gallery.part == SEEN).any():
         raise UsageError(
             f"{ranking.path}: its gallery has no photo of a seen class", f"zse match --split {split.name} has them"
         )

@@ -19,8 +19,8 @@ from zsecli.data.items import PARTS, PHOTO, SEEN, Items
 from zsecli.data.picture_list import PictureSearch, make_items
 from zsecli.data.sources import folder
 from zsecli.data.sources import split_files as lists
+from zsecli.data.sources.base import BenchmarkOptions
 from zsecli.data.sources.demo import demo_folder
-from zsecli.data.sources.options import Options
 from zsecli.data.sources.registry import SOURCES, find_root
 from zsecli.data.splits import Split, select_pictures
 from zsecli.errors import UsageError, ZseError
@@ -94,9 +94,9 @@ def prepare(
     """
     benchmark = how.source if how.source in SOURCES else ""
     if benchmark:
-        listing = SOURCES[benchmark].read(how.place, Options(how.variant, not how.originals))
+        listing = SOURCES[benchmark].read(how.place, BenchmarkOptions(how.variant, not how.originals))
         if how.lists is not None:
-            listing = lists.apply(listing, how.lists)
+            listing = lists.apply_lists(listing, how.lists)
     else:
         listing = folder.read(
             how.place,
@@ -104,7 +104,7 @@ def prepare(
             where=how.where,
             columns=how.columns,
             unseen=how.unseen,
-            apart=workspace_folders(workspace),
+            excluded=workspace_folders(workspace),
         )
     for warning in listing.warnings:
         logger.warning(warning)

@@ -114,7 +114,7 @@ def _embed_folder(workspace: Workspace, path: Path, spec: ModelSpec, compute: de
     if (path / "photo").is_dir() and (path / "sketch").is_dir():  # as zse prepare folder wants it
         path = path / "photo"
         logger.log(NOTICE, f"the photos are those in {path}")
-    found = find_pictures([path], apart=workspace_folders(workspace.root))
+    found = find_pictures([path], excluded=workspace_folders(workspace.root))
     result = defaults.embed_pictures(workspace, found, spec, "photo", compute, None, True)
     return _as_source(result, path.resolve().name or str(path), spec)
 

@@ -78,8 +78,10 @@ def prepare_listing(
         known = {} if anew else _known(output, listing.root) | journal.known
         paths = [e.path for e in entries]
         named = paths if listing.named else ()
-        hashed = hash_files(listing.root, paths, known, progress, decode=True, done=journal.add, named=frozenset(named))
-        bad = listing.passed.take_own(hashed.bad) + listing.skipped
+        hashed = hash_files(
+            listing.root, paths, known, progress, decode=True, on_read=journal.add, named=frozenset(named)
+        )
+        bad = listing.passed.remove_own(hashed.bad) + listing.skipped
         if not len(hashed.good):
             why = f"the first: {bad[0][0]}: {bad[0][1]}" if bad else "there is no file"
             raise ZseError(

@@ -109,7 +109,7 @@ class Pictures:
 
     def _check(self, row: int) -> None:
         """ChangedPicture where the file of a picture that is held or cached is now another one."""
-        if self._files.changed(row):
+        if self._files.has_changed(row):
             raise changed(self.root / self.items.id[row])
 
     def stack(self, rows: Ints) -> Tensor:

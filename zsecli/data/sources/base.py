@@ -8,49 +8,54 @@ from pathlib import Path
 
 from zsecli.data.folder_walk import BESIDE, NO_PICTURE, SYSTEM, PassedOver
 
-FEW = 5  # of a kind named in a warning
+FEW = 5  # names of a kind in a warning
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One picture of a source; `path` is relative to the source's root, `part` None where it belongs to none."""
+class BenchmarkOptions:
+    """What a benchmark can be asked for; sketchy alone has these."""
 
-    path: str
+    variant: str | None = None  # which rendering (`tx_...`); None: the plain one
+    extended: bool = True  # with the extended photos
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One picture of a source."""
+
+    path: str  # relative to the source's root
     modality: str
     label: str
-    instance: str | None
+    instance: str | None = None
     family: str | None = None
-    part: str | None = "unseen"
+    part: str | None = "unseen"  # None where it belongs to no part
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Listing:
-    """A data set as it lies on disk.
-
-    layout: what was looked for -> where it lies below the root. passed: what of its folders was passed over.
-    named: its files were named one by one, so that what zse made is taken too. skipped: (path, reason) of what
-    cannot be placed. warnings: sentences on what a reader of numbers must know. partition: name of the split that the
-    entries' parts are ("25" of sketchy; "" where it has no name). partitions: further splits, class -> part. flags:
-    name -> paths of the pictures that bear it.
-    """
+    """A data set as it is on disk."""
 
     root: Path
-    entries: list[Entry]
-    layout: dict[str, str] = field(default_factory=dict)
-    passed: PassedOver = field(default_factory=PassedOver)
-    named: bool = False
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    partition: str = ""
-    partitions: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    flags: dict[str, set[str]] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)
+    layout: dict[str, str] = field(default_factory=dict)  # what was looked for -> where it is below the root
+    passed: PassedOver = field(default_factory=PassedOver)  # files and folders below the root that are no entries
+    named: bool = False  # its files were named one by one, so that pictures that zse made are taken too
+    skipped: list[tuple[str, str]] = field(default_factory=list)  # (path, reason) of what cannot be placed
+    warnings: list[str] = field(default_factory=list)  # sentences that a reader of results must know
+    partition: str = ""  # name of the split that the entries' parts are ("25" of sketchy); "" where it has none
+    partitions: dict[str, Mapping[str, str]] = field(default_factory=dict)  # further splits: name -> class -> part
+    flags: dict[str, set[str]] = field(default_factory=dict)  # name -> paths of the pictures with this mark
 
     @property
     def others(self) -> list[str]:
         """The files beside the pictures that are none, or that a picture was made of."""
-        return [path for reason in (NO_PICTURE, SYSTEM, BESIDE) for path in self.passed.paths.get(reason, ())]
+        paths: list[str] = []
+        for reason in (NO_PICTURE, SYSTEM, BESIDE):
+            paths += self.passed.paths.get(reason, ())
+        return paths
 
 
 def name_few(names: Sequence[str], count: int = FEW) -> str:
     """The first of `names`, and how many more there are."""
-    return ", ".join(names[:count]) + (f", and {len(names) - count} more" if len(names) > count else "")
+    text = ", ".join(names[:count])
+    return f"{text}, and {len(names) - count} more" if len(names) > count else text

@@ -12,7 +12,7 @@ class Classes:
     """Names and parts of a benchmark's classes.
 
     Attributes:
-        parts: split -> class -> "seen" or "unseen".
+        parts: split -> class -> "seen" or "unseen"; the first split is the benchmark's own.
         names: the classes, sorted.
     """
 
@@ -20,10 +20,19 @@ class Classes:
         with (files("zsecli.data.sources") / "tables" / f"{benchmark}.csv").open(encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         self.names = [row["class"] for row in rows]
-        splits = [name for name in rows[0] if name.isdecimal()]
-        self.parts = {split: {row["class"]: row[split] for row in rows} for split in splits}
+        self.parts: dict[str, dict[str, str]] = {}
+        for split in rows[0]:
+            if split.isdecimal():
+                self.parts[split] = {row["class"]: row[split] for row in rows}
         self._by_key = {class_key(row["class"]): row["class"] for row in rows}
-        self._by_key |= {class_key(folder): row["class"] for row in rows if (folder := row.get("photo_folder"))}
+        for row in rows:
+            if folder := row.get("photo_folder"):
+                self._by_key[class_key(folder)] = row["class"]
+
+    @property
+    def main_parts(self) -> dict[str, str]:
+        """Class -> part in the benchmark's own split."""
+        return next(iter(self.parts.values()))
 
     def class_of_folder(self, folder: str) -> str | None:
         """The class that a folder stands for, whatever its blanks, underscores and known typos; None: none."""

@@ -1,4 +1,4 @@
-"""The benchmarks of the field by name: the reader of each, where it is had from and where it usually lies."""
+"""The benchmarks of the field by name: the reader of each, where to get it and where it usually is."""
 
 from __future__ import annotations
 
@@ -7,49 +7,62 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zsecli.data.sources import qmul, sketchy, tuberlin_quickdraw
-from zsecli.data.sources.base import Listing
-from zsecli.data.sources.options import Options
+from zsecli.data.sources.base import BenchmarkOptions, Listing
 from zsecli.errors import ZseError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
-    """A benchmark: its reader, where it is had from, its shape on disk, and its usual names below ./datasets."""
+    """A benchmark."""
 
-    read: Callable[[Path, Options], Listing]
-    home: str
-    shape: str
-    names: tuple[str, ...]
+    read: Callable[[Path, BenchmarkOptions], Listing]
+    home: str  # where to get it
+    shape: str  # on disk
+    names: tuple[str, ...]  # usual names of its folder below ./datasets
 
 
 QMUL_HOME = "the SketchX group of QMUL (sketchx.eecs.qmul.ac.uk)"
 QMUL_SHAPE = "{0}_photo/, {0}_sketch/, photo_train.txt ... sketch_test.txt; or trainA, trainB, testA, testB"
 SOURCES = {
     "sketchy": Source(
-        sketchy.read,
-        "sketchy.eye.gatech.edu",
-        sketchy.SHAPE,
-        ("sketchy", "Sketchy", "Sketchy_Extended", "sketchy_extend"),
+        read=sketchy.read,
+        home="sketchy.eye.gatech.edu",
+        shape=sketchy.SHAPE,
+        names=("sketchy", "Sketchy", "Sketchy_Extended", "sketchy_extend"),
     ),
     "tuberlin": Source(
-        tuberlin_quickdraw.tuberlin,
-        "cybertron.cg.tu-berlin.de/eitz/projects/classifysketch",
-        tuberlin_quickdraw.TUBERLIN_SHAPE,
-        ("tuberlin", "TUBerlin", "TU-Berlin", "tu_berlin"),
+        read=tuberlin_quickdraw.read_tuberlin,
+        home="cybertron.cg.tu-berlin.de/eitz/projects/classifysketch",
+        shape=tuberlin_quickdraw.TUBERLIN_SHAPE,
+        names=("tuberlin", "TUBerlin", "TU-Berlin", "tu_berlin"),
     ),
     "quickdraw": Source(
-        tuberlin_quickdraw.quickdraw,
-        "github.com/sounakdey/doodle2search",
-        tuberlin_quickdraw.QUICKDRAW_SHAPE,
-        ("quickdraw", "QuickDraw", "Quickdraw", "QuickDraw-Extended"),
+        read=tuberlin_quickdraw.read_quickdraw,
+        home="github.com/sounakdey/doodle2search",
+        shape=tuberlin_quickdraw.QUICKDRAW_SHAPE,
+        names=("quickdraw", "QuickDraw", "Quickdraw", "QuickDraw-Extended"),
     ),
-    "shoe": Source(qmul.shoe, QMUL_HOME, QMUL_SHAPE.format("ShoeV2"), ("shoe", "ShoeV2", "QMUL/ShoeV2")),
-    "chair": Source(qmul.chair, QMUL_HOME, QMUL_SHAPE.format("ChairV2"), ("chair", "ChairV2", "QMUL/ChairV2")),
+    "shoe": Source(
+        read=qmul.read_shoe,
+        home=QMUL_HOME,
+        shape=QMUL_SHAPE.format("ShoeV2"),
+        names=("shoe", "ShoeV2", "QMUL/ShoeV2"),
+    ),
+    "chair": Source(
+        read=qmul.read_chair,
+        home=QMUL_HOME,
+        shape=QMUL_SHAPE.format("ChairV2"),
+        names=("chair", "ChairV2", "QMUL/ChairV2"),
+    ),
 }
 
 
 def find_root(name: str, root: Path | None = None) -> Path:
-    """Where a benchmark lies: `root`, or the first of its usual places; ZseError where it is in none."""
+    """The folder of a benchmark: `root`, or the first of its usual folders that exists.
+
+    Raises:
+        ZseError: there is none.
+    """
     source = SOURCES[name]
     if root is not None:
         if root.is_dir():
@@ -58,11 +71,11 @@ def find_root(name: str, root: Path | None = None) -> Path:
             f"{root}: is no folder, {name} is not there",
             f"get it from {source.home}; expected below it: {source.shape}",
         )
-    places = [Path("datasets") / folder for folder in source.names]
-    for place in places:
-        if place.is_dir():
-            return place
+    folders = [Path("datasets") / folder for folder in source.names]
+    for folder in folders:
+        if folder.is_dir():
+            return folder
     raise ZseError(
-        f"{name}: not found (looked for {', '.join(f'./{p.as_posix()}' for p in places)})",
+        f"{name}: not found (looked for {', '.join(f'./{folder.as_posix()}' for folder in folders)})",
         f"get it from {source.home} and pass --root FOLDER; expected below it: {source.shape}",
     )

@@ -23,44 +23,51 @@ from zsecli.runtime.textfiles import read_lines
 
 SHAPE = "files *train*.txt and *zero*.txt (or test, unseen) with lines `relative/path label`"
 
+PathKey = tuple[str, ...]  # folders and name of a path in one spelling
+PathIndex = dict[PathKey, tuple[str, int]]  # ending of a path -> the path, and how many folders and names it has
 
-def apply(listing: Listing, folder: Path) -> Listing:
+
+def apply_lists(listing: Listing, folder: Path) -> Listing:
     """The listing with the parts that the lists in `folder` give; a picture in none belongs to no part.
 
     Raises:
         ZseError: there is no such list, or a picture is in a train list and in a zero list.
     """
-    at = _index(listing)
-    found: dict[str, tuple[str, str]] = {}  # path: part, where it is named
-    skipped, strange = [], []
-    files, held_out = _lists(folder)
+    index = _index_paths(listing)
+    part_of: dict[str, str] = {}  # path -> part
+    source_of: dict[str, str] = {}  # path -> file and line that name it
+    skipped: list[tuple[str, str]] = []
+    empty_lists: list[str] = []
+    files, held_out = _find_lists(folder)
     for file, part in files:
-        lines = list(_lines(file))
+        lines = list(_read_paths(file))
         if not lines:
-            strange.append(file.name)
+            empty_lists.append(file.name)
         for number, path in lines:
-            where = f"{file.name}, line {number}"
-            entry = _match(path, at)
+            source = f"{file.name}, line {number}"
+            entry = _match_path(path, index)
             if not entry:
-                why = "no such file" if entry is None else "fits several files"
-                skipped.append((path, f"{where}: {why} below {listing.root.name}"))
-            elif found.setdefault(entry, (part, where))[0] != part:
+                reason = "no such file" if entry is None else "fits several files"
+                skipped.append((path, f"{source}: {reason} below {listing.root.name}"))
+            elif entry not in part_of:
+                part_of[entry] = part
+                source_of[entry] = source
+            elif part_of[entry] != part:
                 raise ZseError(
-                    f"{folder}: {path} is in two parts ({found[entry][1]}; {where})", "mend one of the lists"
+                    f"{folder}: {path} is in two parts ({source_of[entry]}; {source})", "mend one of the lists"
                 )
-    if not {"seen", "unseen"} <= {part for part, _ in found.values()}:
+    if not {"seen", "unseen"} <= set(part_of.values()):
         raise ZseError(f"{folder}: has no train and zero lists that fit {listing.root}", f"expected: {SHAPE}")
-    entries = [replace(e, part=found[e.path][0] if e.path in found else None) for e in listing.entries]
     warnings = list(listing.warnings)
-    if strange:
-        warnings.append(f"no lines `path label` in {name_few(strange)}")
+    if empty_lists:
+        warnings.append(f"no lines `path label` in {name_few(empty_lists)}")
     if held_out:
         warnings.append(f"not read beside the zero lists, as it holds seen classes: {name_few(held_out)}")
-    if left := len(entries) - len(found):
+    if left := len(listing.entries) - len(part_of):
         warnings.append(f"{left} pictures are in no list, so in no split")
     return replace(
         listing,
-        entries=entries,
+        entries=[replace(entry, part=part_of.get(entry.path)) for entry in listing.entries],
         skipped=listing.skipped + skipped,
         warnings=warnings,
         layout={**listing.layout, "lists": str(folder)},
@@ -69,23 +76,30 @@ def apply(listing: Listing, folder: Path) -> Listing:
     )
 
 
-def _lists(folder: Path) -> tuple[list[tuple[Path, str]], list[str]]:
+def _find_lists(folder: Path) -> tuple[list[tuple[Path, str]], list[str]]:
     """(list, part), and the names of those that are not to be read.
 
     The last of the words in a name counts. Beside zero lists a test list holds seen classes' pictures, kept for
     validation; alone it is the unseen part.
     """
-    words: dict[Path, str] = {}
+    word_of: dict[Path, str] = {}
     for file in sorted(folder.glob("*.txt")) if folder.is_dir() else ():
         name = file.stem.lower()
-        if not name.startswith("cname") and (said := re.findall(r"train|zero|test|unseen", name)):
-            words[file] = said[-1]
-    held_out = [f for f, word in words.items() if word == "test" and {"zero", "unseen"} & {*words.values()}]
-    read = [(f, "seen" if word == "train" else "unseen") for f, word in words.items() if f not in held_out]
-    return read, [file.name for file in held_out]
+        words = re.findall(r"train|zero|test|unseen", name)
+        if words and not name.startswith("cname"):
+            word_of[file] = words[-1]
+    has_zero_lists = bool({"zero", "unseen"} & set(word_of.values()))
+    lists: list[tuple[Path, str]] = []
+    held_out: list[str] = []
+    for file, word in word_of.items():
+        if word == "test" and has_zero_lists:
+            held_out.append(file.name)
+        else:
+            lists.append((file, "seen" if word == "train" else "unseen"))
+    return lists, held_out
 
 
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
+def _read_paths(file: Path) -> Iterator[tuple[int, str]]:
     """(number, path) of the lines that end with a blank and a label."""
     for number, line in enumerate(read_lines(file, errors="replace"), 1):
         path, _, label = line.rstrip().rpartition(" ")
@@ -93,41 +107,43 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
             yield number, path
 
 
-def _parts(path: str) -> tuple[str, ...]:
+def _path_key(path: str) -> PathKey:
     folder, _, name = path.strip().replace("\\", "/").rpartition("/")
-    return (*_folders(folder), tidy_name(name).lower())
+    return (*_folder_key(folder), tidy_name(name).lower())
 
 
 @lru_cache(maxsize=4096)
-def _folders(path: str) -> tuple[str, ...]:
+def _folder_key(path: str) -> PathKey:
     """The folders of a path in one spelling; all names of the folder with the photos, or the sketches, are one."""
-    parts = (part.lower() for part in path.split("/") if part not in ("", "."))
-    return tuple(_SAME.get(part) or class_key(part.removesuffix("_ready")) for part in parts)
+    names = [name.lower() for name in path.split("/") if name not in ("", ".")]
+    return tuple(_SAME_FOLDER.get(name) or class_key(name.removesuffix("_ready")) for name in names)
 
 
-_SAME = {  # folders that the same pictures have, whoever unpacked them
+_SAME_FOLDER = {  # folders that hold the same pictures, whoever unpacked them
     **{name.lower(): "(sketches)" for name in (*TUBERLIN_SKETCHES, *QUICKDRAW_SKETCHES)},
     **{name.lower(): "(photos)" for name in (*TUBERLIN_PHOTOS, *QUICKDRAW_PHOTOS)},
     **{name.lower(): "(extended)" for name in EXTENDED},
 }
 
 
-def _index(listing: Listing) -> dict[tuple[str, ...], tuple[str, int]]:
-    """Every ending of two and more parts of an entry's path -> the entry, its parts; "" where several end so."""
-    at: dict[tuple[str, ...], tuple[str, int]] = {}
+def _index_paths(listing: Listing) -> PathIndex:
+    """Every ending of two and more names of an entry's path; its path is "" where several entries end so."""
+    index: PathIndex = {}
     for entry in listing.entries:
-        parts = _parts(entry.path)
-        for start in range(len(parts) - 1):
-            at[parts[start:]] = ("" if parts[start:] in at else entry.path, len(parts))
-    return at
+        key = _path_key(entry.path)
+        for start in range(len(key) - 1):
+            ending = key[start:]
+            index[ending] = ("" if ending in index else entry.path, len(key))
+    return index
 
 
-def _match(path: str, at: dict[tuple[str, ...], tuple[str, int]]) -> str | None:
+def _match_path(path: str, index: PathIndex) -> str | None:
     """The one entry that shares the longest ending with `path`; "" where several do, None where none does."""
-    parts = _parts(path)
-    for start in range(len(parts) - 1):
-        if parts[start:] in at:
-            entry, depth = at[parts[start:]]
+    key = _path_key(path)
+    for start in range(len(key) - 1):
+        ending = key[start:]
+        if ending in index:
+            entry, depth = index[ending]
             # the folder above the class must agree: a file of that name in another one is another picture
-            return entry if len(parts) - start >= min(3, len(parts), depth) else None
+            return entry if len(ending) >= min(3, len(key), depth) else None
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from zsecli.data.sources.base import Listing
+from zsecli.data.sources.base import BenchmarkOptions, Listing
 from zsecli.data.sources.class_folders import (
     add_classes,
     find_subfolder,
@@ -15,7 +15,6 @@ from zsecli.data.sources.class_folders import (
     unwrap_folder,
 )
 from zsecli.data.sources.classes import Classes
-from zsecli.data.sources.options import Options
 
 TUBERLIN_SHAPE = "png/CLASS/*.png, ImageResized/CLASS/*.JPEG"
 QUICKDRAW_SHAPE = "sketches/CLASS/*.png, images/CLASS/*.jpg (or QuickDraw_sketches_final/, QuickDraw_images_final/)"
@@ -26,25 +25,24 @@ QUICKDRAW_SKETCHES = ("sketch", "QuickDraw_sketches_final", "QuickDraw_sketches"
 QUICKDRAW_PHOTOS = ("photos", "photo", "image", "QuickDraw_images_final", "QuickDraw_images", "images")
 
 
-def reader(name: str, sketches: tuple[str, ...], photos: tuple[str, ...], shape: str) -> Callable[..., Listing]:
-    """The reader of a benchmark whose sketches and photos lie in one of these folders."""
+def make_reader(
+    name: str, sketches: tuple[str, ...], photos: tuple[str, ...], shape: str
+) -> Callable[[Path, BenchmarkOptions], Listing]:
+    """The reader of a benchmark whose sketches and photos are in one of these folders."""
 
-    def read(root: Path, options: Options) -> Listing:
-        classes, listing = Classes(name), Listing(root.resolve(), [])
+    def read(root: Path, options: BenchmarkOptions) -> Listing:
+        classes = Classes(name)
+        listing = Listing(root=root.resolve())
         for plural, modality, names in (("sketches", "sketch", sketches), ("photos", "photo", photos)):
-            place = find_subfolder(list_folders_below(listing.root), *names)
-            found = unwrap_folder(require_folder(place, root, f"a folder {names[-1]}/", shape), classes.class_of_folder)
-            listing.layout[plural] = found.relative_to(listing.root).as_posix()
-            add_classes(listing, found, modality, classes, lambda stem: None)
+            folder = find_subfolder(list_folders_below(listing.root), *names)
+            folder = require_folder(folder, root, f"a folder {names[-1]}/", shape)
+            folder = unwrap_folder(folder, classes.class_of_folder)
+            listing.layout[plural] = folder.relative_to(listing.root).as_posix()
+            add_classes(listing, folder, modality, classes, lambda stem: None)
         return finish_listing(listing, classes)
 
     return read
 
 
-tuberlin = reader(
-    "tuberlin",
-    TUBERLIN_SKETCHES,
-    TUBERLIN_PHOTOS,
-    TUBERLIN_SHAPE,
-)
-quickdraw = reader("quickdraw", QUICKDRAW_SKETCHES, QUICKDRAW_PHOTOS, QUICKDRAW_SHAPE)
+read_tuberlin = make_reader("tuberlin", TUBERLIN_SKETCHES, TUBERLIN_PHOTOS, TUBERLIN_SHAPE)
+read_quickdraw = make_reader("quickdraw", QUICKDRAW_SKETCHES, QUICKDRAW_PHOTOS, QUICKDRAW_SHAPE)
