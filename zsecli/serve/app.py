@@ -142,22 +142,21 @@ class DrawServer:
             drawing = self._stored_drawing(client, seq)
             if whole:
                 return self.engine.explain(drawing, row, contrast)
-            found = {"seq": seq, "row": row, **self.engine.match(drawing, row)}
+            answer = {"seq": seq, "row": row, **self.engine.match(drawing, row)}
             if contrast is not None:
-                found["contrast"] = {"row": contrast, **self.engine.match(drawing, contrast)}
-                del found["contrast"]["sketch"]
-            return found
+                answer["contrast"] = {"row": contrast, **self.engine.match(drawing, contrast)}
+                del answer["contrast"]["sketch"]
+            return answer
 
         return JSONResponse(await self._compute(client, "why", None, compute))
 
     async def send_explanation(self, request: Request) -> Response:
         client, seq, row, contrast = self._question(request)
-        text = await self._compute(
-            client,
-            "explain",
-            None,
-            lambda _: self.engine.explain_page(self._stored_drawing(client, seq), row, contrast),
-        )
+
+        def compute(_is_wanted: Callable[[], bool]) -> str:
+            return self.engine.explain_page(self._stored_drawing(client, seq), row, contrast)
+
+        text = await self._compute(client, "explain", None, compute)
         headers = {"Content-Security-Policy": EXPLANATION_POLICY}
         if request.query_params.get("download") == "1":
             stem = Path(self.engine.gallery.names[row]).stem

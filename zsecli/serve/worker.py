@@ -90,9 +90,8 @@ class Worker:
         return len(self._waiting)
 
     def _remember(self, client: str, seq: int) -> None:
-        self._newest[client] = max(
-            seq, self._newest.pop(client, seq)
-        )  # popped first, so that it becomes the last entry
+        newest = max(seq, self._newest.pop(client, seq))
+        self._newest[client] = newest  # popped and added, so that it becomes the last entry
         while len(self._newest) > REMEMBERED_CLIENTS:
             self._newest.pop(next(iter(self._newest)))
 
