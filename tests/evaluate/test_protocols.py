@@ -306,8 +306,8 @@ def test_no_name_means_anything_in_markdown_or_ends_a_line(tmp_path: Path) -> No
     assert text.splitlines() == text.removesuffix("\n").split("\n")
     cells = {row[0] for row in shown(text)}
     assert {escape_for_terminal(name) for name in LINKS} <= cells
-    written = reporting.csv_text(evaluation)
+    written = reporting.format_csv(evaluation)
     assert written.splitlines() == written.removesuffix("\n").split("\n")
-    printed = reporting.json_text(evaluation, queries=False).removesuffix("\n")
+    printed = reporting.format_json(evaluation, with_queries=False).removesuffix("\n")
     assert printed.splitlines() == [printed]
     assert {*json.loads(printed)["protocols"]["zs-inter"]["per_class"]} == {*LINKS}

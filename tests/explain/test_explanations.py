@@ -394,7 +394,7 @@ def test_a_second_writer_finds_every_file_taken(
         explanation_json.write_json(described, path)
 
     monkeypatch.setattr(
-        "zsecli.stages.explain.explanation_json", SimpleNamespace(**{**vars(explanation_json), "write": write})
+        "zsecli.stages.explain.explanation_json", SimpleNamespace(**{**vars(explanation_json), "write_json": write})
     )
     checkpoint.save(build(TINY), tmp_path / "tiny.safetensors")
     zse("explain", sketch, sketch, "--model", "tiny.safetensors", "-o", "m")
