@@ -92,14 +92,18 @@ def _describe_score(pair: Pair, contributions: Scores) -> dict[str, float]:
     Each is computed by itself: that they add up tests them.
     """
     logit = float(pair.score.logit)
+    matches = pair.network.relation.matches
     with torch.inference_mode():
-        without_ret = float(pair.network.relation.logit(pair.score.kernel, pair.score.logit.new_zeros(1)))
+        if matches is not None:
+            by_ret = float(matches.ret_scale) * pair.cosine
+        else:
+            by_ret = logit - float(pair.network.relation.logit(pair.score.kernel, pair.score.logit.new_zeros(1)))
     return {
         "relation": pair.relation,
         "cosine": pair.cosine,
         "logit": logit,
         "local": float(contributions.sum(dtype=np.float64)),
-        "ret": logit - without_ret,
+        "ret": by_ret,
         "constant": constant(pair),
     }
 

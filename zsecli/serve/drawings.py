@@ -89,12 +89,13 @@ def encode_drawing(model: Embedder, image: Image.Image) -> Drawing:
         side, encoding = see(model, image, "sketch", "your drawing")
         # rounded as in a store, so that scores are those of `zse match`
         tokens = encoding.tokens.half().float()
-        prepared = model.network.prepare(tokens, encoding.index, "sketch")
+        own_ret = encoding.ret if model.network.has_own_ret else None
+        prepared = model.network.prepare(tokens, encoding.index, "sketch", own_ret)
         changes = tuple(describe_changes_of_one((change,)) for change in side.changes)
         return Drawing(
             image=side.image,
             changes=changes,
-            ret=_normalise(encoding.tokens[0, 0].float().cpu().numpy()),
+            ret=_normalise(encoding.ret[0].float().cpu().numpy()),
             side=side,
             encoding=encoding,
             prepared=prepared,

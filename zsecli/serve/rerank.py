@@ -11,6 +11,7 @@ import torch
 from zsecli.arrays import Floats32, Ints64
 from zsecli.model.cross_attention import Prepared
 from zsecli.model.scoring import Score, Scoring
+from zsecli.retrieval.relation_scores import prepare_rows
 from zsecli.store.features import Features
 
 PAIRS_AT_ONCE = 8  # their tensors stay in a core's cache
@@ -28,7 +29,7 @@ class Reranker:
         self.network = network
         self.device = device
         self.photos = photos
-        tokens = (network.places + 1) * photos.width
+        tokens = (network.places + 1) * photos.token_width
         self.capacity = max(PAIRS_AT_ONCE, megabytes * 2**20 // (4 * 4 * tokens))  # tokens, q, k and v in float32
         self._prepared: OrderedDict[int, Prepared] = OrderedDict()
 
@@ -62,7 +63,7 @@ class Reranker:
         """The photos `rows` (B,); those that are not in the cache are read and prepared together."""
         missing = np.array(sorted({int(row) for row in rows} - self._prepared.keys()), np.int64)
         if len(missing):
-            fresh = self._read(missing)
+            fresh = prepare_rows(self.network, self.device, self.photos, missing, "photo")
             for number, row in enumerate(missing.tolist()):
                 photo = fresh.rows(slice(number, number + 1))
                 # copies, so that the batch does not stay in memory
@@ -74,11 +75,3 @@ class Reranker:
         while len(self._prepared) > self.capacity:
             self._prepared.popitem(last=False)
         return Prepared.cat(photos) if len(photos) > 1 else photos[0]
-
-    def _read(self, rows: Ints64) -> Prepared:
-        tokens = torch.from_numpy(self.photos.read("tokens", rows)).to(self.device).float()
-        if "index" in self.photos.file:
-            index = torch.from_numpy(self.photos.read("index", rows)).to(self.device).long()
-        else:
-            index = torch.arange(tokens.shape[1] - 1, device=self.device).expand(len(tokens), -1)
-        return self.network.prepare(tokens, index, "photo")
