@@ -131,7 +131,7 @@ def match(
 
 def _store(text: str) -> Path:
     """The path of a feature store; a picture or a folder is told its way."""
-    from zsecli.images.decode import SUFFIXES
+    from zsecli.images.formats import SUFFIXES
 
     path = opt.store_path(text)
     if path.is_dir() or path.suffix.lower() in SUFFIXES:

@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 from PIL import Image, ImageColor, ImageDraw
 
-from zsecli.images.decode import Pixels
+from zsecli.arrays import Pixels
 from zsecli.render.fonts import draw_text, shortened, width_of
 from zsecli.runtime.marks import COMMENT
 

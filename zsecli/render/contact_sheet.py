@@ -22,8 +22,8 @@ from zsecli.data.items import Items
 from zsecli.errors import UsageError
 from zsecli.evaluate.protocols import iterate_query_blocks
 from zsecli.evaluate.report_model import ProtocolReport
-from zsecli.images.decode import PictureError
 from zsecli.images.loader import ContentChanged, load_picture
+from zsecli.images.picture_errors import PictureError
 from zsecli.render.fonts import draw_text
 from zsecli.runtime.files import atomic_write
 from zsecli.runtime.marks import png_text

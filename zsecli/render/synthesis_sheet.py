@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from zsecli.arrays import Pixels
 from zsecli.explain.synthesis import Synthesis
-from zsecli.images.decode import Pixels
 from zsecli.render.contact_sheet import FAINT, GAP, INK, LINE, PAGE, PAPER, SMALL, TITLE
 from zsecli.render.fonts import draw_text
 from zsecli.runtime.files import atomic_write

@@ -23,7 +23,7 @@ _HALVES = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")  # all surrogates but thos
 def escape_for_terminal(text: str) -> str:
     r"""`text` on one line that no terminal takes for orders: names come from strangers.
 
-    >>> plain("a\x1b[2Jb\n")
+    >>> escape_for_terminal("a\x1b[2Jb\n")
     'a\\x1b[2Jb\\n'
     """
     return _UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text)
@@ -32,7 +32,7 @@ def escape_for_terminal(text: str) -> str:
 def escape_line_breaks(text: str) -> str:
     r"""`text` on one line for every program that splits lines, all else as it is.
 
-    >>> one_line("a\rb\u2028c\td é")
+    >>> escape_line_breaks("a\rb\u2028c\td é")
     'a\\rb\\u2028c\\td é'
     """
     return _BREAKS.sub(lambda found: ascii(found[0])[1:-1], text)
@@ -41,7 +41,7 @@ def escape_line_breaks(text: str) -> str:
 def escape_json_line_breaks(text: str) -> str:
     r"""JSON on one line for every program that splits lines: JSON may hold line separators as they are, too.
 
-    >>> json_line('{"a": "b\u2028\x85"}')
+    >>> escape_json_line_breaks('{"a": "b\u2028\x85"}')
     '{"a": "b\\u2028\\u0085"}'
     """
     return _JSON_BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
