@@ -28,12 +28,14 @@ _PNG_PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 _JPEG_PIXEL_SEGMENTS = {0xE0, 0xEE}  # JFIF; Adobe's, which says how colours are stored
 _EXIF = b"Exif\0\0"
 # Tags of TIFF without which pixels cannot be read, and the orientation.
-_TIFF_PIXEL_TAGS = {254, 255, 256, 257, 258, 259, 262, 266, 273, ORIENTATION, 277, 278, 279, 284, 292, 293, 317, 320, 322,
-                323, 324, 325, 330, 332, 338, 339, 340, 341, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530,
-                531, 532, 34665}  # fmt: skip
+_TIFF_PIXEL_TAGS = {
+    *(254, 255, 256, 257, 258, 259, 262, 266, 273, ORIENTATION, 277, 278, 279, 284, 292, 293, 317, 320, 322),
+    *(323, 324, 325, 330, 332, 338, 339, 340, 341, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530),
+    *(531, 532, 34665),
+}
 _LARGEST_COPY = 2**26  # bytes
 _ENTRY_BYTES = 12  # of a directory of TIFF
-_STRIP_TAGS = (273, 324)  # tags: where the strips, or the tiles, are
+_STRIP_TAGS = (273, 324)  # where the strips, or the tiles, are
 _INTEGER_TYPES = {3: "H", 4: "I", 8: "h", 9: "i"}  # of tags: struct's code for each
 
 
