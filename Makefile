@@ -68,9 +68,9 @@ bench: .venv/done ## measure the tables of docs/performance.md: speed and memory
 	$(fill) docs/performance.md memory.new speed.new cascade.new start.new metrics.new large.new prepare.new checksums.new draw.new
 
 .PHONY: faults
-faults: .venv/done ## make docs/reliability.md: kill, stop and starve every stage, damage every file (about a quarter of an hour on two cores)
-	cd tests && PYTHONPATH=. ../$(BIN)/python -m faults 6 > ../docs/reliability.md.new
-	mv docs/reliability.md.new docs/reliability.md
+faults: .venv/done ## measure the tables of docs/reliability.md: kill, stop and starve every stage, damage every file (about a quarter of an hour on two cores)
+	cd tests && PYTHONPATH=.:../benchmarks ../$(BIN)/python -m faults 6 > ../faults.new
+	$(fill) docs/reliability.md faults.new
 
 .PHONY: fuzz
 fuzz: .venv/done ## look for inputs that break a reader, a minute for each (a quarter of an hour)

@@ -29,7 +29,7 @@ from zsecli.model.spec import ModelSpec
 from zsecli.retrieval.extract import extract_features
 from zsecli.retrieval.match_options import MatchOptions
 from zsecli.retrieval.rank import rank_features
-from zsecli.stages.prepare import prepare_listing
+from zsecli.stages.prepare_listing import prepare_listing
 
 Floats = NDArray[np.float64]  # (H, W), 0 black, 1 white
 SPLITS = (("zs-inter", "AP (raw)"), ("zs-intra", "Acc@1"))

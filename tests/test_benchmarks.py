@@ -12,16 +12,19 @@ from lib.tables import fill_blocks, find_blocks
 pytestmark = pytest.mark.fast
 
 ROOT = Path(__file__).resolve().parents[1]
-PROGRAMS = [path for path in sorted((ROOT / "benchmarks").glob("*.py")) if 'block("' in path.read_text("utf-8")]
+FAULTS = sorted((ROOT / "tests" / "faults").glob("*.py"))
+BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
+PROGRAMS = [path for path in BENCHMARKS + FAULTS if 'block("' in path.read_text("utf-8")]
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_the_page_has_every_block_of_a_program(program: Path) -> None:
     text = program.read_text("utf-8")
-    page = re.search(r"docs/\w+\.md", text)
+    named = re.search(r"docs/\w+\.md", text)
+    page = "docs/reliability.md" if program in FAULTS else named and named[0]
     assert page
     printed = set(re.findall(r'\bblock\("([\w-]+)"\)', text))
-    assert printed <= find_blocks((ROOT / page[0]).read_text("utf-8")).keys()
+    assert printed <= find_blocks((ROOT / page).read_text("utf-8")).keys()
 
 
 def test_filling_replaces_blocks_alone() -> None:

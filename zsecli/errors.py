@@ -33,6 +33,10 @@ class StoreError(ZseError):
     code = UNUSABLE
 
 
+class DryRunEnded(Exception):
+    """A dry run cannot know more before something is made; the message says what would be made first."""
+
+
 def get_errno(error: BaseException | None) -> int | None:
     """The system's number of what it refused (`errno`); HDF5 and safetensors have it in a text alone."""
     found = re.search(r"(?:errno = |os error )(\d+)", str(error))

@@ -14,13 +14,10 @@ import pytest
 from helpers.commands import Zse
 from helpers.files import files
 from helpers.stores import have_same_datasets, read_datasets
-from zsecli.cli.embed import MODALITIES as MODALITY_CHOICES
-from zsecli.cli.embed import PARTS as PART_CHOICES
-from zsecli.cli.options import BY as BY_CHOICES
-from zsecli.cli.options import COLUMNS
+from zsecli.cli.embed import MODALITY_CHOICES, PART_CHOICES
 from zsecli.data.items import MODALITIES, PARTS, Items
 from zsecli.evaluate.protocols import SPLITS
-from zsecli.retrieval.scoring_rules import SCORING_RULES
+from zsecli.vocabulary import COLUMNS
 
 
 def test_bare_commands_find_what_the_last_one_made(zse: Zse, tmp_path: Path) -> None:
@@ -260,7 +257,6 @@ def test_how_pictures_are_read_does_not_matter(zse: Zse, ready: Path, tmp_path: 
 
 def test_choices_shown_are_those_there_are() -> None:
     # spelled out in the command line, which must not load the stages to show its help
-    assert tuple(SCORING_RULES) == BY_CHOICES
     assert COLUMNS == Items.COLUMNS
     assert set(PART_CHOICES) == {*PARTS, "all"}
     assert set(MODALITY_CHOICES) == {*MODALITIES, "auto"}

@@ -184,7 +184,7 @@ def test_an_unexpected_error_is_two_lines_too(
     def fail(*_: object) -> None:
         raise RuntimeError("a cable is loose\nin the second line") if error == "fault" else MemoryError
 
-    monkeypatch.setattr("zsecli.stages.defaults.model_of", fail)
+    monkeypatch.setattr("zsecli.stages.defaults.choose_model", fail)
     words = ["a cable is loose", "report it", "--debug"] if error == "fault" else ["out of memory", "--batch-size"]
     assert "Traceback" not in zse("embed").refused(1, *words)
 

@@ -169,10 +169,10 @@ def test_a_lower_precision_is_another_store_close_by(zse: Zse, folder: Path) -> 
 
 def test_a_precision_that_has_no_say_or_is_not_there(zse: Zse, folder: Path) -> None:
     store = features(folder)
-    zse("match", store, "--by", "ret", "--precision", "bf16").refused(2, "--precision", "no say in [Ret]")
+    zse("match", store, "--by", "ret", "--precision", "bf16").refused(2, "--precision", "no effect on stored [Ret]")
     zse("match", store, "--precision", "fp16", "--device", "cpu").refused(2, "fp16 needs a GPU", "bf16")
     zse("match", store, "--precision", "half").refused(2, "--precision 'half'", "fp32, bf16, fp16")
-    zse("embed", "--model", "pixels", "--precision", "bf16").refused(2, "--precision", "no say in pixels")
+    zse("embed", "--model", "pixels", "--precision", "bf16").refused(2, "--precision", "no effect with pixels")
     pixels = zse("match", "--model", "pixels", "--precision", "bf16").ok()  # a baseline that is no network
     assert pixels == zse("match", "--model", "pixels").ok()
 

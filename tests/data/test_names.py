@@ -13,13 +13,13 @@ from helpers import trees
 from helpers.commands import Zse
 from zsecli.data.names import name_key, tidy_name
 from zsecli.data.sources import split_files
-from zsecli.data.sources.base import BenchmarkOptions
 from zsecli.data.sources.folder import read
-from zsecli.data.sources.registry import SOURCES
+from zsecli.data.sources.options import SourceOptions
 from zsecli.data.synonyms import class_key, find_shared_classes
 from zsecli.errors import ZseError
 from zsecli.runtime.textfiles import decode_text
 from zsecli.store.dataset import read_dataset
+from zsecli.vocabulary import DATA_SOURCES
 
 ZERO = "\u200b"
 
@@ -167,7 +167,7 @@ def test_a_data_set_s_name(tmp_path: Path, zse: Zse) -> None:
 
 def counts(name: str, root: Path) -> dict[tuple[str, str | None], int]:
     found: dict[tuple[str, str | None], int] = {}
-    for entry in SOURCES[name].read(root, BenchmarkOptions()).entries:
+    for entry in DATA_SOURCES.load(name).read(root, SourceOptions()).entries:
         found[entry.modality, entry.part] = found.get((entry.modality, entry.part), 0) + 1
     return found
 
@@ -224,7 +224,7 @@ def test_lists_know_the_folders_by_every_name(tmp_path: Path) -> None:
     folder = trees.lists(tmp_path / "l", train, zero)
     for file in folder.iterdir():
         file.write_bytes(file.read_text().encode("utf-16"))
-    listing = split_files.apply_lists(SOURCES["quickdraw"].read(root, BenchmarkOptions()), folder)
+    listing = split_files.apply_lists(DATA_SOURCES.load("quickdraw").read(root, SourceOptions()), folder)
     assert listing.skipped == []
     assert sorted((e.modality, e.part) for e in listing.entries if e.part) == [
         ("photo", "seen"), ("photo", "unseen"), ("sketch", "seen"), ("sketch", "unseen"),

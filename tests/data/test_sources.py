@@ -13,17 +13,20 @@ from helpers import trees
 from helpers.commands import Zse
 from helpers.golden import CLASS_LISTS
 from zsecli.data.sources import split_files
-from zsecli.data.sources.base import BenchmarkOptions, Listing
+from zsecli.data.sources.base import Listing
 from zsecli.data.sources.classes import Classes
-from zsecli.data.sources.registry import SOURCES, find_root
+from zsecli.data.sources.options import SourceOptions
 from zsecli.data.splits import PUBLISHED
 from zsecli.errors import ZseError
+from zsecli.vocabulary import DATA_SOURCES
 
 pytestmark = pytest.mark.fast
 
+BENCHMARKS = [name for name in DATA_SOURCES if DATA_SOURCES.load(name).is_benchmark]
+
 
 def read(name: str, root: Path, **options: object) -> Listing:
-    return SOURCES[name].read(root, BenchmarkOptions(**options))  # type: ignore[arg-type]
+    return DATA_SOURCES.load(name).read(root, SourceOptions(**options))  # type: ignore[arg-type]
 
 
 def counted(listing: Listing) -> dict[tuple[str, str | None], int]:
@@ -97,7 +100,7 @@ def test_sketchy(tmp_path: Path, ready: str, extended: str) -> None:
 
 def test_sketchy_without_the_extended_photos(tmp_path: Path) -> None:
     trees.sketchy(tmp_path)
-    alone = read("sketchy", tmp_path, extended=False)
+    alone = read("sketchy", tmp_path, originals=True)
     assert counted(alone)["photo", "unseen"] == 4
     assert not any("extended" in w for w in alone.warnings)
     shutil.rmtree(tmp_path / "EXTEND_image_sketchy")
@@ -426,7 +429,7 @@ def test_cross_data_set(tmp_path: Path, zse: Zse) -> None:
         assert report["seen_in_training"] == {"giraffe": "giraffe"}
         assert queries == {"zs-cross-all": 12, "zs-cross-all/novel": 9}
     zse(*words).refused(2, "needs --train-data")
-    zse("evaluate", "--train-data", "quickdraw").refused(2, "--train-data has no say in --split zs-inter")
+    zse("evaluate", "--train-data", "quickdraw").refused(2, "--train-data has no effect with --split zs-inter")
 
 
 def test_a_missing_tree(tmp_path: Path, zse: Zse) -> None:
@@ -438,21 +441,21 @@ def test_a_missing_tree(tmp_path: Path, zse: Zse) -> None:
     assert not (tmp_path / "zse" / "datasets").exists() or not list((tmp_path / "zse" / "datasets").iterdir())
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_where_a_benchmark_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
-    for folder in SOURCES[name].names[::-1]:
+    for folder in DATA_SOURCES.load(name).folder_names[::-1]:
         Path("datasets", folder).mkdir(parents=True, exist_ok=True)
-        assert find_root(name) == Path("datasets", folder)
+        assert DATA_SOURCES.load(name).find(None) == Path("datasets", folder)
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_message_for_a_missing_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
-    source = SOURCES[name]
-    for root, looked in ((None, [f"./datasets/{n}" for n in source.names]), (Path("gone"), ["gone", name])):
+    source = DATA_SOURCES.load(name)
+    for root, looked in ((None, [f"./datasets/{n}" for n in source.folder_names]), (Path("gone"), ["gone", name])):
         with pytest.raises(ZseError) as error:
-            find_root(name, root)
+            source.find(root)
         assert all(word in error.value.message for word in looked)
         assert source.home in error.value.hint and source.shape in error.value.hint
         assert "\n" not in error.value.message + error.value.hint
@@ -460,9 +463,9 @@ def test_message_for_a_missing_benchmark(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_options_that_have_no_say(tmp_path: Path, zse: Zse) -> None:
     trees.tuberlin(tmp_path / "t")
-    zse("prepare", "tuberlin", "t", "--variant", "tx_1").refused(2, "--variant has no say in tuberlin")
-    zse("prepare", "tuberlin", "t", "--where", "a=b").refused(2, "--where has no say in tuberlin")
-    zse("prepare", "folder", "t", "--lists", "l").refused(2, "--lists has no say in folder")
+    zse("prepare", "tuberlin", "t", "--variant", "tx_1").refused(2, "--variant has no effect with tuberlin")
+    zse("prepare", "tuberlin", "t", "--where", "a=b").refused(2, "--where has no effect with tuberlin")
+    zse("prepare", "folder", "t", "--lists", "l").refused(2, "--lists has no effect with folder")
     zse("prepare", "tuberlin", "t", "--root", "t").refused(2, "twice")
 
 

@@ -20,7 +20,7 @@ from zsecli.data.sources.folder import read
 from zsecli.data.splits import Split, count_splits, hold_out_validation, select_pictures
 from zsecli.data.synonyms import find_shared_classes, read_synonyms
 from zsecli.errors import UsageError, ZseError
-from zsecli.stages.prepare import Prepared, prepare_listing
+from zsecli.stages.prepare_listing import PreparedDataset, prepare_listing
 from zsecli.store.dataset import read_dataset
 
 CLASSES, OBJECTS = 12, 30  # the last three classes are unseen; every object has a photo and two sketches
@@ -138,7 +138,7 @@ def listing(root: Path) -> Listing:
     )
 
 
-def prepare(found: Listing, **options: Any) -> Prepared:
+def prepare(found: Listing, **options: Any) -> PreparedDataset:
     return prepare_listing(found, found.root.parent / "out.h5", "three", **options)
 
 
@@ -225,7 +225,7 @@ def test_a_stopped_run_reads_no_picture_twice(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(hashing, "read_opened", counted)
     with monkeypatch.context() as patch:
-        patch.setattr("zsecli.stages.prepare.write_dataset", stopped)
+        patch.setattr("zsecli.stages.prepare_listing.write_dataset", stopped)
         with pytest.raises(KeyboardInterrupt):
             prepare(found)
     journal = tmp_path / "out.h5.hashes"
@@ -331,7 +331,7 @@ def test_classes_seen_in_training_are_named(benchmark: Path, tmp_path: Path, pic
     call(here, *cross, "--train-data", "pictures").refused(1, "pictures: has no seen class", "--unseen FILE")
     call(here, *cross, "--train-data", "sketchy:23").refused(2, "has no split '23'", "25, 21")
     call(here, *cross, "--train-data", "nope", "--dry-run").refused(1, "no data set 'nope'")
-    call(here, *cross, "--train-data", "own").refused(2, "--train-data own: is the data set that is asked")
+    call(here, *cross, "--train-data", "own").refused(2, "--train-data own: is the data set to evaluate on")
     call(here, *cross[:3], "--train-data", "sketchy").refused(2, "needs --data")
     shutil.rmtree(tree / "sketch" / "chair")
     shutil.rmtree(tree / "photo" / "chair")

@@ -134,7 +134,7 @@ def test_a_truncated_ranking_names_the_metrics_it_lacks(zse: Zse) -> None:
     cut = zse("match", "--depth", "4").ok()
     assert "a ranking is too short for AP (raw), AP (voc)" in zse("evaluate", "--against", cut).ok()
     ranking = zse("match").ok()
-    zse("evaluate", "--against", ranking).refused(2, "is a ranking that is there already")
+    zse("evaluate", "--against", ranking).refused(2, "this ranking is already included")
     zse("evaluate", ranking, "--against", "gone.h5").refused(3, "gone.h5: no such store")
     zse("evaluate", "gone.h5", "--dry-run").refused(3, "gone.h5: no such store")
 

@@ -271,7 +271,7 @@ def explained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
     folder = tmp_path_factory.mktemp("explained")
     words = ("explain", SKETCH, PHOTO, "--contrast", OTHER, "--check", "--json", "-o", "out/e")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(explain, "ORDERS", 4)  # forty take most of the time
+        patch.setattr(explain, "RANDOM_ORDERS", 4)  # forty take most of the time
         done = call(folder, *words, ZSE_MODEL="small")
     assert done.code == 0, done.err
     assert "deletion area" in done.err

@@ -16,27 +16,12 @@ import h5py
 from helpers.damaged_stores import CASES, NEWEST, V1, read, unread
 from helpers.hostile_stores import TRICKS, harm
 from helpers.tiny import TINY, build
+from lib.tables import block, print_header, print_row
 from zsecli.errors import ZseError
 from zsecli.model import checkpoint
 
-HEAD = """
-## Files
-
-Stores of each kind (`fixtures/stores`), damaged and then read to their end. "Unnoticed" counts what was read as if
-nothing had happened, and anything but an error in two lines. (Bits in a skipped picture's row, which nobody reads, are
-left out.)
-
-| file | tried | unnoticed | what the user saw |
-|---|---|---|---|"""
 KINDS = ("dataset", "features", "ranking")
 CHECKPOINTS = 500  # each is loaded whole
-TESTS_HEAD = """
-## Inputs one by one
-
-What has a test of its own, and what came of these when this page was made:
-
-| input | test | cases | failed |
-|---|---|---|---|"""
 TESTS = {
     "model/test_hostile_checkpoints.py": "pickles with code; checkpoints with other keys, shapes, types and values; "
     "absurd configurations; states of training; configuration files",
@@ -46,35 +31,36 @@ TESTS = {
 
 
 def report(scratch: Path) -> int:
-    """Print the section; how much went unnoticed."""
-    print(HEAD)
+    """Print the table; how much went unnoticed."""
     path = scratch / "a store.h5"
-    return sum(
-        _row(title, tries)
-        for title, tries in (
-            ("a store cut off anywhere", _cut(path)),
-            ("one flipped bit anywhere in a store", _flipped(path)),
-            ("a store that is not as specified", _tampered(path)),
-            ("a store made of links, filters, virtual data, endless sizes", _hostile(scratch)),
-            ("a checkpoint cut off anywhere", _checkpoint(scratch, _shorter)),
-            ("one flipped bit anywhere in a checkpoint", _checkpoint(scratch, _other)),
-        )
-    )
+    attempts = {
+        "a store cut off anywhere": _cut(path),
+        "one flipped bit anywhere in a store": _flipped(path),
+        "a store that is not as specified": _tampered(path),
+        "a store made of links, filters, virtual data, endless sizes": _hostile(scratch),
+        "a checkpoint cut off anywhere": _checkpoint(scratch, _shorter),
+        "one flipped bit anywhere in a checkpoint": _checkpoint(scratch, _other),
+    }
+    with block("damage"):
+        print_header("file", "tried", "unnoticed", "what the user saw")
+        return sum(_print_row(title, tries) for title, tries in attempts.items())
 
 
 def tested() -> int:
-    """Print which tests there are beside this page's own tries; how many failed."""
-    print(TESTS_HEAD)
+    """Print the table of inputs that have tests of their own; how many of these fail."""
     failed = 0
-    for name, title in TESTS.items():
-        found = subprocess.run([sys.executable, "-m", "pytest", "-q", "-n0", name], capture_output=True, text=True)
-        counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error)", found.stdout)}
-        failed += (bad := counts.get("failed", 0) + counts.get("error", 0) + (not counts))
-        print(f"| {title} | `tests/{name}` | {sum(counts.values())} | {bad} |", flush=True)
+    with block("tests"):
+        print_header("input", "test", "cases", "failed")
+        for name, title in TESTS.items():
+            ran = subprocess.run([sys.executable, "-m", "pytest", "-q", "-n0", name], capture_output=True, text=True)
+            counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error)", ran.stdout)}
+            bad = counts.get("failed", 0) + counts.get("error", 0) + (not counts)
+            failed += bad
+            print_row(title, f"`tests/{name}`", sum(counts.values()), bad)
     return failed
 
 
-def _row(title: str, tries: Iterable[Callable[[], None]]) -> int:
+def _print_row(title: str, tries: Iterable[Callable[[], None]]) -> int:
     seen: Counter[str] = Counter()
     tried = unnoticed = 0
     for attempt in tries:
@@ -89,7 +75,7 @@ def _row(title: str, tries: Iterable[Callable[[], None]]) -> int:
             unnoticed += 1
     said = "; ".join(f"`{text}` ({times})" for text, times in seen.most_common(3))
     more = f"; and {len(seen) - 3} other messages" if len(seen) > 3 else ""
-    print(f"| {title} | {tried} | {unnoticed} | {said}{more} |", flush=True)
+    print_row(title, tried, unnoticed, said + more)
     return unnoticed
 
 

@@ -11,27 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from helpers.commands import call
+from lib.tables import block, print_header, print_row
 
-HEAD = """
-## Long work
-
-Commands in one process, half of them `zse embed` of a sketch and half `zse match` of it with 24 photos, each of which
-loads the model, opens the stores and writes one: what the process holds after so many. The first hundred, in which
-libraries take what they keep, do not count. "Grown" is the median of the last tenth less that of the first.
-
-| model | commands | memory, MiB | open files | threads |
-|---|---|---|---|---|"""
 WARM, EVERY = 100, 10
 
 
 def report(template: Path, calls: dict[str, int]) -> int:
-    """Print the section; in how many of the models memory has grown by more than 10 MiB, or files or threads at all.
+    """Print the table; in how many of the models memory has grown by more than 10 MiB, or files or threads at all.
 
     Args:
         calls: how many commands, by the words for `--model`.
     """
-    print(HEAD)
-    return sum(_soak(template, model, count) for model, count in calls.items())
+    with block("soak"):
+        print_header("model", "commands", "memory, MiB", "open files", "threads")
+        return sum(_soak(template, model, count) for model, count in calls.items())
 
 
 def _soak(template: Path, model: str, calls: int) -> bool:
@@ -47,10 +40,10 @@ def _soak(template: Path, model: str, calls: int) -> bool:
         if number > WARM and number % EVERY == 0:
             held.append(_held())
             if number - WARM in (EVERY, calls // 2, calls):
-                print(f"| {model} | {number} | {held[-1][0]:.0f} | {held[-1][1]} | {held[-1][2]} |", flush=True)
+                print_row(model, number, f"{held[-1][0]:.0f}", held[-1][1], held[-1][2])
     tenth = len(held) // 10
     memory, files, threads = np.median(held[-tenth:], axis=0) - np.median(held[:tenth], axis=0)
-    print(f"| {model} | grown | {memory:+.1f} | {files:+.0f} | {threads:+.0f} |", flush=True)
+    print_row(model, "grown", f"{memory:+.1f}", f"{files:+.0f}", f"{threads:+.0f}")
     return bool(memory > 10 or files > 0 or threads > 0)
 
 

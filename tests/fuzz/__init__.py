@@ -17,8 +17,9 @@ def report() -> int:
     from fuzz.corpus import read_corpus
     from fuzz.mutate import mutate
     from fuzz.targets import TARGETS
+    from lib.tables import print_header, print_row
 
-    print("| reader | inputs tried | anything but an answer or two lines |\n|---|---|---|")
+    print_header("reader", "inputs tried", "anything but an answer or two lines")
     total = 0
     for name, (title, target) in TARGETS.items():
         seeds, chance = list(read_corpus(name).values()), Random(name)
@@ -37,7 +38,7 @@ def report() -> int:
             found += time.monotonic() - begun > SLOW
             tried += 1
         found += _peak() - size > LARGE
-        print(f"| {title} | {tried} | {found} |", flush=True)
+        print_row(title, tried, found)
         total += found
     return total
 

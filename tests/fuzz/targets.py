@@ -29,7 +29,7 @@ from zsecli.model.config import from_json
 from zsecli.render import hits
 from zsecli.runtime.shards import Shard
 from zsecli.runtime.textfiles import decode_text
-from zsecli.stages.prepare import _items
+from zsecli.stages.prepare_listing import _items
 from zsecli.store.dataset import read_dataset, write_dataset
 from zsecli.store.features import open_features, read_skipped
 from zsecli.store.items import read_items, write_items
@@ -86,12 +86,12 @@ def _ranking(path: Path) -> None:
 def _explained(path: Path) -> None:
     """What `zse explain --ranking` takes from a ranking."""
     from zsecli.explain.load_network import network_of_ranking
-    from zsecli.stages.explain import of_ranking
+    from zsecli.stages.pairs import read_ranked_pictures
 
     with open_ranking(path) as ranking:
         answer(network_of_ranking, ranking)
         query = ranking.query.id[0] if ranking.query.id else ""
-    of_ranking(path, query, "1..2")
+    read_ranked_pictures(path, query, "1..2")
 
 
 def store_bytes(data: bytes) -> None:
@@ -267,11 +267,12 @@ def names(data: bytes) -> None:
 
 def ranks(data: bytes) -> None:
     """The text of `--rank`: each of the ranks that are there, in the order that is asked."""
-    from zsecli.stages.explain import of_ranking
+    from zsecli.stages.pairs import read_ranked_pictures
 
     path, query, best = _a_ranking()
-    for place, photo in (answer(of_ranking, path, query, _text(data)) or (None, []))[1]:
-        assert photo == best[place - 1]
+    found = answer(read_ranked_pictures, path, query, _text(data))
+    for ranked in found.photos if found else []:
+        assert ranked.photo == best[ranked.rank - 1]
 
 
 @cache

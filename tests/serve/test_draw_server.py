@@ -954,14 +954,12 @@ def test_the_command_serves_until_it_is_stopped(
 
 
 def test_a_folder_is_embedded_and_the_next_run_finds_it(photo_folder: Path, tmp_path: Path) -> None:
-    from zsecli.stages import defaults
-    from zsecli.stages.draw import find_photos
-    from zsecli.workspace import Workspace
+    from zsecli.stages.draw import DrawRequest, find_photos
 
-    workspace, compute = Workspace(tmp_path / "zse"), defaults.Compute()
-    first = find_photos(workspace, str(photo_folder / "photos"), "pixels", compute)
+    request = DrawRequest(photos=str(photo_folder / "photos"), model="pixels", workspace=tmp_path / "zse")
+    first = find_photos(request)
     before = files(tmp_path)
-    assert find_photos(workspace, str(photo_folder / "photos"), "pixels", compute) == first
+    assert find_photos(request) == first
     assert files(tmp_path) == before
     assert first.name == "photos"
     options = serving.ServeOptions(store=first.store, name=first.name, model=first.model)

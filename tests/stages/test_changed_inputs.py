@@ -32,7 +32,7 @@ from zsecli.data.sources.folder import read
 from zsecli.model import checkpoint
 from zsecli.model.config import PRESETS
 from zsecli.runtime.console import Progress
-from zsecli.stages.prepare import prepare_listing
+from zsecli.stages.prepare_listing import prepare_listing
 from zsecli.store.dataset import read_dataset
 from zsecli.store.hdf5 import open_store
 from zsecli.train.batches import Pictures

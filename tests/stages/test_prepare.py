@@ -24,7 +24,7 @@ from zsecli.data.sources.folder import check_rule, instance_of, read
 from zsecli.data.sources.manifest import read_manifest
 from zsecli.errors import UsageError, ZseError
 from zsecli.runtime.files import partial_path
-from zsecli.stages.prepare import Prepared, prepare_listing
+from zsecli.stages.prepare_listing import PreparedDataset, prepare_listing
 from zsecli.store.dataset import read_dataset
 
 NAMES = ["sketch/cat/1-1.png", "sketch/t-shirt/red-2.png", "photo/cat/1.jpg", "photo/t-shirt/red.png"]
@@ -45,11 +45,11 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-def prepare(source: Path, overwrite: bool = True, **options: Any) -> Prepared:
+def prepare(source: Path, overwrite: bool = True, **options: Any) -> PreparedDataset:
     return prepare_listing(read(source, **options), source.parent / "out.h5", "pictures", overwrite=overwrite)
 
 
-def instances(result: Prepared) -> dict[str, str | None]:
+def instances(result: PreparedDataset) -> dict[str, str | None]:
     items = result.dataset.items
     names = [*items.instance.names, None]
     return {name: names[code] for name, code in zip(items.id, items.instance.codes, strict=True)}

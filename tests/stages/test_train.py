@@ -31,7 +31,7 @@ from zsecli.model import checkpoint
 from zsecli.model.config import PRESETS, ModelConfig, TokenizerConfig
 from zsecli.runtime.console import Progress
 from zsecli.runtime.files import exclusive_lock
-from zsecli.stages.prepare import prepare_listing
+from zsecli.stages.prepare_listing import prepare_listing
 from zsecli.store.dataset import read_dataset
 from zsecli.train.config import TrainConfig
 from zsecli.train.job import Job, TrainResult, plan_training, train_network

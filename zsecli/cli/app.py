@@ -21,9 +21,10 @@ from zsecli.cli.inspect import inspect
 from zsecli.cli.log_handler import log_to_console
 from zsecli.cli.match import match
 from zsecli.cli.prepare import prepare
+from zsecli.cli.results import print_lines
 from zsecli.cli.synthesize import synthesize
 from zsecli.cli.train import train
-from zsecli.errors import DONE, USAGE
+from zsecli.errors import DONE, USAGE, DryRunEnded
 from zsecli.runtime import console, distributed
 
 VARIABLES = {"ZSE_DEBUG", "ZSE_DEVICE", "ZSE_MODEL", "ZSE_WORKSPACE"}  # of the environment, that options read
@@ -95,5 +96,8 @@ def run() -> int:
         with log_to_console(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="PIL")
             return top()(prog_name="zse", standalone_mode=False) or DONE
+    except DryRunEnded as ended:
+        print_lines([str(ended)])
+        return DONE
     finally:
         distributed.forget_launch()

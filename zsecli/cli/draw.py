@@ -8,8 +8,9 @@ import typer
 
 from zsecli.cli import options as opt
 from zsecli.cli import signals
+from zsecli.cli.arguments import INPUT, was_typed
+from zsecli.cli.callbacks import choice
 from zsecli.runtime import console
-from zsecli.workspace import Workspace
 
 BY = ("ret", "cascade")
 
@@ -23,6 +24,7 @@ def draw(
             help="A feature store, a folder of photos, or a data set by its name. Default: the photos shipped with "
             "zse.",
         ),
+        INPUT,
     ] = None,
     model: opt.Model = None,
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, max=500, help="Hits to show at first.")] = 24,
@@ -32,7 +34,7 @@ def draw(
     ] = 24,
     by: Annotated[
         str | None,
-        opt.choice(
+        choice(
             "--by",
             BY,
             "ret: distance of [Ret]; cascade: the best by [Ret], re-ranked by relation score. Default: cascade where "
@@ -79,28 +81,28 @@ def draw(
     reach it. Photos in a folder are embedded first; besides that nothing is written. Ctrl-C ends it. Needs the extra
     draw: pip install 'zse[draw]'.
     """
-    from zsecli.serve import server
-    from zsecli.stages import defaults
-    from zsecli.stages.draw import find_photos
+    from zsecli.stages import draw as stage
+    from zsecli.stages.defaults import Compute
 
-    allowed = tuple(allow_host or ())
-    server.check_installed()
-    server.check_host(host, allowed)
-    found = find_photos(
-        Workspace(workspace), photos, model, defaults.Compute(device), model_typed=opt.typed(context, "model")
-    )
-    request = server.ServeOptions(
-        store=found.store,
-        name=found.name,
-        model=found.model,
+    is_model_typed = was_typed(context, "model")
+    request = stage.DrawRequest(
+        photos=photos,
+        model=model if is_model_typed else None,
+        default_model=model,
         top=top,
         shortlist=shortlist,
         by=by,
         host=host,
         port=port,
-        allow_hosts=allowed,
+        allow_hosts=allow_host or [],
         browser=browser,
-        device=device,
+        compute=Compute(device=device),
+        workspace=workspace,
     )
-    signals.farewell = "the page is closed"  # there is nothing to go on from
-    server.serve(request, lambda address: print(console.escape_for_stdout(address), flush=True))
+    signals.farewell = "the page is closed"  # there is no work to continue
+    stage.run(
+        request,
+        announce=lambda address: print(console.escape_for_stdout(address), flush=True),
+        on_skipped=console.print_skipped,
+        progress=console.show_progress,
+    )

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zsecli.cli import options as opt
-from zsecli.cli import outputs
-from zsecli.cli.results import finish
+from zsecli.cli.arguments import INPUT, input_files, reject_options
+from zsecli.cli.callbacks import choice
+from zsecli.cli.results import finish, print_lines
 from zsecli.errors import UsageError
+from zsecli.runtime import console
 from zsecli.runtime.textfiles import decode_text
+from zsecli.vocabulary import MODALITIES, PARTS
 from zsecli.workspace import Workspace
 
 if TYPE_CHECKING:
     from zsecli.model.spec import ModelSpec
 
-PARTS, MODALITIES = ("unseen", "seen", "all"), ("sketch", "photo", "auto")
+PART_CHOICES = (*PARTS[::-1], "all")
+MODALITY_CHOICES = (*MODALITIES, "auto")
 
 
 def embed(
@@ -31,23 +35,24 @@ def embed(
             help="A dataset store, or pictures, folders, and - for a list on stdin, one a line or ended by zero bytes. "
             "Default: the data set prepared last.",
         ),
+        INPUT,
     ] = None,
     model: opt.Model = None,
     data: opt.Data = None,
     part: Annotated[
         str,
-        opt.choice("--part", PARTS, "Part of a data set; unseen is what benchmarks evaluate."),
+        choice("--part", PART_CHOICES, "Part of a data set; unseen is what benchmarks evaluate."),
     ] = "unseen",
     split: Annotated[
         str | None,
-        typer.Option("--split", metavar="NAME", help="Embed what this split of the data set needs, not a part of it."),
+        typer.Option("--split", metavar="NAME", help="Embed what this split of the data set needs, not a part."),
     ] = None,
     modality: Annotated[
         str,
-        opt.choice(
+        choice(
             "--modality",
-            MODALITIES,
-            "What pictures without a data set are; auto: each is looked at.",
+            MODALITY_CHOICES,
+            "What picture inputs are; auto: decided for each by its looks.",
         ),
     ] = "auto",
     output: opt.Output = None,
@@ -77,52 +82,70 @@ def embed(
     and blank sketches are listed and left out, and the exit code is 4. Sketches drawn bright on dark
     are inverted.
     """
-    from zsecli.data.folder_walk import workspace_folders
-    from zsecli.data.picture_list import find_pictures
-    from zsecli.data.splits import Split
     from zsecli.runtime.shards import current_shard
-    from zsecli.stages import defaults
+    from zsecli.stages import embed as stage
+    from zsecli.stages.defaults import Compute
 
-    part_of = context.with_resource(current_shard(shard))
-    ws, compute = Workspace(workspace), defaults.Compute(device, batch_size, workers, precision, part_of, dry_run)
-    outputs.apart(context, output)
-    store = _only_store(inputs or [])
-    if store or not inputs:
-        opt.refuse(context, ("modality",), "has no say in a data set", "its pictures are sketches and photos already")
-        if store:
-            opt.refuse(context, ("data",), "names another data set", "leave out one of the two")
-        if split is not None:
-            opt.refuse(context, ("part",), "has no say where --split is given", "leave out one of the two")
-        spec = _model(context, ws, model)
-        store = store or defaults.dataset_of(ws, data, dry_run)
-        chosen = Split.parse(split) if split is not None else part
-        result = defaults.embed_dataset(ws, store, spec, chosen, compute, output, overwrite)
-        others = ""
-    else:
-        opt.refuse(
-            context, ("data", "part", "split"), "has no say in single pictures", "leave out the pictures, or the option"
+    shard_of_process = context.with_resource(current_shard(shard))
+    inputs = inputs or []
+    store = _find_store(inputs)
+    is_dataset = store is not None or not inputs
+    if is_dataset:
+        reject_options(
+            context, ("modality",), "has no effect on a data set", "its pictures are sketches and photos already"
         )
-        spec = _model(context, ws, model)
-        listed = [Path(path) for path in _list()] if "-" in inputs else []
-        paths = [path for text in inputs for path in (listed if text == "-" else [Path(text)])]
-        pictures = find_pictures(paths, listed, workspace_folders(ws.root))
-        result = defaults.embed_pictures(ws, pictures, spec, modality, compute, output, overwrite)
-        others = " PHOTOS.h5 --top 5"
-    if not dry_run and part_of.is_main and result.path.is_file():  # a shard may have no rows
-        hint = f"zse match {shlex.quote(str(result.path))}{others}"
+        if store is not None:
+            reject_options(context, ("data",), "names another data set", "leave out one of the two")
+        if split is not None:
+            reject_options(context, ("part",), "cannot be combined with --split", "leave out one of the two")
+    else:
+        reject_options(
+            context,
+            ("data", "part", "split"),
+            "cannot be combined with picture inputs",
+            "leave out the pictures, or the option",
+        )
+    spec = _choose_model(context, workspace, model)
+    listed = [] if is_dataset or "-" not in inputs else [Path(path) for path in _read_list()]
+    pictures: list[Path] = []
+    for text in inputs:
+        pictures += listed if text == "-" else [Path(text)]
+    request = stage.EmbedRequest(
+        pictures=None if is_dataset else pictures,
+        listed=listed,
+        dataset=store,
+        data=data,
+        part=part,
+        split=split,
+        modality=modality,
+        model=spec,
+        compute=Compute(
+            device=device, batch_size=batch_size, workers=workers, precision=precision, shard=shard_of_process
+        ),
+        output=output,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        workspace=workspace,
+        protected=input_files(context),
+    )
+    result = stage.run(request, progress=console.show_progress)
+    print_lines(result.plan)
+    if not dry_run and shard_of_process.is_main and result.path.is_file():  # a shard may have no rows
+        rest = "" if is_dataset else " PHOTOS.h5 --top 5"
+        hint = f"zse match {shlex.quote(str(result.path))}{rest}"
         finish(result.path, result.fresh, result.skipped, as_json, hint, passed_over=result.passed_over)
 
 
-def _model(context: typer.Context, workspace: Workspace, text: str | None) -> ModelSpec:
-    from zsecli.stages import defaults
+def _choose_model(context: typer.Context, workspace: Path, text: str | None) -> ModelSpec:
+    from zsecli.stages.defaults import choose_model
 
-    spec = defaults.model_of(workspace, text)
+    spec = choose_model(Workspace(workspace), text)
     if not spec.is_network:
-        opt.refuse(context, ("precision",), f"has no say in {spec.text}", "leave it out")
+        reject_options(context, ("precision",), f"has no effect with {spec.text}", "leave it out")
     return spec
 
 
-def _only_store(inputs: list[str]) -> Path | None:
+def _find_store(inputs: list[str]) -> Path | None:
     """The dataset store among the inputs, which then is the only one; None where all are pictures."""
     if "" in inputs:
         raise UsageError("an input is empty text", "give . for the folder you are in")
@@ -134,7 +157,7 @@ def _only_store(inputs: list[str]) -> Path | None:
 
 def _is_hdf5(path: Path) -> bool:
     try:
-        if not path.is_file():  # a pipe would be waited for
+        if not path.is_file():  # opening a FIFO would block
             return False
         with path.open("rb") as file:
             return file.read(8) == b"\x89HDF\r\n\x1a\n"
@@ -142,7 +165,7 @@ def _is_hdf5(path: Path) -> bool:
         return False
 
 
-def _list() -> list[str]:
+def _read_list() -> list[str]:
     """Paths on stdin, one a line, or each with a zero byte behind it (`find -print0`); a name may be any bytes."""
     if sys.stdin.isatty():
         raise UsageError(

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zsecli.cli import options as opt
-from zsecli.cli import outputs
-from zsecli.cli.results import end
+from zsecli.cli.arguments import INPUT, input_files, read_store_path, reject_options
+from zsecli.cli.callbacks import choice
+from zsecli.cli.results import end, print_lines
 from zsecli.errors import UsageError
-from zsecli.model.spec import ModelSpec
 from zsecli.runtime import console
-from zsecli.workspace import Workspace
 
 if TYPE_CHECKING:
-    from zsecli.data.splits import Split
+    from zsecli.evaluate.report_model import Evaluation
 
 
 def evaluate(
@@ -26,9 +25,9 @@ def evaluate(
         str | None,
         typer.Argument(
             metavar="RANKING",
-            help="Ranking store, or - for its path on stdin. Default: the data set's, ranked first where that is "
-            "still to do.",
+            help="Ranking store, or - for its path on stdin. Default: the data set's, made first if need be.",
         ),
+        INPUT,
     ] = None,
     split: opt.Split = "zs-inter",
     train_data: Annotated[
@@ -36,8 +35,8 @@ def evaluate(
         typer.Option(
             "--train-data",
             metavar="NAME[:PARTITION]",
-            help="Of zs-cross: the prepared data set that the model was trained on, and which of its splits where that "
-            "is not its own, as sketchy:21; the classes that it saw there are left out in a report of their own. "
+            help="For zs-cross: the prepared data set that the model was trained on, and which of its splits if that "
+            "is not its own, as sketchy:21; a second report leaves out the classes that it saw there. "
             "Default: what the checkpoint says.",
         ),
     ] = None,
@@ -55,9 +54,10 @@ def evaluate(
             help="Another model, or its ranking: shown side by side, with a paired test by classes or objects. May be "
             "given again.",
         ),
+        INPUT,
     ] = None,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Put what papers report on this split beside it, where that is known.")
+        bool, typer.Option("--compare", help="Show what papers report on this split, if that is known.")
     ] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Show every class too.")] = False,
     trec: Annotated[
@@ -82,10 +82,10 @@ def evaluate(
     ] = 12,
     sheet_order: Annotated[
         str,
-        opt.choice(
+        choice(
             "--sheet-order",
             ("spread", "worst", "best"),
-            "Which: spread over the classes, or those of each class that are found worst or best.",
+            "Which queries: spread over the classes, or the worst or best of each class.",
         ),
     ] = "spread",
     explanations: Annotated[
@@ -93,7 +93,7 @@ def evaluate(
         typer.Option(
             "--explanations",
             help="Test the explanations of the (first) ranking too: deletion and insertion curves, and how well "
-            "strokes are found where the truth is known (PCK), beside controls.",
+            "strokes are located where the ground truth is known (PCK), beside controls.",
         ),
     ] = False,
     explanation_pairs: Annotated[
@@ -104,8 +104,8 @@ def evaluate(
         typer.Option(
             "--aligned",
             metavar="FAMILY",
-            help="Of --explanations: sketches and photos of one object in this family are the same drawing, pixel on "
-            "pixel, so the truth is known there. Default: of photos and their own outlines.",
+            help="For --explanations: sketches and photos of one object in this family are the same drawing, pixel on "
+            "pixel, which is the ground truth. Default: photos and their own outlines.",
         ),
     ] = None,
     keypoints: Annotated[
@@ -113,16 +113,18 @@ def evaluate(
         typer.Option(
             "--keypoints",
             metavar="FILE.csv",
-            help="Of --explanations: marked pairs too, with the columns photo, sketch, XA, YA, XB, YB (PSC6K).",
+            help="For --explanations: marked pairs too, with the columns photo, sketch, XA, YA, XB, YB (PSC6K).",
         ),
+        INPUT,
     ] = None,
     backbone_weights: Annotated[
         Path | None,
         typer.Option(
             "--backbone-weights",
             metavar="FILE",
-            help="Of --explanations: the backbone's weights before training, for a control.",
+            help="For --explanations: the backbone's weights before training, for a control.",
         ),
+        INPUT,
     ] = None,
     output: Annotated[
         Path | None,
@@ -135,7 +137,7 @@ def evaluate(
     ] = None,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print the means as CSV, a row a metric.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the means as CSV, one row per metric.")] = False,
     seed: opt.Seed = 0,
     device: opt.Device = "auto",
     batch_size: opt.BatchSize = None,
@@ -157,150 +159,73 @@ def evaluate(
       zse evaluate --sheet sheet.png --sheet-order worst
       zse evaluate --explanations
 
-    Means are over queries, with a 95 % interval for the choice of classes (of objects, where the sketch's own photo is
-    asked). Only pictures of unseen classes count.
+    Means are over queries, with a 95 % interval for the choice of classes (or of objects, where the sketch's own photo
+    is the target). Only pictures of unseen classes count.
     The options from --data to --center choose the default ranking; a given one was made with its own.
     """
-    from zsecli.evaluate.compare import compare_rankings
-    from zsecli.evaluate.evaluate_ranking import evaluate_ranking
-    from zsecli.evaluate.published import find_published
-    from zsecli.evaluate.report_model import Evaluation
-    from zsecli.render import contact_sheet as sheets
-    from zsecli.render import trec as trec_files
-    from zsecli.render.report import check_suffix, csv_text, json_text, markdown, show, write
-    from zsecli.stages import defaults
+    from zsecli.model.spec import ModelSpec
+    from zsecli.stages import evaluate as stage
+    from zsecli.stages.defaults import Compute
 
-    asked = _split(split, train_data, data, ranking)
     if as_json and as_csv:
         raise UsageError("--json and --csv both say how to print", "leave out one; -o writes another format to a file")
-    if output:
-        check_suffix(output)
-    if sheet:
-        sheets.check_output(sheet, overwrite)
-    for file in (output, sheet):  # before anything is computed; once more when it is known which pictures are read
-        outputs.apart(context, file)
     if not explanations:
         only = ("explanation_pairs", "aligned", "keypoints", "backbone_weights")
-        opt.refuse(context, only, "is for --explanations", "add --explanations")
-    for name, given in (("--keypoints", keypoints), ("--backbone-weights", backbone_weights)):
-        if given is not None and not given.is_file():
-            raise UsageError(f"{name} {given}: no such file", "look at its path")
-    if keypoints:
-        from zsecli.explain.keypoints import read
-
-        read(keypoints)  # a fault in it is told before anything is computed
-    ws = Workspace(workspace)
-    compute = defaults.Compute(device, batch_size, workers, precision, dry_run=dry_run)
-    chosen: list[Path | ModelSpec] = [
-        _known(Path(t)) if t.endswith(".h5") else ModelSpec.parse(t) for t in against or []
-    ]
+        reject_options(context, only, "has no effect without --explanations", "add --explanations")
     if ranking is not None:
-        opt.refuse(
+        reject_options(
             context,
             ("data", "model", "by", "shortlist", "ignore_same", "center", "precision"),
-            "has no say in a ranking that is given",
+            "has no effect on a ranking that is given",
             "leave out the ranking, or make another one with zse match",
         )
-        if models := [one.text for one in chosen if isinstance(one, ModelSpec)]:
-            raise UsageError(f"--against {models[0]}: the ranking is given, so this must be one too", "FILE.h5")
-        chosen.insert(0, _known(opt.store_path(ranking)))
+    test = stage.ExplanationTest(
+        pairs=explanation_pairs, aligned=aligned, keypoints=keypoints, backbone_weights=backbone_weights
+    )
+    request = stage.EvaluateRequest(
+        ranking=read_store_path(ranking) if ranking is not None else None,
+        against=[Path(text) if text.endswith(".h5") else ModelSpec.parse(text) for text in against or []],
+        split=split,
+        train_data=train_data,
+        data=data,
+        model=ModelSpec.parse(model) if model and ranking is None else None,
+        by=by,
+        shortlist=shortlist,
+        ignore_same=ignore_same,
+        center=center,
+        with_published=compare,
+        per_class=per_class,
+        explanations=test if explanations else None,
+        output=output,
+        trec=trec,
+        sheet=sheet,
+        sheet_queries=sheet_queries,
+        sheet_order=sheet_order,
+        overwrite=overwrite,
+        seed=seed,
+        compute=Compute(device=device, batch_size=batch_size, workers=workers, precision=precision),
+        dry_run=dry_run,
+        workspace=workspace,
+        protected=input_files(context),
+    )
+    result = stage.run(request, progress=console.show_progress)
+    print_lines(result.plan)
+    if result.evaluation is not None:
+        _print(result.evaluation, per_class, as_json, as_csv)
+        end(result.skipped)
+
+
+def _print(evaluation: Evaluation, per_class: bool, as_json: bool, as_csv: bool) -> None:
+    """Print an evaluation: as JSON or CSV, as tables on a terminal, else as Markdown."""
+    from zsecli.render import report
+
+    if as_csv:
+        for note in dict.fromkeys(note for ranking in evaluation.reports for note in ranking.notes):
+            console.print_notice(note)  # the CSV has no place for them
+        print(report.csv_text(evaluation), end="")
+    elif as_json:
+        print(report.json_text(evaluation, queries=False), end="")
+    elif sys.stdout.isatty():
+        report.show(evaluation, per_class)
     else:
-        chosen.insert(0, defaults.model_of(ws, model))
-        if explanations and isinstance(chosen[0], ModelSpec) and not chosen[0].has_relation:
-            raise UsageError(f"--explanations: {chosen[0].text} has no relation network", "--model small")
-    trained = None
-    if train_data:
-        trained = defaults.trained_classes(ws, train_data, dry_run)
-    elif asked.protocol.startswith("zs-cross"):
-        trained = defaults.seen_by([one for one in chosen if isinstance(one, ModelSpec)])
-        if not trained:
-            hint = f"zse evaluate --split {split} --train-data sketchy --data tuberlin"
-            raise UsageError(f"--split {split} needs --train-data: the model does not say what it saw", hint)
-    stores, skipped = list[Path](), list[tuple[str, str]]()
-    for one in chosen:
-        if isinstance(one, ModelSpec):
-            options = defaults.match_options(by, one.has_relation, shortlist, ignore_same, center, 0, precision, False)
-            result, more = defaults.rank_dataset(ws, data, one, options, compute, split=split)
-            one, skipped = result.path, [*dict.fromkeys(skipped + more)]
-        if one in stores:
-            raise UsageError(f"--against {one}: is a ranking that is there already", "name another model or ranking")
-        stores.append(one)
-    if dry_run:
-        console.print_plan(f"to evaluate {', '.join(map(str, stores))} under {asked.name}")
-        return
-    reports = [evaluate_ranking(store, split, trained=trained) for store in stores]
-    files = [output, sheet]
-    if trec:
-        files += [file for part in reports[0].protocols for file in trec_files.outputs(part.protocol, trec)]
-    if any(file and file.exists() for file in files):  # a big ranking names many
-        inputs = [*stores, *outputs.pictures_of(*stores)]
-        for file in files:
-            outputs.apart(context, file, inputs)
-    if train_data and reports[0].provenance["data"] == train_data.partition(":")[0]:
-        raise UsageError(f"--train-data {train_data}: is the data set that is asked", "zs-cross asks another one")
-    benchmark = reports[0].provenance["benchmark"]
-    figures = find_published(benchmark) if compare and asked.protocol == "zs-inter" and benchmark else None
-    if compare and figures is None:
-        console.print_warning("no published figures are known for this data set and split")
-    tested = None
-    if explanations:
-        from zsecli.explain import assess
-
-        with console.show_progress("explanations") as progress:
-            tested = assess.run(
-                stores[0],
-                pairs=explanation_pairs,
-                aligned=aligned,
-                marked=keypoints,
-                backbone_weights=backbone_weights,
-                device=device,
-                seed=seed,
-                progress=progress,
-            )
-    compared = compare_rankings(reports, seed) if len(reports) > 1 else []
-    found = Evaluation(reports=reports, comparisons=compared, published=figures, explanations=tested, seed=seed)
-    if output:
-        write(found, output, per_class, overwrite)
-    if trec:
-        known = reports[0].settings.get("seen_in_training", ())
-        for part in reports[0].protocols:
-            trec_files.write(stores[0], part.protocol, trec, overwrite, trained=known)
-    if as_csv:  # which has no place for them
-        for note in dict.fromkeys(note for report in reports for note in report.notes):
-            console.print_notice(note)
-    if as_csv or as_json or not sys.stdout.isatty():
-        text = csv_text(found) if as_csv else json_text(found, queries=False) if as_json else markdown(found, per_class)
-        print(text, end="")
-    else:
-        show(found, per_class)
-    if sheet:
-        how = sheets.SheetOptions(sheet_queries, order=cast("sheets.Order", sheet_order))
-        known = reports[0].settings.get("seen_in_training", ())
-        measured = next(report for report in reports[0].protocols if report.per_query)
-        sheets.write(stores[0], measured, sheet, how, known)
-        console.print_info(f"contact sheet: {sheet}")
-    end(skipped)
-
-
-def _split(text: str, train_data: str | None, data: str | None, ranking: str | None) -> Split:
-    """The split; UsageError where there is none of that name, or the other options do not go with it."""
-    from zsecli.data.splits import Split
-
-    split = Split.parse(text)
-    if split.protocol.startswith("zs-cross"):
-        hint = f"zse evaluate --split {text} --train-data sketchy --data tuberlin"
-        if data is None and ranking is None:
-            raise UsageError(f"--split {text} needs --data, the data set that is asked", hint)
-        if train_data is not None and data == train_data.partition(":")[0]:
-            raise UsageError(f"--train-data {train_data}: is the data set that is asked", hint)
-    elif train_data is not None:
-        raise UsageError(f"--train-data has no say in --split {text}", "it is for zs-cross and zs-cross-all")
-    return split
-
-
-def _known(ranking: Path) -> Path:
-    """A ranking that can be read: better to know before others are made."""
-    from zsecli.store.ranking import open_ranking
-
-    with open_ranking(ranking):
-        return ranking
+        print(report.markdown(evaluation, per_class), end="")

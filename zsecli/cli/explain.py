@@ -4,46 +4,49 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zsecli.cli import options as opt
-from zsecli.cli import outputs
+from zsecli.cli.arguments import INPUT, input_files, reject_options, was_typed
+from zsecli.cli.callbacks import choice
+from zsecli.cli.results import print_lines
 from zsecli.runtime import console
-from zsecli.workspace import Workspace
+from zsecli.vocabulary import EXPLANATION_SOURCES
 
 if TYPE_CHECKING:
-    from zsecli.explain.correspondences import Source
-
-SOURCES = ("cosine", "attention", "contribution")
+    from zsecli.stages.explain import Explanation
 
 
 def explain(
     context: typer.Context,
     sketch: opt.SketchFile = None,
-    photo: Annotated[Path | None, typer.Argument(metavar="PHOTO", help="The photo that it is matched with.")] = None,
+    photo: Annotated[
+        Path | None, typer.Argument(metavar="PHOTO", help="The photo that it is matched with."), INPUT
+    ] = None,
     ranking: opt.RankingOf = None,
     query: opt.Query = None,
     rank: opt.Rank = "1",
     source: Annotated[
         str,
-        opt.choice(
+        choice(
             "--source",
-            SOURCES,
-            "Of the matches that are shown first: likeness of the tokens after cross-attention; the "
-            "cross-attention; what a pair of tokens adds to the relation score.",
+            EXPLANATION_SOURCES,
+            f"Which correspondences to show first. {EXPLANATION_SOURCES.describe()}.",
         ),
     ] = "cosine",
     contrast: Annotated[
-        Path | None, typer.Option("--contrast", metavar="PHOTO", help="Say why this one rather than that one.")
+        Path | None,
+        typer.Option("--contrast", metavar="PHOTO", help="Explain why the first photo matches rather than this one."),
+        INPUT,
     ] = None,
     check: Annotated[
         bool,
         typer.Option(
             "--check",
-            help="Test the sources: take away what they name and put it back, against random orders; the areas go to "
-            "stderr, the curves into figure and JSON.",
+            help="Test the sources: delete and insert the patches that they name, against random orders; the areas go "
+            "to stderr, the curves into figure and JSON.",
         ),
     ] = False,
     model: opt.Model = None,
@@ -75,38 +78,49 @@ def explain(
     Any two pictures will do; nothing needs to be prepared. The path of the page is printed. Open it in a browser: it
     holds its pictures and asks nothing of a network.
     """
-    from zsecli.explain.load_network import load_network
+    from zsecli.model.spec import ModelSpec
     from zsecli.stages import explain as stage
 
-    pairs = opt.pairs(context, sketch, [photo] if photo else [], ranking, query, rank)
-    if contrast:
-        opt.there(contrast)
-        if ranking:
-            opt.check_contrast(ranking, contrast)
     if not check:
-        opt.refuse(context, ("seed",), "is of --check", "add --check")
-    ws = Workspace(workspace)
-    spec = opt.explainer(ws, context, model, ranking)
-    others = outputs.pictures_of(ranking) if ranking and output else []
-    targets = []
-    for place, drawn, matched in pairs:
-        files = [matched, *([contrast] if contrast else [])]
-        base = ws.made_of("explanations", spec.tag(), drawn, *files) if output is None else stage.base_of(output)
-        base = base.with_name(f"{base.name}-{place}") if output and len(pairs) > 1 else base
-        targets.append(base)
-        outputs.free(context, stage.outputs(base), overwrite or output is None, [drawn, *files, *others])
-    loaded = load_network(spec, device)
-    for base, (_, drawn, matched) in zip(targets, pairs, strict=True):
-        done = stage.run(
-            loaded, spec, drawn, matched, base, source=cast("Source", source), contrast=contrast, check=check, seed=seed
-        )
-        for name, found in done.check.items():
-            said = ", ".join(
-                f"{part} area {found[part]['area']:+.4f} (95 % of orders: {found[part]['interval'][0]:+.4f} to "
-                f"{found[part]['interval'][1]:+.4f})"
-                for part in ("deletion", "insertion")
-            )
-            console.print_plan(f"{name}: {said} against {stage.ORDERS} random orders; above 0 is better")
-        paths = [str(path) for path in done.paths]
-        more = {"paths": paths, "relation": done.relation, "check": done.check}
-        print(json.dumps({"path": paths[0], **more}) if as_json else console.escape_for_stdout(paths[0]))
+        reject_options(context, ("seed",), "has no effect without --check", "add --check")
+    if not ranking:
+        reject_options(context, ("query", "rank"), "has no effect without --ranking", "add --ranking FILE.h5")
+    # a ranking names its model, which a default from elsewhere does not replace
+    needs_model = ranking is None or was_typed(context, "model")
+    request = stage.ExplainRequest(
+        sketch=sketch,
+        photo=photo,
+        ranking=ranking,
+        query=query,
+        ranks=rank,
+        source=source,
+        contrast=contrast,
+        check=check,
+        model=ModelSpec.parse(model) if model and needs_model else None,
+        output=output,
+        overwrite=overwrite,
+        seed=seed,
+        device=device,
+        workspace=workspace,
+        protected=input_files(context),
+    )
+    stage.run(request, on_explained=lambda explanation: _print(explanation, as_json))
+
+
+def _print(explanation: Explanation, as_json: bool) -> None:
+    """Print the path of the page, or all of an explanation as JSON; the areas of a test go to stderr."""
+    from zsecli.stages.explain import RANDOM_ORDERS
+
+    for source, result in explanation.check.items():
+        areas = []
+        for name in ("deletion", "insertion"):
+            low, high = result[name]["interval"]
+            areas.append(f"{name} area {result[name]['area']:+.4f} (95 % of orders: {low:+.4f} to {high:+.4f})")
+        line = f"{source}: {', '.join(areas)} against {RANDOM_ORDERS} random orders; above 0 is better"
+        print_lines([line])
+    paths = [str(path) for path in explanation.paths]
+    if as_json:
+        document = {"path": paths[0], "paths": paths, "relation": explanation.relation, "check": explanation.check}
+        print(json.dumps(document))
+    else:
+        print(console.escape_for_stdout(paths[0]))

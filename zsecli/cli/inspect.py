@@ -8,20 +8,23 @@ from typing import Annotated
 import typer
 
 from zsecli.cli import options as opt
+from zsecli.cli.arguments import INPUT, read_store_path
 from zsecli.runtime.console import escape_for_stdout, escape_for_terminal, escape_json_line_breaks
 
 
 def inspect(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A store or a checkpoint; - for its path on stdin.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A store or a checkpoint; - for its path on stdin."), INPUT
+    ],
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read all of it, and check that it is what was written.")
+        bool, typer.Option("--verify", help="Read all of it, and check that it is as it was written.")
     ] = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
     debug: opt.Debug = False,
     config: opt.Config = None,
 ) -> None:
-    """Say what a file is, what made it, and from what.
+    """Describe a store or a checkpoint: what it holds, what made it, and from what.
 
     \b
       zse inspect zse/datasets/demo.h5
@@ -29,22 +32,23 @@ def inspect(
       zse inspect features.h5 --verify
       zse match | zse inspect -
     """
-    from zsecli.stages.inspect import describe
+    from zsecli.stages import inspect as stage
 
-    about = describe(opt.store_path(file), verify)
+    description = stage.run(stage.InspectRequest(file=read_store_path(file), verify=verify))
     if as_json:
-        print(escape_for_stdout(escape_json_line_breaks(json.dumps(about, ensure_ascii=False))))
+        print(escape_for_stdout(escape_json_line_breaks(json.dumps(description, ensure_ascii=False))))
     else:
-        _show(about)
+        _print(description)
 
 
-def _show(about: dict[str, object], indent: int = 0) -> None:
-    width = max((len(key) for key, value in about.items() if not isinstance(value, dict)), default=0)
-    for key, value in about.items():
+def _print(description: dict[str, object], indent: int = 0) -> None:
+    """Print one line per value, and nested dictionaries below their names, indented."""
+    width = max((len(key) for key, value in description.items() if not isinstance(value, dict)), default=0)
+    for key, value in description.items():
         if isinstance(value, dict):
             if value:
                 print(" " * indent + escape_for_terminal(key))
-                _show(value, indent + 2)
+                _print(value, indent + 2)
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             print(f"{' ' * indent}{escape_for_terminal(key):<{width}}  {escape_for_terminal(text) or '-'}")

@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from zsecli.cli import options as opt
-from zsecli.cli import outputs
-from zsecli.cli.results import end, finish
+from zsecli.cli.arguments import INPUT, input_files, read_store_path, reject_options, was_typed
+from zsecli.cli.callbacks import choice
+from zsecli.cli.results import end, finish, print_lines
 from zsecli.errors import StoreError
 from zsecli.runtime import console
-from zsecli.workspace import Workspace
 
 FORMATS = ("tsv", "json")
 
@@ -27,10 +27,12 @@ def match(
             metavar="SKETCHES",
             help="Feature store with the sketches, or - for its path on stdin. Default: the data set's.",
         ),
+        INPUT,
     ] = None,
     photos: Annotated[
         str | None,
         typer.Argument(metavar="PHOTOS", help="Feature store with the photos, or -. Default: the same store."),
+        INPUT,
     ] = None,
     by: opt.By = None,
     shortlist: opt.Shortlist = 100,
@@ -42,7 +44,7 @@ def match(
             "--depth",
             metavar="N",
             min=0,
-            help="Photos to keep for a query; 0 keeps all, which most metrics of evaluate need.",
+            help="Photos to keep per query; 0 keeps all, which most metrics of evaluate need.",
         ),
     ] = 0,
     ann: Annotated[
@@ -50,18 +52,18 @@ def match(
         typer.Option(
             "--ann",
             help="Find the shortlist approximately, for a gallery beyond memory, and keep no other photo; zse inspect "
-            "says its recall. Needs the extra ann.",
+            "reports its recall. Needs the extra ann.",
         ),
     ] = False,
     top: Annotated[
-        int, typer.Option("--top", metavar="N", min=1, help="Hits to show for a query, on a terminal or by --format.")
+        int, typer.Option("--top", metavar="N", min=1, help="Hits to show per query, on a terminal or with --format.")
     ] = 5,
     output_format: Annotated[
         str | None,
-        opt.choice(
+        choice(
             "--format",
             FORMATS,
-            "Print the top hits instead of the path: tsv (query, rank, score, photo) or json (an object a line).",
+            "Print the top hits instead of the path: tsv (query, rank, score, photo) or json (one object per line).",
         ),
     ] = None,
     data: opt.Data = None,
@@ -95,45 +97,67 @@ def match(
     from zsecli.model.spec import ModelSpec
     from zsecli.render.hits import print_hits, show_hits
     from zsecli.runtime.shards import current_shard
-    from zsecli.stages import defaults
+    from zsecli.stages import match as stage
+    from zsecli.stages.defaults import Compute
 
     if output_format:
-        opt.refuse(context, ("shard",), "has no hits to print before all are put together", "leave out --format")
-    part_of = context.with_resource(current_shard(shard))
-    ws, compute = Workspace(workspace), defaults.Compute(device, batch_size, workers, precision, part_of, dry_run)
-    outputs.apart(context, output)
-    if sketches is None:
-        spec = defaults.model_of(ws, model)
-        options = defaults.match_options(by, spec.has_relation, shortlist, ignore_same, center, depth, precision, ann)
-        result, skipped = defaults.rank_dataset(ws, data, spec, options, compute, output, overwrite, split)
-    else:
-        opt.refuse(context, ("data", "split"), "has no say in stores that are given", "leave out the stores")
-        first = _store(sketches)
-        second = _store(photos) if photos else first
-        relation = defaults.can_relate(first)
-        options = defaults.match_options(by, relation, shortlist, ignore_same, center, depth, precision, ann)
-        if options.by == "ret":
-            opt.refuse(context, ("precision",), "has no say in [Ret] that is there", "leave it out, or --by cascade")
-        # the stores name their model: only one that is typed, not a default from elsewhere, takes its place
-        chosen = ModelSpec.parse(model) if model and opt.typed(context, "model") else None
-        result, skipped = defaults.match_stores(ws, first, second, options, compute, chosen, output, overwrite), []
-    if dry_run or not part_of.is_main or not result.path.is_file():  # a shard may have no rows
+        reject_options(context, ("shard",), "has no hits to print before all are merged", "leave out --format")
+    shard_of_process = context.with_resource(current_shard(shard))
+    sketch_store = photo_store = None
+    # feature stores name their model, which a default from elsewhere does not replace
+    needs_model = sketches is None or was_typed(context, "model")
+    spec = ModelSpec.parse(model) if model and needs_model else None
+    if sketches is not None:
+        reject_options(context, ("data", "split"), "cannot be combined with feature stores", "leave out the stores")
+        sketch_store = _feature_store(sketches)
+        photo_store = _feature_store(photos) if photos else None
+        by = by or stage.default_rule(stage.has_relation_features(sketch_store))
+        if by == "ret":
+            reject_options(context, ("precision",), "has no effect on stored [Ret]", "leave it out, or --by cascade")
+    request = stage.MatchRequest(
+        sketches=sketch_store,
+        photos=photo_store,
+        data=data,
+        split=split,
+        model=spec,
+        by=by,
+        shortlist=shortlist,
+        ignore_same=ignore_same,
+        center=center,
+        depth=depth,
+        ann=ann,
+        compute=Compute(
+            device=device, batch_size=batch_size, workers=workers, precision=precision, shard=shard_of_process
+        ),
+        output=output,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        workspace=workspace,
+        protected=input_files(context),
+    )
+    result = stage.run(request, progress=console.show_progress)
+    print_lines(result.plan)
+    if dry_run or not shard_of_process.is_main or not result.path.is_file():  # a shard may have no rows
         return
     if output_format:
         print_hits(result.path, top, output_format)
-        end(skipped)
+        end(result.skipped)
         return
     if sys.stdout.isatty() and console.is_watched() and not as_json:
         show_hits(result.path, top)
     hint = f"zse evaluate {shlex.quote(str(result.path))}" if sketches is None else ""
-    finish(result.path, result.fresh, skipped, as_json, hint)
+    finish(result.path, result.fresh, result.skipped, as_json, hint)
 
 
-def _store(text: str) -> Path:
-    """The path of a feature store; a picture or a folder is told its way."""
+def _feature_store(text: str) -> Path:
+    """The path of a feature store, which `-` reads from stdin.
+
+    Raises:
+        StoreError: it is a picture or a folder, which must be embedded first.
+    """
     from zsecli.images.formats import SUFFIXES
 
-    path = opt.store_path(text)
+    path = read_store_path(text)
     if path.is_dir() or path.suffix.lower() in SUFFIXES:
         raise StoreError(
             f"{path}: holds pictures, where a feature store is needed", f"zse embed {shlex.quote(str(path))} makes one"

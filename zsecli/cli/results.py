@@ -27,6 +27,12 @@ def finish(
     end(skipped, hint)
 
 
+def print_lines(lines: list[str]) -> None:
+    """Print what was asked for beside the result, such as the plan of a dry run, on stderr."""
+    for line in lines:
+        console.print_plan(line)
+
+
 def end(skipped: list[tuple[str, str]], hint: str = "") -> None:
     """List what was skipped and exit 4, or suggest the next step."""
     if skipped:

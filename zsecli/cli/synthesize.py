@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zsecli.cli import options as opt
-from zsecli.cli import outputs
-from zsecli.errors import UsageError
+from zsecli.cli.arguments import INPUT, input_files, reject_options, was_typed
 from zsecli.runtime import console
-from zsecli.workspace import Workspace
+
+if TYPE_CHECKING:
+    from zsecli.stages.synthesize import SynthesizedPicture
 
 
 def synthesize(
@@ -23,6 +24,7 @@ def synthesize(
         typer.Argument(
             metavar="PHOTO", help="The photo that gives the patches; of several the best one for each patch."
         ),
+        INPUT,
     ] = None,
     ranking: opt.RankingOf = None,
     query: Annotated[
@@ -43,7 +45,7 @@ def synthesize(
         typer.Option("--threshold", metavar="C", min=-1, max=1, help="Leave patches with a lower cosine as paper."),
     ] = -1.0,
     blend: Annotated[
-        bool, typer.Option("--blend", help="Average four pictures, moved by half a patch: no seams.")
+        bool, typer.Option("--blend", help="Average four pictures, shifted by half a patch, so that no seams show.")
     ] = False,
     size: Annotated[int, typer.Option("--size", metavar="N", min=16, max=4096, help="Side in pixels.")] = 448,
     sheet: Annotated[
@@ -78,46 +80,37 @@ def synthesize(
     Each patch of the sketch, blank or not, becomes the photo patch that answers it best (the paper's figure 1c).
     Beside the picture lie a map of where each patch comes from, and numbers: coverage, different patches, mean cosine.
     """
-    from zsecli.explain.load_network import load_network
     from zsecli.explain.synthesis import SynthesisOptions
-    from zsecli.explain.synthesis import synthesize as put_together
-    from zsecli.render import synthesis_sheet as sheets
+    from zsecli.model.spec import ModelSpec
+    from zsecli.stages import synthesize as stage
 
-    queries: list[str | None] = [*query] if query else [None]
-    asked = [opt.pairs(context, sketch, photos or [], ranking, one, rank) for one in queries]
-    for name, file in (("-o", output), ("--sheet", sheet)):
-        if file is not None and file.suffix.lower() != ".png":
-            raise UsageError(f"{name} {file}: is no name of a PNG picture", f"{name} picture.png")
-    ws = Workspace(workspace)
-    spec = opt.explainer(ws, context, model, ranking)
-    how = SynthesisOptions(strokes_only, mutual, threshold, blend, size)
-    rows = [(found[0][1], [photo for _, _, photo in found]) for found in asked]
-    targets = []
-    for number, (drawn, sources) in enumerate(rows, 1):
-        base = ws.made_of("syntheses", f"{spec.tag()} {how}", drawn, *sources)
-        target = output or base.with_name(f"{base.name}.png")
-        targets.append(target.with_stem(f"{target.stem}-{number}") if output and len(rows) > 1 else target)
-    inputs = [picture for drawn, sources in rows for picture in (drawn, *sources)]
-    written = [path for target in targets for path in sheets.outputs(target)]
-    if ranking and (output or sheet):
-        inputs += outputs.pictures_of(ranking)
-    outputs.free(context, written, overwrite or output is None, inputs)
-    if sheet and sheet.resolve() in [path.resolve() for path in written]:
-        raise UsageError(f"--sheet {sheet}: would be written twice", "give different names")
-    outputs.free(context, [sheet] if sheet else [], overwrite, inputs)
-    loaded, about = load_network(spec, device), {"name": spec.name, "weights": spec.weights_hash()}
-    made = []
-    for target, (drawn, sources) in zip(targets, rows, strict=True):
-        made.append(put_together(loaded, drawn, sources, how))
-        paths = [str(path) for path in sheets.write(made[-1], target, about)]
-        said = sheets.describe(made[-1], about)
-        numbers = {name: said[name] for name in ("coverage", "distinct", "mean_score")}
-        print(
-            json.dumps({"path": paths[0], "paths": paths, **numbers})
-            if as_json
-            else console.escape_for_stdout(paths[0])
-        )
-        console.print_info(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in numbers.items()))
-    if sheet:
-        sheets.contact_sheet(made, sheet)
-        console.print_info(f"contact sheet: {sheet}")
+    if not ranking:
+        reject_options(context, ("query", "rank"), "has no effect without --ranking", "add --ranking FILE.h5")
+    # a ranking names its model, which a default from elsewhere does not replace
+    needs_model = ranking is None or was_typed(context, "model")
+    request = stage.SynthesizeRequest(
+        sketch=sketch,
+        photos=photos or [],
+        ranking=ranking,
+        queries=query or [],
+        ranks=rank,
+        options=SynthesisOptions(strokes_only=strokes_only, mutual=mutual, threshold=threshold, blend=blend, size=size),
+        sheet=sheet,
+        model=ModelSpec.parse(model) if model and needs_model else None,
+        output=output,
+        overwrite=overwrite,
+        device=device,
+        workspace=workspace,
+        protected=input_files(context),
+    )
+    stage.run(request, on_synthesized=lambda picture: _print(picture, as_json))
+
+
+def _print(picture: SynthesizedPicture, as_json: bool) -> None:
+    """Print the path of a picture, or all of it as JSON; its numbers go to stderr too."""
+    paths = [str(path) for path in picture.paths]
+    if as_json:
+        print(json.dumps({"path": paths[0], "paths": paths, **picture.numbers}))
+    else:
+        print(console.escape_for_stdout(paths[0]))
+    console.print_info(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in picture.numbers.items()))

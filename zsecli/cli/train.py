@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from zsecli.cli import options as opt
-from zsecli.cli import outputs
+from zsecli.cli.arguments import INPUT, input_files
+from zsecli.cli.callbacks import choice
 from zsecli.cli.results import finish
 from zsecli.errors import UsageError
 from zsecli.runtime import console
@@ -37,6 +38,7 @@ def train(
         typer.Option(
             "--backbone-weights", metavar="FILE", help="Its weights in timm's names. Default: timm fetches them."
         ),
+        INPUT,
     ] = None,
     backbone_from: Annotated[
         Path | None,
@@ -45,6 +47,7 @@ def train(
             metavar="FILE.safetensors",
             help="Begin with the backbone of this checkpoint, and new heads.",
         ),
+        INPUT,
     ] = None,
     scratch: Annotated[bool, typer.Option("--scratch", help="Begin with random weights in the backbone too.")] = False,
     partition: Annotated[
@@ -75,7 +78,7 @@ def train(
     ] = None,
     ret_loss: Annotated[
         str | None,
-        opt.choice(
+        choice(
             "--ret-loss",
             ("triplet", "contrastive"),
             "Of [Ret]: triplet, or contrastive over the batch.",
@@ -110,9 +113,7 @@ def train(
     ] = None,
     class_draws: Annotated[
         str | None,
-        opt.choice(
-            "--class-draws", ("uniform", "sketches"), "Draw every class as often, or as often as it has sketches."
-        ),
+        choice("--class-draws", ("uniform", "sketches"), "Draw every class as often, or as often as it has sketches."),
     ] = None,
     hard_negatives: Annotated[
         bool | None,
@@ -157,7 +158,7 @@ def train(
     weight_decay: Annotated[float | None, typer.Option("--weight-decay", metavar="R", min=0, help="Of AdamW.")] = None,
     schedule: Annotated[
         str | None,
-        opt.choice("--schedule", ("constant", "cosine"), "Of the learning rates."),
+        choice("--schedule", ("constant", "cosine"), "Of the learning rates."),
     ] = None,
     warmup: Annotated[
         int | None, typer.Option("--warmup", metavar="N", min=0, help="Steps in which the learning rates rise.")
@@ -167,7 +168,7 @@ def train(
     ] = None,
     precision: Annotated[
         str | None,
-        opt.choice("--precision", ("fp32", "bf16"), "Of the forward pass."),
+        choice("--precision", ("fp32", "bf16"), "Of the forward pass."),
     ] = None,
     freeze_stride: Annotated[
         int | None,
@@ -203,11 +204,11 @@ def train(
     ] = None,
     swap: Annotated[
         str | None,
-        opt.choice("--swap", ("q", "k"), "What cross-attention takes from the other."),
+        choice("--swap", ("q", "k"), "What cross-attention takes from the other."),
     ] = None,
     tokenizer: Annotated[
         str | None,
-        opt.choice("--tokenizer", ("off", "sketch", "both"), "Where the learnable tokens join."),
+        choice("--tokenizer", ("off", "sketch", "both"), "Where the learnable tokens join."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="N", min=0, help="Of everything drawn at random.")
@@ -236,6 +237,8 @@ def train(
     from zsecli.model import config as model_config
     from zsecli.runtime.distributed import get_launch
     from zsecli.stages import defaults
+    from zsecli.stages.find_dataset import find_dataset
+    from zsecli.stages.guards import reject_inputs
     from zsecli.store.dataset import read_dataset
     from zsecli.train import config as train_config
     from zsecli.train.job import Job, plan_training, train_network
@@ -255,19 +258,19 @@ def train(
         raise UsageError(f"--backbone-weights {backbone_weights}: no such file", "a file of weights in timm's names")
     first = get_launch().rank == 0  # of torchrun's processes the one that talks
     ws = Workspace(workspace)
-    data = read_dataset(defaults.dataset_of(ws, dataset, dry_run))
+    data = read_dataset(find_dataset(ws, dataset, dry_run))
     job = Job(data, partition, network, way, backbone_weights, not scratch, backbone_from)
     label = name or "-".join(filter(None, (data.name, partition, preset)))
     target = output or ws.checkpoint(label)
     if target.suffix != ".safetensors":
         raise UsageError(f"-o {target}: a checkpoint ends with .safetensors", f"-o {target}.safetensors")
     for file in (target, *Files(target).beside):
-        outputs.apart(context, file)
+        reject_inputs(file, input_files(context))
     if dry_run:
         found = plan_training(job) | {"checkpoint": str(target)}
         print(json.dumps(found)) if as_json else _show(found)
         return
-    with defaults.listed_pictures(data), console.show_progress("training") as progress:
+    with defaults.explain_changed_pictures(data), console.show_progress("training") as progress:
         result = train_network(
             job, target, ws.root / "cache", device=device, workers=workers, overwrite=overwrite, progress=progress
         )

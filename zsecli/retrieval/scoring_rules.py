@@ -1,27 +1,15 @@
-"""The scoring rules by name."""
+"""The scoring rules by name (`zsecli.vocabulary.SCORING_RULES`)."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from zsecli.errors import UsageError, did_you_mean
+from zsecli.vocabulary import SCORING_RULES
 
 if TYPE_CHECKING:
     from zsecli.retrieval.rankers.base import Ranker
 
-SCORING_RULES = {
-    "ret": "zsecli.retrieval.rankers.cosine:CosineRanker",
-    "rn": "zsecli.retrieval.rankers.relation:RelationRanker",
-    "cascade": "zsecli.retrieval.rankers.cascade:CascadeRanker",
-}
-"""Name -> module and class, which is imported when it is used."""
-
 
 def load_ranker(name: str) -> type[Ranker]:
     """The class of a scoring rule; UsageError where there is none of that name."""
-    if name not in SCORING_RULES:
-        known = ", ".join(SCORING_RULES)
-        raise UsageError(f"no scoring rule is called {name}", f"one of {known}{did_you_mean(name, SCORING_RULES)}")
-    module, attribute = SCORING_RULES[name].split(":")
-    return cast("type[Ranker]", getattr(import_module(module), attribute))
+    return cast("type[Ranker]", SCORING_RULES.load(name))

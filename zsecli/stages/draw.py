@@ -1,9 +1,10 @@
-"""From what was typed to a feature store: photos that have no features yet are embedded first."""
+"""The stage `draw`: photos, embedded first if need be -> a page to draw in, served until it is interrupted."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,20 @@ from zsecli.data.folder_walk import workspace_folders
 from zsecli.data.hashing import hash_files
 from zsecli.data.items import NEITHER, PHOTO, Column, Items
 from zsecli.data.picture_list import find_pictures
-from zsecli.data.sources import folder
-from zsecli.data.sources.demo import demo_folder
+from zsecli.data.sources import demo, folder
 from zsecli.errors import StoreError, UsageError
 from zsecli.model.spec import ModelSpec
-from zsecli.retrieval.extract import ExtractResult
-from zsecli.runtime import console
 from zsecli.runtime.log_levels import NOTICE
-from zsecli.stages import defaults
+from zsecli.serve import server
+from zsecli.stages.defaults import (
+    DEFAULT_WORKSPACE,
+    Compute,
+    ProgressBars,
+    choose_model,
+    no_progress,
+)
+from zsecli.stages.embed import Embedding, EmbedResult, embed_dataset, embed_photos, embed_pictures
+from zsecli.stages.find_dataset import find_dataset
 from zsecli.store.dataset import read_dataset
 from zsecli.store.features import open_features
 from zsecli.store.hdf5 import open_store, read_header
@@ -28,98 +35,157 @@ from zsecli.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class PhotoSource:
-    """A finished feature store with photos, what to call it, and the model that made it."""
+@dataclass(frozen=True, kw_only=True)
+class DrawRequest:
+    """Which photos to serve, and to whom."""
+
+    photos: str | None = None
+    """A feature store, a folder, or a data set by its name or its store; None: the shipped photos.
+
+    A path that exists goes before a data set of the same name."""
+    model: str | None = None
+    """The model; an error where it is not the one that made the feature store."""
+    default_model: str | None = None
+    """The model where `model` is None, except for a feature store, which names its own; None: as elsewhere."""
+    top: int = 24
+    """Hits of an answer."""
+    shortlist: int = 24
+    """Photos that are re-ranked."""
+    by: str | None = None
+    """ret or cascade; None: a cascade if the model has a relation network."""
+    host: str = "127.0.0.1"
+    """Address to listen at."""
+    port: int = 8788
+    """One that is taken gives way to the next; 0 is any free one."""
+    allow_hosts: Sequence[str] = ()
+    """Further names by which browsers may address the server."""
+    browser: bool = False
+    """Open the page in a browser."""
+    compute: Compute = field(default_factory=Compute)
+    workspace: Path = DEFAULT_WORKSPACE
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoStore:
+    """A finished feature store with photos."""
 
     store: Path
     name: str
+    """What the page calls them."""
     model: ModelSpec
+    """The model that made it."""
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    """(photo, reason) of those that have no features."""
 
 
-def find_photos(
-    workspace: Workspace, photos: str | None, model: str | None, compute: defaults.Compute, model_typed: bool = False
-) -> PhotoSource:
-    """The features of `photos`: a feature store, a folder, a data set by its name or its store; None: the demo's.
-
-    A path that exists goes before a data set of the same name.
+def run(
+    request: DrawRequest,
+    *,
+    announce: Callable[[str], None] = print,
+    on_skipped: Callable[[list[tuple[str, str]]], None] = lambda skipped: None,
+    progress: ProgressBars = no_progress,
+) -> None:
+    """Serve the page until SIGINT or SIGTERM.
 
     Args:
-        model: as `--model`; None: as for every command. model_typed: a model that is not the one of a feature store is
-            then an error; else the store's own is taken.
+        announce: is given the address of the page once it can be opened.
+        on_skipped: is given (photo, reason) of those that cannot be served.
 
     Raises:
-        UsageError: it is none of these. ZseError: no photo can be used.
+        UsageError: `photos` is none of these. StoreError: the store cannot be used.
+        ZseError: the extra `draw` is not installed, no photo can be used, or no port is free.
+        KeyboardInterrupt: it was interrupted.
     """
-    path = Path(photos) if photos else None
+    server.check_installed()
+    server.check_host(request.host, tuple(request.allow_hosts))
+    photos = find_photos(request, progress=progress)
+    if photos.skipped:
+        on_skipped(photos.skipped)
+    options = server.ServeOptions(
+        store=photos.store,
+        name=photos.name,
+        model=photos.model,
+        top=request.top,
+        shortlist=request.shortlist,
+        by=request.by,
+        host=request.host,
+        port=request.port,
+        allow_hosts=tuple(request.allow_hosts),
+        browser=request.browser,
+        device=request.compute.device,
+    )
+    server.serve(options, announce)
+
+
+def find_photos(request: DrawRequest, *, progress: ProgressBars = no_progress) -> PhotoStore:
+    """The features of the photos of a request, which are made where there are none yet."""
+    path = Path(request.photos) if request.photos else None
     if path is not None and path.is_file():
-        kind = _kind_of(path)
+        kind = _kind_of_store(path)
         if kind == "features":
-            return PhotoSource(path, path.stem, _model_of(path, model if model_typed else None))
+            return PhotoStore(store=path, name=path.stem, model=_check_model(path, request.model))
         if kind != "dataset":
             raise StoreError(f"{path}: is a {kind} store", "give a feature store: zse embed makes one")
-    spec = defaults.model_of(workspace, model)
+    workspace = Workspace(request.workspace)
+    embedding = Embedding(
+        workspace=workspace,
+        model=choose_model(workspace, request.model or request.default_model),
+        compute=request.compute,
+        progress=progress,
+    )
     if path is None:
-        return _embed_demo(workspace, spec, compute)
+        return _embed_demo(embedding)
     if path.is_dir():
-        return _embed_folder(workspace, path, spec, compute)
+        return _embed_folder(embedding, path)
     if not path.is_file() and (path.suffix or len(path.parts) != 1):
         raise UsageError(f"{path}: no such file or folder", "give a feature store, a folder, or a data set's name")
-    store = path if path.is_file() else defaults.dataset_of(workspace, photos)
-    result = defaults.embed_dataset(workspace, store, spec, "photos", compute)
-    return _as_source(result, read_dataset(store).name, spec)
+    store = path if path.is_file() else find_dataset(workspace, request.photos)
+    result = embed_dataset(embedding, store, "photos")
+    return _photo_store(embedding, result, read_dataset(store).name)
 
 
-def _kind_of(path: Path) -> str:
+def _kind_of_store(path: Path) -> str:
     with open_store(path) as file:
         return read_header(file, path).schema
 
 
-def _model_of(store: Path, model: str | None) -> ModelSpec:
-    """The model that made a feature store.
-
-    Raises:
-        StoreError: `model` is another one, or its weights are no longer the same.
-    """
+def _check_model(store: Path, name: str | None) -> ModelSpec:
+    """The model that made a feature store; StoreError where its weights changed, or `name` is another one."""
     with open_features(store) as features:
-        about = features.header.provenance
-    spec = ModelSpec.parse(model or str(about.get("model")))
-    if (spec.weights_hash() or spec.text) != (about.get("weights") or about.get("model")):
+        provenance = features.header.provenance
+    spec = ModelSpec.parse(name or str(provenance.get("model")))
+    if (spec.weights_hash() or spec.text) != (provenance.get("weights") or provenance.get("model")):
         raise StoreError(
             f"{spec.text}: is not the model that made {store}", "leave --model out, or embed again with it"
         )
     return spec
 
 
-def _embed_demo(workspace: Workspace, spec: ModelSpec, compute: defaults.Compute) -> PhotoSource:
+def _embed_demo(embedding: Embedding) -> PhotoStore:
     """The shipped photos. They are not prepared as a data set: it would be the workspace's newest from then on."""
-    manifest = demo_folder() / "manifest.csv"
-    listing = folder.read(manifest)
+    listing = folder.read(demo.demo_folder() / "manifest.csv")
     entries = [entry for entry in listing.entries if entry.modality == "photo"]
     hashed = hash_files(listing.root, [entry.path for entry in entries], {})
     entries = [entries[i] for i in hashed.good]
-    count = len(entries)
     items = Items(
         id=[entry.path for entry in entries],
-        modality=np.full(count, PHOTO, np.uint8),
-        part=np.full(count, NEITHER, np.int8),
+        modality=np.full(len(entries), PHOTO, np.uint8),
+        part=np.full(len(entries), NEITHER, np.int8),
         sha256=hashed.sha256,
         label=Column.from_values([entry.label for entry in entries]),
     )
-    result = defaults.embed_items(workspace, "demo", items, listing.root, spec, compute)
-    return _as_source(result, "demo", spec)
+    result = embed_photos(embedding, "demo", items, listing.root)
+    return _photo_store(embedding, result, "demo")
 
 
-def _embed_folder(workspace: Workspace, path: Path, spec: ModelSpec, compute: defaults.Compute) -> PhotoSource:
+def _embed_folder(embedding: Embedding, path: Path) -> PhotoStore:
     if (path / "photo").is_dir() and (path / "sketch").is_dir():  # as zse prepare folder wants it
         path = path / "photo"
         logger.log(NOTICE, f"the photos are those in {path}")
-    found = find_pictures([path], excluded=workspace_folders(workspace.root))
-    result = defaults.embed_pictures(workspace, found, spec, "photo", compute, None, True)
-    return _as_source(result, path.resolve().name or str(path), spec)
+    pictures = find_pictures([path], excluded=workspace_folders(embedding.workspace.root))
+    result = embed_pictures(embedding, pictures, "photo")
+    return _photo_store(embedding, result, path.resolve().name or str(path))
 
 
-def _as_source(result: ExtractResult, name: str, spec: ModelSpec) -> PhotoSource:
-    if result.skipped:
-        console.print_skipped(result.skipped)
-    return PhotoSource(result.path, name, spec)
+def _photo_store(embedding: Embedding, result: EmbedResult, name: str) -> PhotoStore:
+    return PhotoStore(store=result.path, name=name, model=embedding.model, skipped=result.skipped)

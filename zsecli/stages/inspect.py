@@ -1,10 +1,11 @@
-"""What a store or a checkpoint is, made by what, from what."""
+"""The stage `inspect`: a store or a checkpoint -> what it holds, what made it, and from what."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,30 @@ from zsecli.store.ranking import open_ranking
 from zsecli.store.writer import COPIED
 
 SHOWN = 20
+"""Skipped files that are listed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectRequest:
+    """Which file to describe."""
+
+    file: Path
+    """A store or a checkpoint."""
+    verify: bool = False
+    """Read all of it, and check that it is as it was written."""
+
+
+def run(request: InspectRequest) -> dict[str, Any]:
+    """Describe a file as plain data: its kind, size, counts and provenance.
+
+    Raises:
+        StoreError: it is no finished store and no checkpoint, it is damaged, or it has no checksums to verify.
+    """
+    return describe(request.file, request.verify)
 
 
 def describe(path: Path, verify: bool = False) -> dict[str, Any]:
-    """Plain data about the file: its kind, size, counts, provenance.
-
-    Args:
-        verify: read all of it, and say what was found to be as it was written.
-
-    Raises:
-        StoreError: it is no finished store and no checkpoint, or `verify` finds damage, or nothing to check by.
-    """
+    """As `run`."""
     if path.suffix in (".safetensors", ".pth", ".pt") or is_weights(path):
         return {"file": str(path), "kind": "checkpoint", "bytes": _size(path), **_checkpoint(path, verify)}
     if path.is_dir():

@@ -2,205 +2,207 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
-import sys
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from zsecli.data.dataset import Dataset
-from zsecli.data.hashing import Known, hash_files
-from zsecli.data.items import MODALITIES, PARTS, Column, Items
-from zsecli.data.journal import Journal
-from zsecli.data.sources.base import Entry, Listing
-from zsecli.data.splits import hold_out_validation
-from zsecli.errors import StoreError, UsageError, ZseError, did_you_mean
-from zsecli.runtime.console import SILENT, Progress, print_info, print_notice
-from zsecli.runtime.fingerprint import installed_versions
-from zsecli.store.dataset import read_dataset, write_dataset
-from zsecli.store.writer import check_target
+from zsecli.data.folder_walk import workspace_folders
+from zsecli.data.names import tidy_name
+from zsecli.data.sources import split_files
+from zsecli.data.sources.base import Listing
+from zsecli.data.sources.options import SourceOptions, flag_of
+from zsecli.data.sources.source import DataSource
+from zsecli.errors import StoreError, UsageError
+from zsecli.runtime.textfiles import read_lines
+from zsecli.stages.defaults import DEFAULT_WORKSPACE, ProgressBars, no_progress
+from zsecli.stages.guards import reject_inputs
+from zsecli.stages.prepare_listing import prepare_listing
+from zsecli.store.dataset import read_dataset
+from zsecli.vocabulary import DATA_SOURCES
+from zsecli.workspace import Workspace
 
-FLAGS = ("blank", "duplicate")  # that every source has
+logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What `prepare` made: where, whether anything had to be written, and what could not be used."""
+@dataclass(frozen=True, kw_only=True)
+class PrepareRequest:
+    """Which data set to prepare, and how to read it."""
+
+    source: str
+    """Name of a data source (`zsecli.vocabulary.DATA_SOURCES`)."""
+    path: Path | None = None
+    """Its folder or manifest; None: the usual place of a benchmark."""
+    name: str | None = None
+    """What to call the data set; None: as the source or its folder is called."""
+    options: SourceOptions = field(default_factory=SourceOptions)
+    drop: Sequence[str] = ()
+    """Flags whose pictures are left out."""
+    output: Path | None = None
+    """The dataset store; None: in the workspace."""
+    overwrite: bool = False
+    """Replace another data set at `output`, and read every picture again."""
+    dry_run: bool = False
+    workspace: Path = DEFAULT_WORKSPACE
+    protected: Sequence[Path] = ()
+    """Further files that must not be written over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareResult:
+    """The dataset store, or after a dry run what would be done."""
 
     path: Path
-    fresh: bool
-    dataset: Dataset
+    name: str
+    fresh: bool = False
+    """Whether the store had to be written."""
+    dataset: Dataset | None = None
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    """(path, reason) of pictures that cannot be used."""
+    plan: list[str] = field(default_factory=list)
+    """What a dry run found still to do."""
 
 
-def prepare_listing(
-    listing: Listing,
-    output: Path,
-    name: str,
-    *,
-    benchmark: str = "",
-    drop: Sequence[str] = (),
-    settings: Mapping[str, Any] | None = None,
-    overwrite: bool = True,
-    anew: bool = False,
-    progress: Progress = SILENT,
-) -> Prepared:
-    """Prepare what a source lists as the data set `name`.
-
-    Every picture is read once, to its end; a run that was killed reads the others alone. Pictures that lie elsewhere
-    than in the store that is there, and are the same, renew what it says of where they lie.
-
-    Args:
-        benchmark: which standard data set it is; "" for one's own.
-        drop: leave out the pictures that bear one of these flags.
-        settings: what the source was told, for the provenance.
-        overwrite: replace another content of `output`.
-        anew: read every picture, also those whose size and time are as they were.
-        progress: told the number of files, and of those just done.
+def run(request: PrepareRequest, *, progress: ProgressBars = no_progress) -> PrepareResult:
+    """List and hash the pictures of a data set.
 
     Raises:
-        UsageError: no picture could bear a flag that is to be dropped.
-        ZseError: none of the pictures can be read.
+        UsageError: an option does not go with the source, or the target holds another data set.
+        ZseError: the pictures are not where they should be, or none can be read.
     """
-    check_target(output, "dataset", True)  # that it is something else, before anything is read
-    for flag in drop:
-        if flag not in (names := (*listing.flags, *FLAGS)):
-            raise UsageError(
-                f"--drop {flag}: there is no such flag{did_you_mean(flag, names)}", f"flags: {', '.join(names)}"
-            )
-    entries = sorted(listing.entries, key=lambda e: (MODALITIES.index(e.modality), e.path))
-    old = _read(output)
-    with Journal(output, listing.root) as journal:
-        known = {} if anew else _known(output, listing.root) | journal.known
-        paths = [e.path for e in entries]
-        named = paths if listing.named else ()
-        hashed = hash_files(
-            listing.root, paths, known, progress, decode=True, on_read=journal.add, named=frozenset(named)
+    workspace = Workspace(request.workspace)
+    source: DataSource = DATA_SOURCES.load(request.source)
+    path = find_pictures(request.source, request.path)
+    _check_options(request, source, path)
+    name = request.name or source.default_name(path, request.options)
+    _check_is_text(name)
+    _check_is_text(str(path.resolve()))
+    target = request.output or workspace.dataset(name)
+    reject_inputs(request.output, [path, *request.protected])
+    has_moved = False
+    if request.output is None and not request.overwrite:
+        has_moved = _has_moved(target, name, path)
+    if request.dry_run:
+        plan = f"to list and hash the pictures of {path} as {name!r}, into {target}"
+        return PrepareResult(path=target, name=name, plan=[plan])
+    listing = _list_pictures(request, source, path, workspace)
+    # a data set that moved may be listed where it is now, but not replaced by another content
+    may_replace = request.overwrite or (request.output is None and not has_moved)
+    with progress("reading") as bar:
+        prepared = prepare_listing(
+            listing,
+            target,
+            name,
+            benchmark=request.source if source.is_benchmark else "",
+            drop=tuple(request.drop),
+            settings=_settings(path, request.options),
+            overwrite=may_replace,
+            anew=request.overwrite,
+            progress=bar,
         )
-        bad = listing.passed.remove_own(hashed.bad) + listing.skipped
-        if not len(hashed.good):
-            why = f"the first: {bad[0][0]}: {bad[0][1]}" if bad else "there is no file"
-            raise ZseError(
-                f"{listing.root}: holds no picture that can be read ({why})",
-                "paths are relative to the tree, or to the manifest's folder",
-            )
-        entries = [entries[i] for i in hashed.good]
-        items = _items(entries, hashed.sha256)
-        flags = {flag: np.array([path in named for path in items.id]) for flag, named in listing.flags.items()}
-        flags |= {"blank": hashed.blank, "duplicate": _duplicates(items)}
-        rows = _kept(flags, drop)
-        dataset = Dataset(
-            name=name, root=listing.root, items=items.take(rows), size=hashed.size[rows], mtime=hashed.mtime[rows]
-        )
-        dataset.flags = {flag: marks[rows] for flag, marks in flags.items()}
-        dataset.partition, dataset.partitions = listing.partition, _partitions(dataset.items, listing)
-        dropped = {flag: int(flags[flag].sum()) for flag in drop}
-        dataset.report = _report(dataset, benchmark, bad, listing) | {"dropped": dropped}
-        if old is None or old.header is None or old.header.run_key != dataset.key():
-            check_target(output, "dataset", overwrite)
-        elif _found(old) == _found(dataset):
-            return Prepared(output, False, dataset, bad)
-        provenance = {
-            "argv": sys.argv[1:],
-            "folder": str(Path.cwd()),
-            "versions": installed_versions(),
-            "drop": list(drop),
-        }
-        provenance |= settings or {}
-        write_dataset(output, dataset, provenance)
-    if old is not None and old.root != dataset.root and old.key() == dataset.key():
-        say = print_info if os.path.isdir(old.root) else print_notice  # a copy is taken where --overwrite asked for it
-        say(f"{output}: its pictures are now below {dataset.root}, no longer {old.root}")
-    return Prepared(output, True, dataset, bad)
-
-
-def _read(store: Path) -> Dataset | None:
-    """What is in a dataset store, if it is one."""
-    try:
-        return read_dataset(store) if store.is_file() else None
-    except StoreError:
-        return None
-
-
-def _known(output: Path, root: Path) -> Known:
-    """What the dataset stores of the same folder know of the files below `root`; the same name elsewhere is another."""
-    known: Known = {}
-    for store in sorted({*output.parent.glob("*.h5"), output}):
-        dataset = _read(store)
-        if dataset is not None and dataset.root == root:
-            known |= dataset.known()
-    return known
-
-
-def _found(dataset: Dataset) -> tuple[Any, ...]:
-    """What a store says beside its content: it is renewed where this changed, so that a file is not read for ever."""
-    return dataset.root, dataset.report, dataset.size.tolist(), dataset.mtime.tolist()
-
-
-def _items(entries: list[Entry], sha256: Any) -> Items:
-    return Items(
-        id=[e.path for e in entries],
-        modality=np.array([MODALITIES.index(e.modality) for e in entries], np.uint8),
-        part=np.array([PARTS.index(e.part) if e.part else -1 for e in entries], np.int8),
-        sha256=sha256,
-        label=Column.from_values([e.label for e in entries]),
-        # an instance is named within its class: two classes may both have an object "1"
-        instance=Column.from_values([f"{e.label}/{e.instance}" if e.instance else None for e in entries]),
-        family=Column.from_values([e.family for e in entries]),
+    listing.passed.report()
+    if not prepared.fresh:
+        logger.info(f"up to date: {target}")
+        workspace.make_newest(target)
+    return PrepareResult(
+        path=prepared.path, name=name, fresh=prepared.fresh, dataset=prepared.dataset, skipped=prepared.skipped
     )
 
 
-def _duplicates(items: Items) -> NDArray[np.bool_]:
-    """(N,) whether an earlier picture of the same modality has the same file content."""
-    rows = np.hstack([items.modality[:, None].astype(np.uint8), items.sha256])
-    _, first = np.unique(rows, axis=0, return_index=True)
-    marks = np.ones(len(items), bool)
-    marks[first] = False
-    return marks
+def find_pictures(source: str, path: Path | None) -> Path:
+    """The folder or manifest that a source reads.
+
+    Raises:
+        UsageError: there is no such source, or it takes no path or needs one. ZseError: nothing is there.
+    """
+    found: DataSource = DATA_SOURCES.load(source)
+    if path is not None and not found.takes_path:
+        hint = f"zse prepare folder {shlex.quote(str(path))}"
+        raise UsageError(f"prepare {source} takes no path, but got {path}", hint)
+    if path is not None and not path.exists():
+        raise UsageError(f"{path}: no such folder or manifest", "zse prepare --help shows the shape")
+    return found.find(path)
 
 
-def _kept(flags: Mapping[str, NDArray[np.bool_]], drop: Sequence[str]) -> NDArray[np.intp]:
-    """The rows that bear none of the flags in `drop`."""
-    out = np.zeros_like(flags["blank"])
-    for flag in drop:
-        out |= flags[flag]
-    if out.all():
-        raise UsageError(f"--drop {' --drop '.join(drop)}: leaves no picture", "drop less")
-    return np.flatnonzero(~out)
+def read_class_names(file: Path) -> tuple[str, ...]:
+    """The classes that a text file names, one a line; UsageError where it cannot be read."""
+    try:
+        return tuple(name for line in read_lines(file) if (name := tidy_name(line)))
+    except (OSError, UnicodeDecodeError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise UsageError(f"--unseen {file}: {why}", "a text file with the name of a class a line") from error
 
 
-def _partitions(items: Items, listing: Listing) -> dict[str, NDArray[np.int8]]:
-    """The source's own splits by class, and of each split the validation parts."""
-    own = {
-        name: np.array([PARTS.index(parts[c]) if c in parts else -1 for c in items.label.names] + [-1], np.int8)[
-            items.label.codes
-        ]
-        for name, parts in listing.partitions.items()
-    }
-    drawn = {
-        f"{name}-{kind}".removeprefix("-"): part
-        for name, of in {"": items.part, **own}.items()
-        for kind, part in hold_out_validation(items, of).items()
-    }
-    return own | drawn
+def check_option(name: str, source: str, path: Path) -> None:
+    """Check that a field of `SourceOptions` matters to a source; UsageError where it has no effect."""
+    found: DataSource = DATA_SOURCES.load(source)
+    accepted = found.options_for(path)
+    if name in accepted:
+        return
+    flags = ", ".join(sorted(map(flag_of, accepted))) or "none"
+    raise UsageError(f"{flag_of(name)} has no effect with {source} {path}", f"options of {source} there: {flags}")
 
 
-def _report(dataset: Dataset, benchmark: str, bad: list[tuple[str, str]], listing: Listing) -> dict[str, Any]:
-    """What a reader should know of the source before trusting a number computed on it."""
-    items = dataset.items
-    sketches, photos = (set(items.instance.codes[items.modality == m].tolist()) - {-1} for m in (0, 1))
+def _check_options(request: PrepareRequest, source: DataSource, path: Path) -> None:
+    for name in request.options.changed():
+        check_option(name, request.source, path)
+
+
+def _check_is_text(name: str) -> None:
+    """Check that a name can be stored: UsageError for bytes that are not UTF-8, for which Python has stand-ins."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{name}: is a name in bytes that are not UTF-8", "rename the folder, or pass --name"
+        ) from None
+
+
+def _has_moved(target: Path, name: str, path: Path) -> bool:
+    """Whether the workspace's data set of this name was elsewhere, where it no longer is.
+
+    Raises:
+        UsageError: it is still there, so this is another data set, and the first would be lost unnoticed.
+    """
+    try:
+        stored = read_dataset(target)
+    except StoreError:
+        return False
+    source = stored.header.provenance.get("source") if stored.header is not None else None
+    if stored.name == name and source == str(path.resolve()):
+        return False
+    if stored.name == name and not os.path.isdir(stored.root):
+        return True
+    raise UsageError(
+        f"{target}: holds the data set {stored.name!r} of {stored.root}",
+        "pass --name to keep both, or --overwrite to replace it",
+    )
+
+
+def _list_pictures(request: PrepareRequest, source: DataSource, path: Path, workspace: Workspace) -> Listing:
+    options = dataclasses.replace(request.options, exclude=tuple(workspace_folders(workspace.root)))
+    listing = source.read(path, options)
+    if options.lists is not None:
+        listing = split_files.apply_lists(listing, options.lists)
+    for warning in listing.warnings:
+        logger.warning(warning)
+    return listing
+
+
+def _settings(path: Path, options: SourceOptions) -> dict[str, Any]:
+    """What the store records of the options."""
     return {
-        "benchmark": benchmark,
-        "layout": dict(listing.layout),
-        "warnings": list(listing.warnings),
-        "skipped": [list(pair) for pair in bad],
-        "not_pictures": len(listing.others),
-        "passed_over": listing.passed.counts,
-        "flags": {name: int(marks.sum()) for name, marks in dataset.flags.items() if marks.any()},
-        "repeated_files": int(dataset.flags["duplicate"].sum()),
-        "sketched_instances_without_photo": len(sketches - photos),
+        "source": str(path.resolve()),
+        "lists": str(options.lists.resolve()) if options.lists else None,
+        "variant": options.variant,
+        "originals": options.originals,
+        "instance_rule": options.instance_rule,
+        "where": dict(options.where),
+        "columns": dict(options.columns),
+        "unseen": list(options.unseen) if options.unseen is not None else None,
     }

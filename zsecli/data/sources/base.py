@@ -11,14 +11,6 @@ from zsecli.data.folder_walk import BESIDE, NO_PICTURE, SYSTEM, PassedOver
 FEW = 5  # names of a kind in a warning
 
 
-@dataclass(frozen=True)
-class BenchmarkOptions:
-    """What a benchmark can be asked for; sketchy alone has these."""
-
-    variant: str | None = None  # which rendering (`tx_...`); None: the plain one
-    extended: bool = True  # with the extended photos
-
-
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """One picture of a source."""

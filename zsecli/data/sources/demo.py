@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from zsecli.data.sources.folder import FolderSource
+from zsecli.data.sources.options import SourceOptions
 from zsecli.errors import ZseError
 
 
@@ -14,3 +16,19 @@ def demo_folder() -> Path:
         if folder.is_dir():
             return folder
     raise ZseError("the demo pictures are not installed", "install zse from its repository")
+
+
+class DemoSource(FolderSource):
+    """The manifest of the shipped pictures."""
+
+    takes_path = False
+    needs_path = False
+
+    def find(self, path: Path | None) -> Path:
+        return demo_folder() / "manifest.csv"
+
+    def default_name(self, path: Path, options: SourceOptions) -> str:
+        return "demo"
+
+
+SOURCE = DemoSource()

@@ -21,6 +21,7 @@ from zsecli.data.names import (
 from zsecli.data.sources.base import Entry, Listing, name_few
 from zsecli.data.sources.class_folders import describe_content, find_subfolder, list_pictures
 from zsecli.data.sources.manifest import read_manifest
+from zsecli.data.sources.options import SourceOptions
 from zsecli.errors import UsageError, ZseError, did_you_mean
 
 INSTANCE_RULES = ("auto", "underscores", "dash", "stem", "none")
@@ -207,3 +208,37 @@ def check_rule(rule: str) -> str:
         f"rules: {', '.join(INSTANCE_RULES)}, or a regular expression with a (group)"
         f"{did_you_mean(rule, INSTANCE_RULES)}",
     )
+
+
+class FolderSource:
+    """A data set of one's own, as a `DataSource`."""
+
+    is_benchmark = False
+    takes_path = True
+    needs_path = True
+
+    def find(self, path: Path | None) -> Path:
+        if path is None:
+            raise UsageError("prepare folder needs the folder, or the manifest", "zse prepare folder pictures/")
+        return path
+
+    def options_for(self, path: Path) -> frozenset[str]:
+        """A manifest has columns, where a tree has names of files."""
+        return frozenset({"where", "columns"} if path.is_file() else {"instance_rule", "unseen"})
+
+    def read(self, path: Path, options: SourceOptions) -> Listing:
+        return read(
+            path,
+            rule=options.instance_rule,
+            where=options.where,
+            columns=options.columns,
+            unseen=options.unseen,
+            excluded=options.exclude,
+        )
+
+    def default_name(self, path: Path, options: SourceOptions) -> str:
+        folder = path.resolve().parent if path.is_file() else path.resolve()
+        return options.where.get("set") or folder.name
+
+
+SOURCE = FolderSource()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zsecli.data.folder_walk import NO_PICTURE
-from zsecli.data.sources.base import BenchmarkOptions, Entry, Listing, name_few
+from zsecli.data.sources.base import Entry, Listing, name_few
 from zsecli.data.sources.class_folders import (
     find_subfolder,
     list_folders_below,
@@ -15,6 +15,8 @@ from zsecli.data.sources.class_folders import (
     require_folder,
     warn_of_lone_sketches,
 )
+from zsecli.data.sources.options import SourceOptions
+from zsecli.data.sources.source import Benchmark
 from zsecli.errors import ZseError
 from zsecli.images.formats import SUFFIXES
 from zsecli.runtime.textfiles import read_lines
@@ -64,11 +66,11 @@ PACKED = (
 )
 
 
-def make_reader(name: str, label: str) -> Callable[[Path, BenchmarkOptions], Listing]:
+def make_reader(name: str, label: str) -> Callable[[Path, SourceOptions], Listing]:
     """The reader of ShoeV2 or ChairV2, whose pictures all are of the class `label`."""
     shape = f"{name}_photo/*.png and {name}_sketch/*.png with {LISTS}; or trainA, trainB, testA, testB"
 
-    def read(root: Path, options: BenchmarkOptions) -> Listing:
+    def read(root: Path, options: SourceOptions) -> Listing:
         listing = Listing(root=root.resolve())
         folders = list_folders_below(listing.root)
         folders = [folder for folder in folders if not _is_of_other_set(folder, listing.root, label)]
@@ -196,3 +198,17 @@ def _read_stem(line: str) -> str:
 
 read_shoe = make_reader("ShoeV2", "shoe")
 read_chair = make_reader("ChairV2", "chair")
+
+
+def _benchmark(name: str, folder: str, reader: Callable[..., Listing]) -> Benchmark:
+    return Benchmark(
+        name=name,
+        reader=reader,
+        home="the SketchX group of QMUL (sketchx.eecs.qmul.ac.uk)",
+        shape=f"{folder}_photo/, {folder}_sketch/, photo_train.txt ... sketch_test.txt; "
+        "or trainA, trainB, testA, testB",
+        folder_names=(name, folder, f"QMUL/{folder}"),
+    )
+
+
+SHOE, CHAIR = _benchmark("shoe", "ShoeV2", read_shoe), _benchmark("chair", "ChairV2", read_chair)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zsecli.data.sources.base import BenchmarkOptions, Listing, name_few
+from zsecli.data.sources.base import Listing, name_few
 from zsecli.data.sources.class_folders import (
     add_classes,
     find_subfolder,
@@ -14,6 +14,8 @@ from zsecli.data.sources.class_folders import (
     unwrap_folder,
 )
 from zsecli.data.sources.classes import Classes
+from zsecli.data.sources.options import SourceOptions
+from zsecli.data.sources.source import Benchmark
 from zsecli.errors import ZseError
 from zsecli.runtime.textfiles import read_lines
 
@@ -38,7 +40,7 @@ MARKS = {
 }
 
 
-def read(root: Path, options: BenchmarkOptions) -> Listing:
+def read(root: Path, options: SourceOptions) -> Listing:
     """The tree below `root`; ZseError where it has another shape or lacks the variant."""
     classes = Classes("sketchy")
     root = root.resolve()
@@ -58,7 +60,7 @@ def read(root: Path, options: BenchmarkOptions) -> Listing:
     add_classes(listing, drawn, "sketch", classes, _photo_of_sketch)
     listing.layout["photos"] = taken.relative_to(root).as_posix()
     add_classes(listing, taken, "photo", classes, str)
-    if options.extended:
+    if not options.originals:
         _add_extended_photos(listing, base, classes)
     _add_marks(listing, root)
     return finish_listing(listing, classes)
@@ -152,3 +154,13 @@ def _read_stem(line: str) -> str:
     name = line.strip().replace("\\", "/").rpartition("/")[2]
     has_suffix = name.lower().endswith((".png", ".jpg", ".jpeg", ".svg"))
     return name.rsplit(".", 1)[0] if has_suffix else name
+
+
+SOURCE = Benchmark(
+    name="sketchy",
+    reader=read,
+    home="sketchy.eye.gatech.edu",
+    shape=SHAPE,
+    folder_names=("sketchy", "Sketchy", "Sketchy_Extended", "sketchy_extend"),
+    options=frozenset({"lists", "variant", "originals"}),
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from zsecli.data.sources.base import BenchmarkOptions, Listing
+from zsecli.data.sources.base import Listing
 from zsecli.data.sources.class_folders import (
     add_classes,
     find_subfolder,
@@ -15,6 +15,8 @@ from zsecli.data.sources.class_folders import (
     unwrap_folder,
 )
 from zsecli.data.sources.classes import Classes
+from zsecli.data.sources.options import SourceOptions
+from zsecli.data.sources.source import Benchmark
 
 TUBERLIN_SHAPE = "png/CLASS/*.png, ImageResized/CLASS/*.JPEG"
 QUICKDRAW_SHAPE = "sketches/CLASS/*.png, images/CLASS/*.jpg (or QuickDraw_sketches_final/, QuickDraw_images_final/)"
@@ -27,10 +29,10 @@ QUICKDRAW_PHOTOS = ("photos", "photo", "image", "QuickDraw_images_final", "Quick
 
 def make_reader(
     name: str, sketches: tuple[str, ...], photos: tuple[str, ...], shape: str
-) -> Callable[[Path, BenchmarkOptions], Listing]:
+) -> Callable[[Path, SourceOptions], Listing]:
     """The reader of a benchmark whose sketches and photos are in one of these folders."""
 
-    def read(root: Path, options: BenchmarkOptions) -> Listing:
+    def read(root: Path, options: SourceOptions) -> Listing:
         classes = Classes(name)
         listing = Listing(root=root.resolve())
         for plural, modality, names in (("sketches", "sketch", sketches), ("photos", "photo", photos)):
@@ -46,3 +48,18 @@ def make_reader(
 
 read_tuberlin = make_reader("tuberlin", TUBERLIN_SKETCHES, TUBERLIN_PHOTOS, TUBERLIN_SHAPE)
 read_quickdraw = make_reader("quickdraw", QUICKDRAW_SKETCHES, QUICKDRAW_PHOTOS, QUICKDRAW_SHAPE)
+
+TUBERLIN = Benchmark(
+    name="tuberlin",
+    reader=read_tuberlin,
+    home="cybertron.cg.tu-berlin.de/eitz/projects/classifysketch",
+    shape=TUBERLIN_SHAPE,
+    folder_names=("tuberlin", "TUBerlin", "TU-Berlin", "tu_berlin"),
+)
+QUICKDRAW = Benchmark(
+    name="quickdraw",
+    reader=read_quickdraw,
+    home="github.com/sounakdey/doodle2search",
+    shape=QUICKDRAW_SHAPE,
+    folder_names=("quickdraw", "QuickDraw", "Quickdraw", "QuickDraw-Extended"),
+)
