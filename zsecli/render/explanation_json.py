@@ -79,10 +79,14 @@ def _score(pair: Pair, shares: Scores) -> dict[str, float]:
     Each is computed by itself: that they add up is a test of them, not how they are made.
     """
     logit = float(pair.score.logit)
+    matches = pair.network.relation.matches
     with torch.inference_mode():
-        without = float(pair.network.relation.logit(pair.score.kernel, pair.score.logit.new_zeros(1)))
+        if matches is not None:
+            by_ret = float(matches.ret_scale) * pair.cosine
+        else:
+            by_ret = logit - float(pair.network.relation.logit(pair.score.kernel, pair.score.logit.new_zeros(1)))
     local = float(shares.sum(dtype=np.float64))
-    parts = {"local": local, "ret": logit - without, "constant": constant(pair)}
+    parts = {"local": local, "ret": by_ret, "constant": constant(pair)}
     return {"relation": pair.relation, "cosine": pair.cosine, "logit": logit, **parts}
 
 

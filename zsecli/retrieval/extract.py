@@ -190,7 +190,9 @@ def write_features(
     """
     memory = MemoryBudget(shared=True) if workers else MEMORY
     reader, changes = Reader(items, root, model.preprocess, part, memory), Counter[Change]()
-    with FeatureWriter(output, key, provenance, items, model.width, model.tokens, model.kept) as store:
+    with FeatureWriter(
+        output, key, provenance, items, model.width, model.tokens, model.kept, model.token_width
+    ) as store:
         progress.start(len(items))
         progress(store.rows)
         ids, reasons, found = list[str](), list[str](), list[Embedded]()
@@ -246,7 +248,7 @@ def _by_role(model: Embedder, pictures: list[Pixels], modality: Ints) -> Embedde
     parts = [np.flatnonzero(modality == code) for code in (SKETCH, PHOTO)]
     none = Embedded(
         np.empty((0, model.width), np.float32),
-        np.empty((0, model.tokens, model.width), np.float32) if model.tokens else None,
+        np.empty((0, model.tokens, model.token_width), np.float32) if model.tokens else None,
         None if model.kept is None else np.empty((0, model.kept), np.int64),
     )
     found = [

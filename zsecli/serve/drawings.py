@@ -92,11 +92,10 @@ def encode_drawing(model: Embedder, image: Image.Image) -> Drawing:
         side, encoding = see(model, image, "sketch", "your drawing")
         # the store's photos are float16, and so would the drawing be: scores are those of `zse match`
         tokens = encoding.tokens.half().float()
-        prepared = model.network.prepare(tokens, encoding.index, "sketch")
+        own = encoding.ret if model.network.has_own_ret else None
+        prepared = model.network.prepare(tokens, encoding.index, "sketch", own)
         changes = tuple(describe_changes_of_one((change,)) for change in side.changes)
-        return Drawing(
-            side.image, changes, _unit(encoding.tokens[0, 0].float().cpu().numpy()), side, encoding, prepared
-        )
+        return Drawing(side.image, changes, _unit(encoding.ret[0].float().cpu().numpy()), side, encoding, prepared)
     seen, changes = clean_drawing(image, model.preprocess)
     pixels, _ = frame_input(seen, "sketch", model.preprocess)
     return Drawing(seen, changes, _unit(model.embed(np.stack([pixels]), "sketch").ret[0]))

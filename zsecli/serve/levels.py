@@ -153,11 +153,12 @@ def _best_relations(reranker: Reranker, drawings: Embedded, cosines: Floats32, n
     found = []
     for number in numbers:
         tokens = torch.from_numpy(np.asarray(drawings.tokens[number : number + 1], np.float32)).to(reranker.device)
+        ret = torch.from_numpy(np.asarray(drawings.ret[number : number + 1], np.float32)).to(reranker.device)
         if drawings.index is None:
             index = torch.arange(tokens.shape[1] - 1, device=reranker.device)[None]
         else:
             index = torch.from_numpy(np.asarray(drawings.index[number : number + 1])).to(reranker.device).long()
-        sketch = reranker.network.prepare(tokens, index, "sketch")
+        sketch = reranker.network.prepare(tokens, index, "sketch", ret if reranker.network.has_own_ret else None)
         rows = np.sort(np.argsort(-cosines[number], kind="stable")[:RELATED])
         found.append(float(reranker.score(sketch, rows).max()))
     return found

@@ -11,6 +11,7 @@ import torch
 from zsecli.arrays import Floats32, Ints64
 from zsecli.model.cross_attention import Prepared
 from zsecli.model.scoring import Score, Scoring
+from zsecli.retrieval.relation_scores import prepare_rows
 from zsecli.store.features import Features
 
 AT_ONCE = 8  # pairs: what they need stays in a core's cache
@@ -26,7 +27,7 @@ class Reranker:
 
     def __init__(self, network: Scoring, device: torch.device, photos: Features, megabytes: int = MEGABYTES) -> None:
         self.network, self.device, self.photos = network, device, photos
-        tokens = (network.places + 1) * photos.width
+        tokens = (network.places + 1) * photos.token_width
         self.most = max(AT_ONCE, megabytes * 2**20 // (4 * 4 * tokens))  # tokens, q, k and v in float32
         self._prepared: OrderedDict[int, Prepared] = OrderedDict()
 
@@ -60,7 +61,7 @@ class Reranker:
         """The photos `rows` (B,), of which those that are not kept from before are read and prepared together."""
         missing = np.array(sorted({int(row) for row in rows} - self._prepared.keys()), np.int64)
         if len(missing):
-            fresh = self._read(missing)
+            fresh = prepare_rows(self.network, self.device, self.photos, missing, "photo")
             for place, row in enumerate(missing.tolist()):
                 one = fresh.rows(slice(place, place + 1))
                 self._prepared[row] = Prepared(*(None if part is None else part.clone() for part in one))  # type: ignore[arg-type]
@@ -71,11 +72,3 @@ class Reranker:
         while len(self._prepared) > self.most:
             self._prepared.popitem(last=False)
         return Prepared.cat(found) if len(found) > 1 else found[0]
-
-    def _read(self, rows: Ints64) -> Prepared:
-        tokens = torch.from_numpy(self.photos.read("tokens", rows)).to(self.device).float()
-        if "index" in self.photos.file:
-            index = torch.from_numpy(self.photos.read("index", rows)).to(self.device).long()
-        else:
-            index = torch.arange(tokens.shape[1] - 1, device=self.device).expand(len(tokens), -1)
-        return self.network.prepare(tokens, index, "photo")

@@ -46,8 +46,8 @@ class _Beginning:
         self.kept: int | None = None
         size = self.preprocess.size
         with torch.inference_mode():
-            _, count, self.width = self.backbone.begin(torch.zeros(1, 3, size, size, device=device), blocks).shape
-        self.tokens = 1 + count
+            _, count, self.token_width = self.backbone.begin(torch.zeros(1, 3, size, size, device=device), blocks).shape
+        self.width, self.tokens = self.token_width, 1 + count
         self.about: dict[str, Any] = {"config": network.config.to_json(), "frozen_blocks": blocks}
 
     @torch.inference_mode()
