@@ -302,7 +302,7 @@ def test_a_large_picture_is_reduced_and_its_frame_leads_back(tmp_path: Path) -> 
 def test_an_explanation_of_a_large_picture_is_in_its_own_pixels(tmp_path: Path) -> None:
     Image.new("L", (9000, 4500), 200).save(tmp_path / "large.png", compress_level=1)
     side, _ = look(NetworkEmbedder(build(LEAST), torch.device("cpu"), []), tmp_path / "large.png", "photo")
-    described = explanation_json._side(side)
+    described = explanation_json.describe_side(side)
     assert side.image.size == (4500, 2250)
     assert (described["width"], described["height"]) == (9000, 4500)
     assert np.array(described["boxes"]).max(0).tolist()[2:] == [9000, 4500]
