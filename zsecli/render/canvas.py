@@ -6,16 +6,10 @@ from collections.abc import Callable
 
 from PIL import Image, ImageColor, ImageDraw
 
-<<<<<<< HEAD
-from zsecli.arrays import Pixels
-from zsecli.render.fonts import draw_text, shortened, width_of
-from zsecli.runtime.marks import COMMENT
-=======
 from zsecli.arrays import Bytes
 from zsecli.render.fonts import draw_text
 from zsecli.render.palette import WHITE, Colour
 from zsecli.render.svg import SvgDocument
->>>>>>> d8b0bd24f9fe35963e4a6896eead883d4382e28f
 
 PIXELS_PER_UNIT = 2
 SUPERSAMPLING = 2  # Pillow's lines have no smooth edges, so the PNG is drawn larger and reduced

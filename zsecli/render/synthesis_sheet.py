@@ -11,14 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-<<<<<<< HEAD
-from zsecli.arrays import Pixels
-from zsecli.explain.synthesis import Synthesis
-from zsecli.render.contact_sheet import FAINT, GAP, INK, LINE, PAGE, PAPER, SMALL, TITLE
-=======
 from zsecli.arrays import Bytes, Floats64, Mask
 from zsecli.explain.synthesis import Synthesis
->>>>>>> d8b0bd24f9fe35963e4a6896eead883d4382e28f
 from zsecli.render.fonts import draw_text
 from zsecli.render.palette import FAINT, INK, WHITE
 from zsecli.render.sheet_layout import GAP, LINE, MARGIN, TEXT_SIZE, TITLE_SIZE, draw_caption
