@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsecli.arrays import Ints
+from zsecli.arrays import Ints, Pixels
 from zsecli.data.embedded import Embedded
 from zsecli.data.items import MODALITIES, PHOTO, SKETCH, Items
 from zsecli.errors import ZseError
-from zsecli.images.decode import REVISION, Pixels
 from zsecli.images.memory import MEMORY, MemoryBudget
 from zsecli.images.normalize_sketch import Change, describe_changes
-from zsecli.images.preprocess_rules import Modality
+from zsecli.images.preprocess_rules import REVISION, Modality
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec, is_there
 from zsecli.retrieval.picture_reader import LATE, Reader
