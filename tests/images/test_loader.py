@@ -24,10 +24,12 @@ from helpers.tiny import LEAST, build
 from helpers.wrong_pictures import HOUSE, saved
 from zsecli.explain.pair import look
 from zsecli.images import tiles
-from zsecli.images.decode import PictureError, decode, is_blank, make_input
+from zsecli.images.decode import decode, is_blank
 from zsecli.images.guess_modality import guess_modality
 from zsecli.images.loader import ContentChanged, load_input, load_picture, read_full_size
 from zsecli.images.memory import MemoryBudget
+from zsecli.images.picture_errors import PictureError
+from zsecli.images.preprocess import make_input
 from zsecli.images.preprocess_rules import Preprocess
 from zsecli.model.embedders.base import NetworkEmbedder
 from zsecli.render import explanation_json
@@ -219,7 +221,7 @@ def large_png(path: Path, width: int, height: int) -> None:
 LOAD = """
 import resource, sys
 from pathlib import Path
-from zsecli.images.decode import PictureError
+from zsecli.images.picture_errors import PictureError
 from zsecli.images.preprocess_rules import Preprocess
 from zsecli.images.loader import load_input
 

@@ -21,8 +21,8 @@ from zsecli.data.items import Items
 from zsecli.errors import UsageError
 from zsecli.evaluate.protocols import iterate_query_blocks
 from zsecli.evaluate.report_model import ProtocolReport
-from zsecli.images.decode import PictureError
 from zsecli.images.loader import ContentChanged, load_picture
+from zsecli.images.picture_errors import PictureError
 from zsecli.render.fonts import draw_text
 from zsecli.render.palette import BLUE, FAINT, INK, ORANGE, WHITE, Colour
 from zsecli.render.sheet_layout import GAP, LINE, MARGIN, TEXT_SIZE, TITLE_SIZE, draw_caption

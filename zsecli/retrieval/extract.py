@@ -20,10 +20,9 @@ from zsecli.arrays import Ints, Pixels
 from zsecli.data.embedded import Embedded
 from zsecli.data.items import MODALITIES, PHOTO, SKETCH, Items
 from zsecli.errors import ZseError
-from zsecli.images.decode import REVISION
 from zsecli.images.memory import MEMORY, MemoryBudget
 from zsecli.images.normalize_sketch import Change, describe_changes
-from zsecli.images.preprocess_rules import Modality
+from zsecli.images.preprocess_rules import REVISION, Modality
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec, is_there
 from zsecli.retrieval.picture_reader import LATE, Input, PictureReader
@@ -32,8 +31,8 @@ from zsecli.runtime.fingerprint import installed_versions, run_key
 from zsecli.runtime.log_levels import NOTICE
 from zsecli.runtime.parallel import block_interrupts, end_with_parent
 from zsecli.runtime.shards import WHOLE, Shard
-from zsecli.store.features import FeatureWriter, open_features, read_skipped, writer_for_merge
-from zsecli.store.hdf5 import is_up_to_date
+from zsecli.store.features import FeatureWriter, read_skipped, writer_for_merge
+from zsecli.store.hdf5 import is_up_to_date, read_current_header
 from zsecli.store.shards import merge_shards, remove_shards
 from zsecli.store.writer import check_target, update_provenance
 
@@ -115,10 +114,11 @@ def extract_features(
         ZseError: a picture of a data set changed since its hash was taken, or no picture at all can be used.
     """
     key = features_key(items, spec, precision)
-    if is_up_to_date(output, "features", key):
+    header = read_current_header(output, "features", key)
+    if header is not None:
         remove_shards(shard, output, "features", key)
         if shard.is_main:
-            _update_locations(output, items, root, spec, (origin or {}).get("dataset"))
+            _update_locations(output, header.provenance, items, root, spec, (origin or {}).get("dataset"))
         return ExtractResult(path=output, fresh=False, skipped=read_skipped(output))
     check_target(output, "features", overwrite)
     # whole batches a shard, on a GPU too where there are many: only the inputs may decide where it ends
@@ -180,10 +180,14 @@ def _describe_features(
     }
 
 
-def _update_locations(store: Path, items: Items, root: Path, spec: ModelSpec, dataset: str | None) -> None:
-    """Record in a finished store where its pictures, their data set and its model are now: they may have moved."""
-    with open_features(store) as features:
-        recorded = features.header.provenance
+def _update_locations(
+    store: Path, recorded: dict[str, Any], items: Items, root: Path, spec: ModelSpec, dataset: str | None
+) -> None:
+    """Record in a finished store where its pictures, their data set and its model are now: they may have moved.
+
+    Args:
+        recorded: the provenance of the store.
+    """
     changes: dict[str, str] = {}
     has_relative_paths = not all(Path(name).is_absolute() for name in items.id)
     if has_relative_paths and recorded.get("root") != str(root.resolve()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import sys
@@ -32,7 +33,7 @@ from zsecli.runtime.log_levels import NOTICE
 from zsecli.runtime.parallel import count_cores, map_in_order
 from zsecli.runtime.shards import WHOLE, Shard
 from zsecli.store.features import Features, open_features
-from zsecli.store.hdf5 import is_up_to_date, open_store, read_header
+from zsecli.store.hdf5 import is_up_to_date, open_store, read_current_header, read_header
 from zsecli.store.ranking import RankingWriter
 from zsecli.store.shards import merge_shards, remove_shards
 from zsecli.store.writer import check_target, update_provenance
@@ -76,7 +77,9 @@ def rank_features(
     Raises:
         StoreError: the stores were made by different models, or without what `options.by` needs.
     """
-    with open_features(sketches) as sketch_store, open_features(photos) as photo_store:
+    with contextlib.ExitStack() as stores:
+        sketch_store = stores.enter_context(open_features(sketches))
+        photo_store = sketch_store if photos == sketches else stores.enter_context(open_features(photos))
         queries = select_modality(sketch_store, SKETCH, "sketch")
         gallery = select_modality(photo_store, PHOTO, "photo")
         check_stores(queries, gallery, options, model)
@@ -84,10 +87,11 @@ def rank_features(
             warn_of_other_modality(sketch_store, queries, "sketches")
             warn_of_other_modality(photo_store, gallery, "photos")
         key = ranking_key(queries.header, gallery.header, options)
-        if is_up_to_date(output, "ranking", key):
+        header = read_current_header(output, "ranking", key)
+        if header is not None:
             remove_shards(shard, output, "ranking", key)
             if shard.is_main:
-                _update_locations(output, queries.header, gallery.header)
+                _update_locations(output, header.provenance, queries.header, gallery.header)
             return RankResult(output, fresh=False)
         check_target(output, "ranking", overwrite)
         job = _RankingJob(sketches=sketches, photos=photos, queries=queries, gallery=gallery, options=options)
@@ -209,10 +213,12 @@ def is_ranked(sketches: Path, photos: Path, output: Path, options: MatchOptions)
         return is_up_to_date(output, "ranking", ranking_key(queries.header, gallery.header, options))
 
 
-def _update_locations(ranking: Path, sketches: Header, photos: Header) -> None:
-    """Record in a finished ranking where its pictures and its model are now: they may have moved since."""
-    with open_store(ranking, "ranking") as file:
-        recorded = read_header(file, ranking).provenance
+def _update_locations(ranking: Path, recorded: dict[str, Any], sketches: Header, photos: Header) -> None:
+    """Record in a finished ranking where its pictures and its model are now: they may have moved since.
+
+    Args:
+        recorded: the provenance of the ranking.
+    """
     current: dict[str, Any] = picture_folders(sketches, photos)
     has_moved = any(current["roots"]) and recorded.get("roots") != current["roots"]
     model = photos.provenance.get("model")

@@ -14,8 +14,10 @@ from PIL import Image
 
 from zsecli.arrays import Floats32
 from zsecli.explain.pair import Side, see
-from zsecli.images.decode import PictureError, decode, frame_input, is_blank, open_header
+from zsecli.images.decode import decode, is_blank, open_header
 from zsecli.images.normalize_sketch import describe_changes_of_one, normalize_picture
+from zsecli.images.picture_errors import PictureError
+from zsecli.images.preprocess import frame_input
 from zsecli.images.preprocess_rules import Preprocess
 from zsecli.model.backbone import Encoding
 from zsecli.model.cross_attention import Prepared

@@ -19,7 +19,8 @@ import torch
 from PIL import Image
 
 from zsecli.arrays import Floats32, Ints64
-from zsecli.images.decode import decode, make_input
+from zsecli.images.decode import decode
+from zsecli.images.preprocess import make_input
 from zsecli.model.embedders.base import Embedder
 from zsecli.runtime.parallel import count_cores, map_in_order
 from zsecli.serve.gallery import Gallery

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from zsecli.images.decode import LARGE, PictureError, decode
+from zsecli.images.decode import LARGE, decode
 from zsecli.images.metadata import read_orientation
+from zsecli.images.picture_errors import PictureError
 from zsecli.serve.gallery import Gallery
 
 MIN_SIDE, MAX_SIDE = 16, 2048  # pixels of the long side of a thumbnail

@@ -16,8 +16,7 @@ from torch import nn
 
 from zsecli.data.embedded import Embedded
 from zsecli.data.items import Items
-from zsecli.images.decode import REVISION
-from zsecli.images.preprocess_rules import Role
+from zsecli.images.preprocess_rules import REVISION, Role
 from zsecli.model.backbone import TrunkEmbed
 from zsecli.model.embedders.base import normalise
 from zsecli.model.network import ZSENetwork
