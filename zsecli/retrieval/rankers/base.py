@@ -31,7 +31,7 @@ class PairScorer(Protocol):
 class Ranker(Protocol):
     """A scoring rule: ranks blocks of queries against a whole gallery.
 
-    A class with these members, named in `zsecli.retrieval.rankers.RANKERS`, is what `zse match --by` offers.
+    A class with these members, named in `zsecli.vocabulary.SCORING_RULES`, is what `zse match --by` offers.
     """
 
     uses_ret: ClassVar[bool]
@@ -51,7 +51,7 @@ class Ranker(Protocol):
 
     @staticmethod
     def queries_per_block(n_photos: int, prepared_bytes: int) -> int:
-        """Queries to rank together; see `zsecli.retrieval.rankers.queries_per_block`."""
+        """Queries to rank together; see `zsecli.retrieval.match_options.queries_per_block`."""
 
     def rank(self, block: slice, advance: Advance) -> tuple[Ints, Floats32]:
         """Gallery rows (B, K) int32 of a block of queries, best first, and scores; -1 and NaN behind the last."""
