@@ -278,7 +278,7 @@ def test_validation_on_a_device(precision: Any) -> None:
 def test_explain(config: ModelConfig) -> None:
     with gpu():
         pair = pair_of(on_gpu(config), SKETCH, PHOTO)
-        described = explanation_json.describe(pair, "cosine", {}, pair_of(on_gpu(config), SKETCH, OTHER))
+        described = explanation_json.describe_explanation(pair, "cosine", {}, pair_of(on_gpu(config), SKETCH, OTHER))
         scores = correspondences.scores(pair, "contribution")
         matches = correspondences.best(scores, pair.sketch.asked, pair.photo.asked)
         tested = faithfulness.measure(pair, matches or [correspondences.Match(0, 0, 1.0)], orders=2)

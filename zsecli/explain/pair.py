@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from zsecli.arrays import Pixels
 from zsecli.errors import ZseError
-from zsecli.images.decode import PictureError, Pixels
 from zsecli.images.geometry import Frame, Points, patch_centres
 from zsecli.images.loader import frame_picture, load_picture, read_full_size
 from zsecli.images.normalize_sketch import Change, describe_changes_of_one
+from zsecli.images.picture_errors import PictureError
 from zsecli.images.preprocess_rules import Role
 from zsecli.images.strokes import find_stroke_patches
 from zsecli.model import selection

@@ -15,13 +15,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from zsecli.arrays import Ints
+from zsecli.arrays import Ints, Pixels
 from zsecli.data.hashing import ChangedPicture, Stamp, WatchedFiles
 from zsecli.data.items import MODALITIES, Items
 from zsecli.errors import StoreError, ZseError
-from zsecli.images.decode import PictureError, Pixels
 from zsecli.images.loader import ContentChanged, load_input
 from zsecli.images.memory import MEMORY, MemoryBudget
+from zsecli.images.picture_errors import PictureError
 from zsecli.images.preprocess_rules import Preprocess, Role
 from zsecli.retrieval.picture_reader import changed
 from zsecli.runtime.parallel import end_with_parent

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from zsecli.images.decode import Pixels
+from zsecli.arrays import Pixels
 
 CELLS = 6  # of the net that lines are bent by, along each side
 BEND, BENT = 0.015, 0.6  # standard deviation of a knot's shift, in sides; share of the sketches that are bent

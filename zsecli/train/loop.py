@@ -23,7 +23,7 @@ from zsecli.model.backbone import TrunkEmbed
 from zsecli.model.config import ModelConfig
 from zsecli.model.network import ZSENetwork
 from zsecli.model.weights import check_fit
-from zsecli.render.training_curve import curve
+from zsecli.render.training_curve import draw_curve
 from zsecli.runtime.console import SILENT
 from zsecli.runtime.console import Progress as Bar
 from zsecli.runtime.files import is_foreign
@@ -395,7 +395,7 @@ def _epoch(
             done.best, done.best_epoch, done.stale = score, epoch, 0
             checkpoint.save(network, files.best, about)
         checkpoint.save(network, files.last, about)
-        curve(log.records(), files.curve, files.best.stem)
+        draw_curve(log.records(), files.curve, files.best.stem)
         done.ended = done.step >= config.steps or bool(config.patience and done.stale >= config.patience)
     if dist.is_initialized():
         told = [done.ended]

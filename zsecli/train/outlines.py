@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter
 
-from zsecli.images.decode import Pixels, frame_input
+from zsecli.arrays import Pixels
 from zsecli.images.geometry import move_points, patch_centres, similarity_matrix, warp_image
+from zsecli.images.preprocess import frame_input
 from zsecli.images.preprocess_rules import Preprocess
 from zsecli.images.strokes import find_stroke_patches
 from zsecli.train.augment import colours, ink, paper_of
