@@ -17,6 +17,7 @@ from zsecli.explain.pair import Pair, Side
 from zsecli.render.canvas import Canvas, tint
 from zsecli.render.fonts import width_of
 from zsecli.runtime.marks import png_text
+from zsecli.vocabulary import EXPLANATION_SOURCES
 
 INK, FAINT, BLUE, ORANGE = "#1a1a1a", "#666666", "#0072b2", "#d55e00"
 # Okabe and Ito's colours, greys and darker shades, one a head
@@ -28,11 +29,6 @@ RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962")  # viridis: from the surest 
 LINES, APART = 12, 1.5  # matches drawn, and patches between two of them
 EDGE, WIDE, LARGE, SMALL, GAP = 32, 1104, 420, 245, 20  # units
 Place = tuple[float, float, float]  # left, top, and units to a pixel of the picture
-SAID = {
-    "cosine": "likeness of the tokens after cross-attention",
-    "attention": "cross-attention in both directions",
-    "contribution": "what a pair of tokens adds to the relation score",
-}
 
 
 def write(
@@ -92,7 +88,8 @@ def _matches(canvas: Canvas, pair: Pair, source: Source) -> None:
     """Both pictures, and numbered lines between the patches of the surest matches."""
     every = best(scores(pair, source), pair.sketch.asked, pair.photo.asked)
     shown = spread(every, pair.sketch.grid)
-    text = f"Best matches by {source}: {SAID[source]}; {len(shown)} of {len(every)}, 1 is the surest"
+    description = EXPLANATION_SOURCES[source].description
+    text = f"Best matches by {source}: {description}; {len(shown)} of {len(every)}, 1 is the surest"
     if not pair.sketch.strokes.all():
         text += "; blank patches of the sketch are left out"
     canvas.text(EDGE, 96, text, INK, 14, bold=True)

@@ -31,11 +31,11 @@ def describe(pair: Pair, source: Source, model: dict[str, str], contrast: Pair |
         "source": source,
         "preprocess": vars(pair.network.config.preprocess),
         "sketch": _side(pair.sketch),
-        **_said(pair),
+        **_said(pair, source),
     }
     if contrast is not None:
         ours, theirs = (contribution(one).sum(1) for one in (pair, contrast))
-        found["contrast"] = {**_said(contrast), "difference": _round(ours - theirs)}
+        found["contrast"] = {**_said(contrast, source), "difference": _round(ours - theirs)}
     return found
 
 
@@ -44,10 +44,10 @@ def write(document: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps(document) + "\n", "utf-8")  # in ASCII: a name of a file need not be UTF-8
 
 
-def _said(pair: Pair) -> dict[str, Any]:
+def _said(pair: Pair, source: Source) -> dict[str, Any]:
     """What depends on the photo."""
     ours, theirs = pair.sketch.asked, pair.photo.asked
-    every = {source: scores(pair, source) for source in SOURCES}
+    every = {name: scores(pair, name) for name in dict.fromkeys((*SOURCES, source))}
     return {
         "photo": _side(pair.photo),
         "score": _score(pair, every["contribution"]),

@@ -16,8 +16,8 @@ from zsecli.evaluate.published import Published
 from zsecli.evaluate.report_model import Comparison, Evaluation, ProtocolReport, Table
 from zsecli.runtime.console import escape_for_terminal, escape_json_line_breaks, escape_line_breaks
 from zsecli.runtime.files import atomic_write
+from zsecli.vocabulary import REPORT_FORMATS
 
-SUFFIXES = (".json", ".csv", ".md")
 # addresses, domains, :emoji:, @people and #numbers, which are links without a sign of Markdown
 _BY_ITSELF = re.compile(
     r"www\.|[a-z][a-z0-9+.-]*://|(mailto|xmpp):|[^\s.]\.[^\W\d_]{2,}|\w@\w[\w-]*\.\w"
@@ -262,6 +262,16 @@ def json_text(evaluation: Evaluation, queries: bool) -> str:
     return escape_json_line_breaks(json.dumps(said, ensure_ascii=False, indent=1 if queries else None)) + "\n"
 
 
+def format_json(evaluation: Evaluation, per_class: bool) -> str:
+    """The JSON of a report file: every query is in it, and every class whatever `per_class` is."""
+    return json_text(evaluation, queries=True)
+
+
+def format_csv(evaluation: Evaluation, per_class: bool) -> str:
+    """The CSV of a report file, which has no classes."""
+    return csv_text(evaluation)
+
+
 def show(evaluation: Evaluation, per_class: bool) -> None:
     """The tables on a terminal."""
     from rich.console import Console
@@ -282,8 +292,9 @@ def show(evaluation: Evaluation, per_class: bool) -> None:
 
 def check_suffix(output: Path) -> None:
     """UsageError where the name says no format."""
-    if output.suffix not in SUFFIXES:
-        raise UsageError(f"-o {output}: its name says no format", f"end it with {', '.join(SUFFIXES)}")
+    if output.suffix.removeprefix(".") not in REPORT_FORMATS or not output.suffix:
+        suffixes = ", ".join(f".{name}" for name in REPORT_FORMATS)
+        raise UsageError(f"-o {output}: its name says no format", f"end it with {suffixes}")
 
 
 def write(evaluation: Evaluation, output: Path, per_class: bool, overwrite: bool) -> None:
@@ -293,10 +304,7 @@ def write(evaluation: Evaluation, output: Path, per_class: bool, overwrite: bool
         UsageError: the name says no format, or the file holds something else and `overwrite` is not set.
     """
     check_suffix(output)
-    if output.suffix == ".json":
-        text = json_text(evaluation, queries=True)
-    else:
-        text = csv_text(evaluation) if output.suffix == ".csv" else markdown(evaluation, per_class)
+    text: str = REPORT_FORMATS.load(output.suffix.removeprefix("."))(evaluation, per_class)
     if output.exists() and output.read_bytes() == text.encode():
         return
     if output.exists() and not overwrite:

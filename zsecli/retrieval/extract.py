@@ -37,6 +37,7 @@ from zsecli.store.features import FeatureWriter, open_features, read_skipped, wr
 from zsecli.store.hdf5 import is_up_to_date
 from zsecli.store.shards import merge_shards, remove_shards
 from zsecli.store.writer import check_target, update_provenance
+from zsecli.vocabulary import EMBEDDERS
 
 if TYPE_CHECKING:
     from zsecli.model.embedders.base import Embedder
@@ -66,11 +67,11 @@ def features_key(items: Items, spec: ModelSpec, precision: Precision = "fp32") -
 
     What a library decides counts too: timm a frozen backbone's layers, preprocessing and unnamed weights.
     """
-    library = {"frozen": "timm", "hog": "scikit-image"}.get(spec.kind)
+    library = EMBEDDERS[spec.kind].library
     return run_key(
         stage="features",
         kind=spec.kind,
-        name=spec.title if spec.kind == "frozen" else "",
+        name=spec.title if spec.is_named else "",
         weights=spec.weights_hash(),
         pictures=REVISION,
         library=f"{library} {version(library)}" if library else "",
