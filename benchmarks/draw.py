@@ -33,7 +33,7 @@ from lib.tables import block, print_conditions, print_header, print_row
 from zsecli.data.items import PHOTO, Items
 from zsecli.data.picture_list import find_pictures
 from zsecli.data.sources.demo import demo_folder
-from zsecli.images.decode import PictureError
+from zsecli.images.picture_errors import PictureError
 from zsecli.model.spec import ModelSpec
 from zsecli.serve import server as serving
 from zsecli.serve.app import DrawServer

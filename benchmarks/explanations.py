@@ -97,10 +97,10 @@ def figures(folder: Path, workspace: str) -> None:
     from zsecli.explain.load_network import load_network
     from zsecli.explain.synthesis import SynthesisOptions, synthesize
     from zsecli.model.spec import ModelSpec
-    from zsecli.render.synthesis_sheet import contact_sheet
+    from zsecli.render.synthesis_sheet import write_synthesis_sheet
 
     model = load_network(ModelSpec.parse("small"), "cpu")
-    contact_sheet([synthesize(model, s, [p], SynthesisOptions(blend=True)) for s, p in made], sheet)
+    write_synthesis_sheet([synthesize(model, s, [p], SynthesisOptions(blend=True)) for s, p in made], sheet)
     for file in (sheet, *pages, *(folder / f"explain-{name}.png" for name in ("good", "bad"))):
         with Image.open(file) as picture:  # a quarter of the size in the repository
             small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)

@@ -146,10 +146,10 @@ REPORT_FORMATS: Registry[Entry] = Registry(
         Entry(
             name="json",
             description="every query and class",
-            target="zsecli.render.report:format_json",
+            target="zsecli.render.report:json_report",
         ),
-        Entry(name="csv", description="the means, one row per metric", target="zsecli.render.report:format_csv"),
-        Entry(name="md", description="tables as Markdown", target="zsecli.render.report:markdown"),
+        Entry(name="csv", description="the means, one row per metric", target="zsecli.render.report:csv_report"),
+        Entry(name="md", description="tables as Markdown", target="zsecli.render.report:format_markdown"),
     ],
 )
 """What `zse evaluate -o` writes, by the suffix of the file: functions of an

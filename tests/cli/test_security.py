@@ -322,7 +322,7 @@ def test_tables_on_a_terminal(zse: Zse, evil: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.setenv("COLUMNS", "500")
     found = evaluate_ranking(tmp_path / ranking, "zs-inter")
-    report.show(Evaluation(reports=[found]), per_class=True)
+    report.print_tables(Evaluation(reports=[found]), per_class=True)
     assert "lock\\x1b[2J" in screen.getvalue()
     quiet_of_orders(screen.getvalue())
 

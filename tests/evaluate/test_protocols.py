@@ -24,7 +24,7 @@ from zsecli.evaluate.protocols import SPLITS
 from zsecli.evaluate.report_model import Evaluation
 from zsecli.render import report as reporting
 from zsecli.render import trec
-from zsecli.render.report import markdown
+from zsecli.render.report import format_markdown
 from zsecli.retrieval.order import order
 from zsecli.runtime.console import escape_for_terminal
 from zsecli.store.ranking import RankingWriter, open_ranking
@@ -182,7 +182,7 @@ def test_trec_files(tmp_path: Path, split: str) -> None:
     """Another tool, reading our files, finds our numbers."""
     path, *_ = write(tmp_path / "ranking.h5", "family")
     for part in evaluate_ranking(path, split).protocols:
-        run_file, qrels_file = trec.write(path, part.protocol, tmp_path / "trec", overwrite=False)
+        run_file, qrels_file = trec.write_trec(path, part.protocol, tmp_path / "trec", overwrite=False)
         with run_file.open() as run, qrels_file.open() as qrels:
             judge = pytrec_eval.RelevanceEvaluator(pytrec_eval.parse_qrel(qrels), {"map", "recip_rank", "success_5"})
             theirs = judge.evaluate(pytrec_eval.parse_run(run))
@@ -196,31 +196,33 @@ def test_trec_files(tmp_path: Path, split: str) -> None:
 
 def test_trec_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
     protocol, folder = SPLITS["zs-inter"][0], tmp_path / "trec"
-    run_file, qrels_file = trec.write(write(tmp_path / "one.h5")[0], protocol, folder, overwrite=False)
+    run_file, qrels_file = trec.write_trec(write(tmp_path / "one.h5")[0], protocol, folder, overwrite=False)
     before = run_file.read_bytes()
     other = write(tmp_path / "other.h5", seed=1)[0]
     with pytest.raises(UsageError, match="already holds"):
-        trec.write(other, protocol, folder, overwrite=False)
+        trec.write_trec(other, protocol, folder, overwrite=False)
     assert run_file.read_bytes() == before
     assert sorted(folder.iterdir()) == sorted([run_file, qrels_file])
-    trec.write(other, protocol, folder, overwrite=True)
+    trec.write_trec(other, protocol, folder, overwrite=True)
     assert run_file.read_bytes() != before
 
 
 def test_a_report_in_markdown_and_json(tmp_path: Path) -> None:
     report = evaluate_ranking(write(tmp_path / "ranking.h5")[0], "zs-intra")
-    text = markdown(Evaluation(reports=[report]), per_class=True)
+    text = format_markdown(Evaluation(reports=[report]), per_class=True)
     assert "| mAP (raw) |" in text and "class 0" in text and "95 % interval" in text
     output = tmp_path / "new" / "report.json"
-    reporting.write(Evaluation(reports=[report]), output, per_class=False, overwrite=False)
+    reporting.write_report(Evaluation(reports=[report]), output, per_class=False, overwrite=False)
     read = json.loads(output.read_text())
     per_query = read["protocols"]["zs-intra/all"]["per_query"]
     mean = read["protocols"]["zs-intra/all"]["mean"]["mean reciprocal rank"]["value"]
     assert np.mean([q["reciprocal rank"] for q in per_query]) == pytest.approx(mean)
-    reporting.write(Evaluation(reports=[report]), output, per_class=False, overwrite=False)  # the same again is no harm
+    reporting.write_report(
+        Evaluation(reports=[report]), output, per_class=False, overwrite=False
+    )  # the same again is no harm
     output.write_text("something else")
     with pytest.raises(UsageError, match="already holds"):
-        reporting.write(Evaluation(reports=[report]), output, per_class=False, overwrite=False)
+        reporting.write_report(Evaluation(reports=[report]), output, per_class=False, overwrite=False)
 
 
 def test_rankings_that_cannot_be_evaluated(tmp_path: Path) -> None:
@@ -254,7 +256,9 @@ def test_a_report_without_queries_does_not_cost_the_others(tmp_path: Path) -> No
     found = report.to_dict(with_queries=True)["protocols"]
     assert (found["zs-intra/class"]["queries"], found["zs-intra/class"]["mean"]) == (0, {})
     for per_class in (False, True):
-        text = markdown(Evaluation(reports=[report, report], comparisons=compare_rankings([report, report])), per_class)
+        text = format_markdown(
+            Evaluation(reports=[report, report], comparisons=compare_rankings([report, report])), per_class
+        )
         assert text.count("zs-intra/all (") == 1 and "zs-intra/class (" not in text
     with pytest.raises(ZseError, match="no query has a relevant photo under zs-inter"):
         evaluate_ranking(path, "zs-inter")
@@ -298,12 +302,12 @@ def test_no_name_means_anything_in_markdown_or_ends_a_line(tmp_path: Path) -> No
         store.write(0, indices, np.take_along_axis(scores, indices, 1))
         path = store.finish()
     evaluation = Evaluation(reports=[evaluate_ranking(path, "zs-inter")])
-    text = markdown(evaluation, per_class=True)
+    text = format_markdown(evaluation, per_class=True)
     assert text.splitlines() == text.removesuffix("\n").split("\n")
     cells = {row[0] for row in shown(text)}
     assert {escape_for_terminal(name) for name in LINKS} <= cells
-    written = reporting.csv_text(evaluation)
+    written = reporting.format_csv(evaluation)
     assert written.splitlines() == written.removesuffix("\n").split("\n")
-    printed = reporting.json_text(evaluation, queries=False).removesuffix("\n")
+    printed = reporting.format_json(evaluation, with_queries=False).removesuffix("\n")
     assert printed.splitlines() == [printed]
     assert {*json.loads(printed)["protocols"]["zs-inter"]["per_class"]} == {*LINKS}

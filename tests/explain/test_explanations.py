@@ -126,7 +126,7 @@ def test_contributions_add_up_to_what_the_kernel_says() -> None:
 @pytest.mark.parametrize("settings", [GRID, LEARNED, MEMORY, SELECTING], ids=["grid", "learned", "memory", "selecting"])
 def test_the_parts_of_the_logit_add_up_though_each_is_computed_by_itself(settings: ModelConfig) -> None:
     pair = pair_of(made(settings))
-    score = explanation_json.describe(pair, "cosine", {})["score"]
+    score = explanation_json.describe_explanation(pair, "cosine", {})["score"]
     assert score["local"] + score["ret"] + score["constant"] == pytest.approx(score["logit"], abs=0.005)
     assert abs(score["local"]) > 0.01
     if settings.relation.project == 0:  # no pooling with a bias: what is left of an empty kernel
@@ -391,10 +391,10 @@ def test_a_second_writer_finds_every_file_taken(
         for name in ("html", "png", "svg", "json"):
             with pytest.raises(StoreError, match="another zse is writing it"), atomic_write(tmp_path / f"m.{name}"):
                 tried.append(name)
-        explanation_json.write(described, path)
+        explanation_json.write_json(described, path)
 
     monkeypatch.setattr(
-        "zsecli.stages.explain.explanation_json", SimpleNamespace(**{**vars(explanation_json), "write": write})
+        "zsecli.stages.explain.explanation_json", SimpleNamespace(**{**vars(explanation_json), "write_json": write})
     )
     checkpoint.save(build(TINY), tmp_path / "tiny.safetensors")
     zse("explain", sketch, sketch, "--model", "tiny.safetensors", "-o", "m")

@@ -21,7 +21,12 @@ from zsecli.explain.synthesis import SynthesisOptions, synthesize, view
 from zsecli.images.geometry import Frame
 from zsecli.images.preprocess_rules import Preprocess
 from zsecli.model.embedders.base import NetworkEmbedder
-from zsecli.render.synthesis_sheet import colours, contact_sheet, source_map, write
+from zsecli.render.synthesis_sheet import (
+    draw_source_map,
+    grid_colours,
+    write_synthesis,
+    write_synthesis_sheet,
+)
 
 GRID, PLACES, SIZE = (4, 4), 16, 64
 Bytes = NDArray[np.uint8]
@@ -100,10 +105,10 @@ def test_nothing_is_above_a_cosine_of_1(model: NetworkEmbedder, tmp_path: Path, 
     assert np.isnan([result.mean_score, *result.scores]).all()
     assert np.all(result.sources == -1)
     assert np.all(np.asarray(result.picture) == 255)
-    found = json.loads(write(result, tmp_path / "out.png", {})[2].read_text())
+    found = json.loads(write_synthesis(result, tmp_path / "out.png", {})[2].read_text())
     assert found["mean_score"] is None
     assert found["sources"] == found["scores"] == [None] * PLACES
-    contact_sheet([result], tmp_path / "sheet.png")
+    write_synthesis_sheet([result], tmp_path / "sheet.png")
 
 
 def test_a_threshold_leaves_what_is_below(model: NetworkEmbedder, tmp_path: Path, drawing: Path) -> None:
@@ -184,11 +189,11 @@ def test_files_agree_with_the_result(model: NetworkEmbedder, tmp_path: Path, dra
     photos = [noise(tmp_path / f"{seed}.png", seed) for seed in (1, 2)]
     options = SynthesisOptions(strokes_only=True, size=100)
     result = synthesize(model, drawing, photos, options)
-    paths = write(result, tmp_path / "new" / "out.v1.png", {"name": "tiny"})
+    paths = write_synthesis(result, tmp_path / "new" / "out.v1.png", {"name": "tiny"})
     assert [path.name for path in paths] == ["out.v1.png", "out.v1.map.png", "out.v1.json"]
     assert sorted(paths) == sorted((tmp_path / "new").iterdir())
     assert np.array_equal(Image.open(paths[0]), result.picture)
-    assert np.array_equal(Image.open(paths[1]), source_map(result))
+    assert np.array_equal(Image.open(paths[1]), draw_source_map(result))
     found = json.loads(paths[2].read_text())
     assert (found["schema"], found["version"], found["model"]) == ("zse-synthesis", "1.0", {"name": "tiny"})
     assert found["options"] == vars(options)
@@ -205,25 +210,25 @@ def test_nothing_is_left_where_writing_fails(model: NetworkEmbedder, tmp_path: P
     result = synthesize(model, drawing, [noise(tmp_path / "a.png", 1)])
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(TypeError):
-        write(result, tmp_path / "out.png", {"name": object()})  # type: ignore[dict-item]
+        write_synthesis(result, tmp_path / "out.png", {"name": object()})  # type: ignore[dict-item]
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_the_map_shows_where_a_patch_comes_from(model: NetworkEmbedder, tmp_path: Path) -> None:
     """Under the same grey, a patch of the sketch and its source have the same colour, and others have not."""
     picture = noise(tmp_path / "a.png", 0)
-    drawn = np.asarray(source_map(synthesize(model, picture, [picture])))
+    drawn = np.asarray(draw_source_map(synthesize(model, picture, [picture])))
     left, top, step, side = 24, 24, 346, 336
     ours, theirs = drawn[top : top + side, left:][:, :side], drawn[top : top + side, left + step :][:, :side]
     assert np.array_equal(ours, theirs)
-    assert len(np.unique(colours((14, 14)), axis=0)) == 14 * 14
+    assert len(np.unique(grid_colours((14, 14)), axis=0)) == 14 * 14
 
 
 def test_a_sheet_has_a_row_for_each_result(model: NetworkEmbedder, tmp_path: Path, drawing: Path) -> None:
     photos = [noise(tmp_path / f"{seed}.png", seed) for seed in (1, 2)]
     results = [synthesize(model, drawing, photos[:count]) for count in (1, 2)]
-    contact_sheet(results[:1], tmp_path / "one.png")
-    contact_sheet(results, tmp_path / "two.png")
+    write_synthesis_sheet(results[:1], tmp_path / "one.png")
+    write_synthesis_sheet(results, tmp_path / "two.png")
     one, two = (Image.open(tmp_path / name).convert("RGB") for name in ("one.png", "two.png"))
     assert two.height - one.height == 168 + 42
     assert two.width - one.width == 2 * (168 + 10)

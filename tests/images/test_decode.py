@@ -13,10 +13,13 @@ from PIL import Image, ImageDraw, ImageOps
 from helpers.demo import DEMO
 from helpers.golden import load_golden
 from helpers.wrong_pictures import COLOURED, HOUSE, OTHER, bomb, photographed, saved
+from zsecli.arrays import Pixels
 from zsecli.data.hashing import hash_files
-from zsecli.images.decode import PictureError, Pixels, decode, make_input
+from zsecli.images.decode import decode
 from zsecli.images.guess_modality import guess_modality
 from zsecli.images.normalize_sketch import normalize_picture
+from zsecli.images.picture_errors import PictureError
+from zsecli.images.preprocess import make_input
 from zsecli.images.preprocess_rules import Modality, Preprocess
 
 RELEASED = Preprocess(sketch="released", photo="released")

@@ -24,10 +24,12 @@ from helpers.tiny import LEAST, build
 from helpers.wrong_pictures import HOUSE, saved
 from zsecli.explain.pair import look
 from zsecli.images import tiles
-from zsecli.images.decode import PictureError, decode, is_blank, make_input
+from zsecli.images.decode import decode, is_blank
 from zsecli.images.guess_modality import guess_modality
 from zsecli.images.loader import ContentChanged, load_input, load_picture, read_full_size
 from zsecli.images.memory import MemoryBudget
+from zsecli.images.picture_errors import PictureError
+from zsecli.images.preprocess import make_input
 from zsecli.images.preprocess_rules import Preprocess
 from zsecli.model.embedders.base import NetworkEmbedder
 from zsecli.render import explanation_json
@@ -219,7 +221,7 @@ def large_png(path: Path, width: int, height: int) -> None:
 LOAD = """
 import resource, sys
 from pathlib import Path
-from zsecli.images.decode import PictureError
+from zsecli.images.picture_errors import PictureError
 from zsecli.images.preprocess_rules import Preprocess
 from zsecli.images.loader import load_input
 
@@ -300,7 +302,7 @@ def test_a_large_picture_is_reduced_and_its_frame_leads_back(tmp_path: Path) -> 
 def test_an_explanation_of_a_large_picture_is_in_its_own_pixels(tmp_path: Path) -> None:
     Image.new("L", (9000, 4500), 200).save(tmp_path / "large.png", compress_level=1)
     side, _ = look(NetworkEmbedder(build(LEAST), torch.device("cpu"), []), tmp_path / "large.png", "photo")
-    described = explanation_json._side(side)
+    described = explanation_json.describe_side(side)
     assert side.image.size == (4500, 2250)
     assert (described["width"], described["height"]) == (9000, 4500)
     assert np.array(described["boxes"]).max(0).tolist()[2:] == [9000, 4500]

@@ -62,8 +62,8 @@ def reduced(name: str) -> ModelConfig:
     return replace(config, backbone=backbone, cross_attention=heads, relation=project, preprocess=preprocess)
 
 
-CONFIGS = {name: reduced(name) for name in ("small", "paper", "released")}
-CONFIGS["small, selecting"] = replace(CONFIGS["small"], selection=SelectionConfig(rate=0.7, blocks=(1,)))
+CONFIGS = {name: reduced(name) for name in ("contrastive", "paper", "released")}
+CONFIGS["contrastive, selecting"] = replace(CONFIGS["contrastive"], selection=SelectionConfig(rate=0.7, blocks=(1,)))
 each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
 
@@ -179,7 +179,8 @@ def test_a_tensor_on_another_device_is_noticed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "precision"), [*((name, "fp32") for name in CONFIGS), ("small", "bf16"), ("small, selecting", "fp16")]
+    ("name", "precision"),
+    [*((name, "fp32") for name in CONFIGS), ("contrastive", "bf16"), ("contrastive, selecting", "fp16")],
 )
 def test_encode_and_score(name: str, precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**36, 2**36))
@@ -207,8 +208,8 @@ def test_encode_and_score(name: str, precision: Precision, monkeypatch: pytest.M
 
 LOSSES = {
     "authors'": TrainConfig(batch_size=4),
-    "shipped": replace(training("small"), batch_size=4, outlines=2, precision="fp32"),
-    "shipped in bf16": replace(training("small"), batch_size=4, outlines=2, accumulate=2),
+    "shipped": replace(training("contrastive"), batch_size=4, outlines=2, precision="fp32"),
+    "shipped in bf16": replace(training("contrastive"), batch_size=4, outlines=2, accumulate=2),
     "hardest negatives": TrainConfig(batch_size=4, hard_negatives=True),
     "contrastive alone": TrainConfig(batch_size=4, ret_loss="contrastive", match_weight=0),
     "contrastive": TrainConfig(batch_size=4, ret_loss="contrastive", clip=1.0),
@@ -231,7 +232,11 @@ def batch(config: TrainConfig, model: NetworkEmbedder) -> Batch:
 
 @pytest.mark.parametrize(
     ("model", "name"),
-    [("small", "shipped in bf16"), ("small, selecting", "selecting"), *(("paper", name) for name in LOSSES)],
+    [
+        ("contrastive", "shipped in bf16"),
+        ("contrastive, selecting", "selecting"),
+        *(("paper", name) for name in LOSSES),
+    ],
 )
 def test_a_training_step(model: str, name: str) -> None:
     config = LOSSES[name]
@@ -262,7 +267,9 @@ def test_validation_on_a_device(precision: Any) -> None:
     given: Any = SimpleNamespace(items=items, stack=lambda rows: torch.from_numpy(pictures(len(rows))))
     held = [HeldOut("classes", "label", ("AP (raw)",), np.arange(4), np.arange(4, 8))]
     with gpu():
-        found = validate(on_gpu(CONFIGS["small, selecting"]).network, held, given, TrainConfig(precision=precision))
+        found = validate(
+            on_gpu(CONFIGS["contrastive, selecting"]).network, held, given, TrainConfig(precision=precision)
+        )
     assert {name.partition(":")[0] for name in found} == {"classes", "classes by relation", "score"}
 
 
@@ -270,7 +277,7 @@ def test_validation_on_a_device(precision: Any) -> None:
 def test_explain(config: ModelConfig) -> None:
     with gpu():
         pair = pair_of(on_gpu(config), SKETCH, PHOTO)
-        described = explanation_json.describe(pair, "cosine", {}, pair_of(on_gpu(config), SKETCH, OTHER))
+        described = explanation_json.describe_explanation(pair, "cosine", {}, pair_of(on_gpu(config), SKETCH, OTHER))
         scores = correspondences.scores(pair, "contribution")
         matches = correspondences.best(scores, pair.sketch.asked, pair.photo.asked)
         tested = faithfulness.measure(pair, matches or [correspondences.Match(0, 0, 1.0)], orders=2)
@@ -278,7 +285,7 @@ def test_explain(config: ModelConfig) -> None:
     assert tested.random_deletion.shape == (2, faithfulness.STEPS + 1)
 
 
-@pytest.mark.parametrize("name", ["paper", "small, selecting"])
+@pytest.mark.parametrize("name", ["paper", "contrastive, selecting"])
 def test_synthesize(name: str) -> None:
     with gpu():
         made = synthesize(on_gpu(CONFIGS[name]), SKETCH, [PHOTO, OTHER], SynthesisOptions(blend=True, size=64))
@@ -296,7 +303,7 @@ def test_a_frozen_backbone(name: str, precision: Precision, tmp_path: Path) -> N
         assert model.embed(pictures(2, model.preprocess.size), "photo").ret.shape == (2, model.width)
 
 
-@pytest.mark.parametrize(("config", "blocks"), [(CONFIGS["small"], 0), (CONFIGS["paper"], 2)])
+@pytest.mark.parametrize(("config", "blocks"), [(CONFIGS["contrastive"], 0), (CONFIGS["paper"], 2)])
 def test_the_cached_beginning_of_a_frozen_part(config: ModelConfig, blocks: int) -> None:
     with gpu():
         found = _Beginning(on_gpu(config).network, blocks, CUDA).embed(pictures(2), "photo")

@@ -45,7 +45,13 @@ def pictures(count: int, side: int = 64, seed: int = 1) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("name", "grid", "width"),
-    [("paper", 14, 768), ("released", 14, 768), ("small", 14, 256), ("dinov2-small", 16, 384)],
+    [
+        ("paper", 14, 768),
+        ("released", 14, 768),
+        ("contrastive", 14, 256),
+        ("small", 10, 256),
+        ("dinov2-small", 16, 384),
+    ],
 )
 def test_presets_build(name: str, grid: int, width: int) -> None:
     with torch.device("meta"):
@@ -353,7 +359,7 @@ def test_kernel_is_the_cosine_of_cells(side: int, selects: bool) -> None:
     if selects:
         kept = torch.rand(1, side**2) > 0.4
         kept[0, [0, 1, side, side + 1]] = False  # one cell is empty
-    _, kernel = relation(sketch, photo, kept, kept)
+    _, kernel, _ = relation(sketch, photo, kept, kept)
     expected = kernel_by_hand(sketch[0].numpy(), photo[0].numpy(), side, None if kept is None else kept[0].numpy())
     np.testing.assert_allclose(kernel[0].numpy(), expected, atol=1e-6)
 

@@ -12,7 +12,8 @@ from PIL import Image, ImageColor
 from helpers.commands import Zse
 from zsecli.evaluate.evaluate_ranking import evaluate_ranking
 from zsecli.render import contact_sheet as sheets
-from zsecli.render.contact_sheet import CELL, GAP, HEAD, HIT, MISS, PAGE, ROW, SheetOptions
+from zsecli.render.contact_sheet import CELL, HEAD, HIT, MISS, ROW, SheetOptions
+from zsecli.render.sheet_layout import GAP, MARGIN
 
 
 def marks(picture: Path, queries: int, photos: int) -> list[list[bool | None]]:
@@ -21,7 +22,7 @@ def marks(picture: Path, queries: int, photos: int) -> list[list[bool | None]]:
     known = {ImageColor.getrgb(HIT): True, ImageColor.getrgb(MISS): False}
 
     def mark(query: int, photo: int) -> bool | None:
-        left, top = PAGE + 2 * GAP + (photo + 1) * (CELL + GAP), HEAD + query * ROW
+        left, top = MARGIN + 2 * GAP + (photo + 1) * (CELL + GAP), HEAD + query * ROW
         return known.get(sheet.getpixel((left + CELL // 2, top)))  # type: ignore[arg-type]
 
     return [[mark(query, photo) for photo in range(photos)] for query in range(queries)]
@@ -33,7 +34,7 @@ def test_the_marks_are_the_hits(zse: Zse, ready: Path, tmp_path: Path, split: st
     zse("evaluate", "--split", split, "--sheet", "sheet.png", "--sheet-queries", "9", "-o", "report.json").ok()
     ranking = next((ready / "rankings").glob("*.h5"))
     report = evaluate_ranking(ranking, split).protocols[0]
-    shown = sheets.choose(report, SheetOptions(9))
+    shown = sheets.choose_queries(report, SheetOptions(queries=9))
     found = marks(tmp_path / "sheet.png", 9, 8)
     protocol = next(iter(json.loads((tmp_path / "report.json").read_text())["protocols"].values()))
     each = {q["query"]: q for q in protocol["per_query"]}
@@ -47,7 +48,9 @@ def test_the_marks_are_the_hits(zse: Zse, ready: Path, tmp_path: Path, split: st
 def test_sheet_query_order(ready: Path) -> None:
     report = evaluate_ranking(next((ready / "rankings").glob("*.h5")), "zs-inter").protocols[0]
     value, label = (dict(zip(report.queries, v, strict=True)) for v in (report.per_query["AP (raw)"], report.classes))
-    spread, worst, best = (sheets.choose(report, SheetOptions(6, order=order)) for order in sheets.ORDERS)
+    spread, worst, best = (
+        sheets.choose_queries(report, SheetOptions(queries=6, order=order)) for order in sheets.ORDERS
+    )
     for chosen in (spread, worst, best):
         assert len({*chosen}) == 6
         assert len({label[query] for query in chosen[:3]}) == 3  # every class has its turn first
@@ -56,7 +59,7 @@ def test_sheet_query_order(ready: Path) -> None:
         assert value[next(q for q in worst if label[q] == kind)] == min(of_kind)
         assert value[next(q for q in best if label[q] == kind)] == max(of_kind)
     assert value[worst[0]] == min(report.per_query["AP (raw)"])
-    assert len(sheets.choose(report, SheetOptions(200))) == len(report.queries)
+    assert len(sheets.choose_queries(report, SheetOptions(queries=200))) == len(report.queries)
 
 
 def test_a_picture_that_is_gone_leaves_its_cell_empty(zse: Zse, pictures: Path, tmp_path: Path) -> None:

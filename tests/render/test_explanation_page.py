@@ -81,7 +81,7 @@ def written(folder: Path, document: dict[str, Any]) -> Path:
     """The page of a document, with pictures of noise."""
     noise = np.random.default_rng(0).integers(0, 255, (GRID * PATCH, GRID * PATCH, 3), np.uint8)
     names = ["sketch", "photo"] + ["contrast"] * ("contrast" in document)
-    explanation_page.write(document, dict.fromkeys(names, Image.fromarray(noise)), folder / "page.html")
+    explanation_page.write_page(document, dict.fromkeys(names, Image.fromarray(noise)), folder / "page.html")
     return folder / "page.html"
 
 
@@ -399,7 +399,7 @@ def test_large_pictures_are_made_smaller(tmp_path: Path) -> None:
     document = explanation()
     del document["contrast"]
     pictures = {"sketch": Image.new("RGB", (3000, 2000), "white"), "photo": noise}
-    explanation_page.write(document, pictures, tmp_path / "page.html")
+    explanation_page.write_page(document, pictures, tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text("utf-8")
     assert "data:image/png" in text and "data:image/jpeg" in text
     assert len(text) < 1_000_000

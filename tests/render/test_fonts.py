@@ -16,7 +16,7 @@ from helpers.commands import Zse, call
 from helpers.tiny import TINY, build
 from zsecli.model import checkpoint
 from zsecli.render import fonts
-from zsecli.render.fonts import draw_text, shortened, width_of
+from zsecli.render.fonts import draw_text, shorten_to_width, text_width
 
 NOBODYS = "\U000f1234"  # for private use: no font of a system has it
 SCRIPTS = ("собака", "猫犬", "قطة", "חתול", "Ωμέγα", "हिन्दी", "🐱🐶", "ꙮꙮ", NOBODYS)
@@ -24,7 +24,7 @@ SCRIPTS = ("собака", "猫犬", "قطة", "חתול", "Ωμέγα", "हि
 
 def drawn(text: str, most: float = 400) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     image = Image.new("L", (400, 40), 255)
-    draw_text(ImageDraw.Draw(image), 4, 30, text, "black", 20, most=most)
+    draw_text(ImageDraw.Draw(image), 4, 30, text, "black", 20, max_width=most)
     return np.asarray(image)
 
 
@@ -32,14 +32,14 @@ def drawn(text: str, most: float = 400) -> np.ndarray[tuple[int, ...], np.dtype[
 def test_no_letter_is_a_box(text: str) -> None:
     """Each stretch is in a font that has all of its letters, or is escaped in plain ASCII."""
     shown = ""
-    for run in fonts._runs(text):
+    for run in fonts._split_runs(text):
         shown += run.text
-        if run.missing:
-            assert run.text.isascii() and run.text.startswith(ascii(run.missing)[1:-1])
+        if run.escaped_letter:
+            assert run.text.isascii() and run.text.startswith(ascii(run.escaped_letter)[1:-1])
         else:
-            boxes = fonts._load(run.file, 24).getmask(fonts.MISSING)
+            boxes = fonts._load_font(run.file, 24).getmask(fonts.NONCHARACTER)
             for character in set(run.text):
-                glyph = fonts._load(run.file, 24).getmask(character)
+                glyph = fonts._load_font(run.file, 24).getmask(character)
                 assert (glyph.size, bytes(glyph)) != (boxes.size, bytes(boxes))
     assert ascii(shown).replace("\\\\", "\\") == ascii(text)  # nothing is lost
 
@@ -53,18 +53,18 @@ def test_labels_of_one_length_differ() -> None:
 
 def test_a_line_ends_where_it_must() -> None:
     for text in ("a long name " * 20, "длинное имя " * 20, "اسم طويل " * 20, NOBODYS * 40):
-        assert width_of(shortened(text, 20, 150), 20) <= 150
-        assert shortened(text, 20, 150).endswith("…")
+        assert text_width(shorten_to_width(text, 20, 150), 20) <= 150
+        assert shorten_to_width(text, 20, 150).endswith("…")
         assert (drawn(text, 150)[:, 160:] == 255).all()
-    assert shortened("short", 20, 150) == "short"
+    assert shorten_to_width("short", 20, 150) == "short"
 
 
 def test_mixed_directions_keep_the_order_of_the_line() -> None:
     """A name from right to left in a sentence from left to right: the sentence begins on the left."""
-    if not any(run.file for run in fonts._runs("قطة")):
+    if not any(run.file for run in fonts._split_runs("قطة")):
         pytest.skip("no font here has Arabic letters, or Pillow lacks raqm")
     begins, whole = drawn("photo: "), drawn("photo: قطة")
-    width = int(width_of("photo:", 20))
+    width = int(text_width("photo:", 20))
     assert (begins[:, : width + 2] == whole[:, : width + 2]).all()
 
 
@@ -94,7 +94,7 @@ def test_a_long_name_keeps_off_the_next_title(tmp_path: Path, pictures: Path) ->
         shown = text.text or ""  # without the tooltip, which is a child
         if text.get("text-anchor") != "start":
             continue
-        end = float(text.get("x", 0)) + width_of(shown, float(text.get("font-size", 13)))
+        end = float(text.get("x", 0)) + text_width(shown, float(text.get("font-size", 13)))
         row = [float(other.get("x", 0)) for other in texts if other.get("y") == text.get("y")]
         assert end <= min([x for x in row if x > float(text.get("x", 0))], default=1104), shown
     assert any((text.text or "").startswith("Why this one rather than w") for text in texts)

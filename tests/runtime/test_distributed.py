@@ -25,8 +25,8 @@ def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_variables_make_a_job() -> None:
-    assert read_launch(ALL) == Launch(1, 4, 1, "host:29500")
-    assert read_launch({**ALL, "LOCAL_RANK": "0"}) == Launch(1, 4, 0, "host:29500")
+    assert read_launch(ALL) == Launch(rank=1, world=4, local_rank=1, address="host:29500")
+    assert read_launch({**ALL, "LOCAL_RANK": "0"}) == Launch(rank=1, world=4, local_rank=0, address="host:29500")
     assert read_launch({**ALL, "RANK": "0", "WORLD_SIZE": "1"}) == Launch()
     assert read_launch({"SLURM_PROCID": "3", "SLURM_NTASKS": "8", "LOCAL_RANK": "3"}) == Launch()
 
@@ -115,7 +115,7 @@ def test_every_command_works_alone_in_half_a_job(
 
 def test_processes_that_do_not_meet(tmp_path: Path, sketch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Variables of a job that is over: the others never come."""
-    monkeypatch.setattr(distributed, "MEET", timedelta(seconds=1))
+    monkeypatch.setattr(distributed, "START_TIMEOUT", timedelta(seconds=1))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -128,7 +128,7 @@ def test_processes_that_do_not_meet(tmp_path: Path, sketch: Path, monkeypatch: p
 def test_a_number_of_threads_that_is_none_is_told(
     value: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    parallel._threads_in.cache_clear()
+    parallel._parse_threads.cache_clear()
     caplog.set_level(NOTICE)
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     found = {parallel.count_cores() for _ in range(2)}

@@ -40,8 +40,8 @@ from zsecli.model.spec import ModelSpec
 from zsecli.runtime.log_levels import NOTICE
 from zsecli.serve import server as serving
 from zsecli.serve.app import DrawServer
-from zsecli.serve.drawings import BYTES, KEPT
-from zsecli.serve.levels import SCRIBBLES, Levels, stand
+from zsecli.serve.drawings import BYTES, CAPACITY
+from zsecli.serve.levels import SCRIBBLES, Levels, compute_standings
 from zsecli.serve.rerank import Superseded
 from zsecli.serve.scribbles import draw_scribble
 from zsecli.serve.worker import QueueFull, Worker
@@ -582,7 +582,15 @@ def levels() -> tuple[Levels, np.ndarray]:
     photos = np.concatenate([[HUB, OTHER], rng.normal(0, 0.2, (30, 16)).astype(np.float32)])
     photos /= np.linalg.norm(photos, axis=1, keepdims=True)
     scribbles = np.stack([cosines_of(HUB + rng.normal(0, 0.1, 16), photos) for _ in range(SCRIBBLES)])
-    return Levels(stand(scribbles).mean(0), 4.0, 2.0, float(scribbles.max()) + 0.02, 0.8, 0.4), photos
+    levels = Levels(
+        baseline=compute_standings(scribbles).mean(0),
+        usual=4.0,
+        lead=2.0,
+        best=float(scribbles.max()) + 0.02,
+        usual_relation=0.8,
+        nothing_relation=0.4,
+    )
+    return levels, photos
 
 
 def test_what_answers_everything_answers_nothing(levels: tuple[Levels, np.ndarray]) -> None:
@@ -601,9 +609,9 @@ def test_what_answers_everything_answers_nothing(levels: tuple[Levels, np.ndarra
 
 def test_among_few_photos_nothing_stands_out(levels: tuple[Levels, np.ndarray]) -> None:
     known, photos = levels
-    few = Levels(known.baseline[:9], known.usual, known.lead, known.best)
+    few = Levels(baseline=known.baseline[:9], usual=known.usual, lead=known.lead, best=known.best)
     assert not few.is_nothing(few.judge(cosines_of(HUB, photos[:9])))
-    alone = Levels(np.zeros(1, np.float32), known.usual, known.lead, known.best)
+    alone = Levels(baseline=np.zeros(1, np.float32), usual=known.usual, lead=known.lead, best=known.best)
     assert (alone.judge(np.ones(1, np.float32)).standings == 0).all()
 
 
@@ -687,9 +695,9 @@ def test_a_photo_in_the_shape_of_the_drawing(browser: Browser) -> None:
 
 
 def test_the_last_drawings_are_kept_and_no_more(server: Server, browser: Browser) -> None:
-    for seq in range(KEPT + 1):
+    for seq in range(CAPACITY + 1):
         browser.search(seq, drawn(100 + seq))
-    assert len(server[0].kept) == KEPT
+    assert len(server[0].drawings) == CAPACITY
     refused(browser.post("/why?seq=0&row=0"), 404, "no longer kept")
     assert browser.post("/why?seq=1&row=0").status_code == 200
 

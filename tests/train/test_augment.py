@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zsecli.images.decode import Pixels
+from zsecli.arrays import Pixels
 from zsecli.images.preprocess_rules import Role
 from zsecli.train.augment import augment
 

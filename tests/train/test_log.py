@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from zsecli.render.training_curve import curve
+from zsecli.render.training_curve import draw_curve
 from zsecli.train.log import Log
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -56,7 +56,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, cut: str) -> None:
 
 def drawn(records: list[dict[str, Any]], path: Path) -> tuple[list[list[tuple[float, float]]], list[str]]:
     """The points of every polyline, and every text."""
-    curve(records, path)
+    draw_curve(records, path)
     root = ElementTree.parse(path).getroot()
     lines = [node.attrib["points"].split() for node in root.iter(f"{SVG}polyline")]
     points = [[tuple(map(float, point.split(","))) for point in line] for line in lines]

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 from helpers.demo import DEMO
 from helpers.tiny import SELECTING, TINY, build
 from zsecli.explain.pair import read
-from zsecli.images.decode import frame_input
 from zsecli.images.geometry import Frame, move_points, similarity_matrix, warp_image
+from zsecli.images.preprocess import frame_input
 from zsecli.images.preprocess_rules import Preprocess
 from zsecli.images.strokes import find_stroke_patches
 from zsecli.model.config import ModelConfig

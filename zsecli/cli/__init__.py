@@ -47,9 +47,9 @@ def _streams() -> None:
     for stream in (sys.stdin, sys.stdout):
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(encoding="utf-8", errors="surrogateescape")
-    from zsecli.runtime.console import Words
+    from zsecli.runtime.console import MessageStream
 
-    sys.stderr = Words(sys.stderr)
+    sys.stderr = MessageStream(sys.stderr)
 
 
 def _terminal_size() -> None:

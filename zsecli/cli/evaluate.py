@@ -222,10 +222,10 @@ def _print(evaluation: Evaluation, per_class: bool, as_json: bool, as_csv: bool)
     if as_csv:
         for note in dict.fromkeys(note for ranking in evaluation.reports for note in ranking.notes):
             console.print_notice(note)  # the CSV has no place for them
-        print(report.csv_text(evaluation), end="")
+        print(report.format_csv(evaluation), end="")
     elif as_json:
-        print(report.json_text(evaluation, queries=False), end="")
+        print(report.format_json(evaluation, with_queries=False), end="")
     elif sys.stdout.isatty():
-        report.show(evaluation, per_class)
+        report.print_tables(evaluation, per_class)
     else:
-        print(report.markdown(evaluation, per_class), end="")
+        print(report.format_markdown(evaluation, per_class), end="")

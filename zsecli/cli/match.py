@@ -155,7 +155,7 @@ def _feature_store(text: str) -> Path:
     Raises:
         StoreError: it is a picture or a folder, which must be embedded first.
     """
-    from zsecli.images.decode import SUFFIXES
+    from zsecli.images.formats import SUFFIXES
 
     path = read_store_path(text)
     if path.is_dir() or path.suffix.lower() in SUFFIXES:

@@ -80,8 +80,8 @@ def train(
         str | None,
         choice(
             "--ret-loss",
-            ("triplet", "contrastive"),
-            "Of [Ret]: triplet, or contrastive over the batch.",
+            ("triplet", "contrastive", "prototypes"),
+            "Of [Ret]: triplet, contrastive over the batch, or prototypes of the classes.",
         ),
     ] = None,
     ret_weight: Annotated[
@@ -145,6 +145,69 @@ def train(
     outline_weight: Annotated[
         float | None,
         typer.Option("--outline-weight", metavar="W", min=0, help="Weight of the loss on what --outlines asks."),
+    ] = None,
+    draws: Annotated[
+        str | None,
+        opt.choice(
+            "--draws", ("pairs", "pictures"), "Draw matching sketches and photos together, or each picture by itself."
+        ),
+    ] = None,
+    photos: Annotated[
+        int | None, typer.Option("--photos", metavar="N", min=1, help="With --draws pictures: photos in one step.")
+    ] = None,
+    family_weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--family-weight",
+            metavar="FAMILY=W",
+            help="With --draws pictures: draw a picture of this family W times as often. Repeatable.",
+        ),
+    ] = None,
+    distill_weight: Annotated[
+        float | None,
+        typer.Option(
+            "--distill-weight",
+            metavar="W",
+            min=0,
+            help="Weight of the loss that holds photos to the class probabilities of the untouched backbone.",
+        ),
+    ] = None,
+    name_weight: Annotated[
+        float | None,
+        typer.Option(
+            "--name-weight",
+            metavar="W",
+            min=0,
+            help="Weight of the loss by which sketches of a noun are classified as the ImageNet classes of that name.",
+        ),
+    ] = None,
+    own_weight: Annotated[
+        float | None,
+        typer.Option(
+            "--own-weight", metavar="W", min=0, help="Weight of the loss by which outlines find their own photo."
+        ),
+    ] = None,
+    relation_loss: Annotated[
+        str | None,
+        opt.choice("--relation-loss", ("squared", "ranking"), "Squared error of pairs, or choice among candidates."),
+    ] = None,
+    average: Annotated[
+        float | None,
+        typer.Option(
+            "--average", metavar="D", min=0, max=0.9999, help="Keep the running mean of the weights, with decay D."
+        ),
+    ] = None,
+    freehand: Annotated[
+        float | None,
+        typer.Option(
+            "--freehand", metavar="S", min=0, max=1, help="Strength of bent and interrupted lines in sketches."
+        ),
+    ] = None,
+    paste: Annotated[
+        float | None,
+        typer.Option(
+            "--paste", metavar="S", min=0, max=1, help="Share of photos of things on white to put into other photos."
+        ),
     ] = None,
     ignore_same: opt.IgnoreSame = None,
     augment: Annotated[
@@ -245,6 +308,8 @@ def train(
     from zsecli.train.loop import Files
 
     given = {k: v for k, v in locals().items() if k in train_config.TrainConfig.__dataclass_fields__ and v is not None}
+    if family_weights is not None:
+        given["family_weights"] = tuple(_family_weight(text) for text in family_weights)
     way = dataclasses.replace(train_config.preset(preset), **given)
     network = _network(model_config, preset, backbone, swap, tokenizer)
     if scratch and backbone_weights:
@@ -297,6 +362,18 @@ def _network(presets: Any, name: str, backbone: str | None, swap: str | None, to
     if tokenizer is not None:
         network = dataclasses.replace(network, tokenizer=dataclasses.replace(network.tokenizer, on=tokenizer))
     return network
+
+
+def _family_weight(text: str) -> tuple[str, float]:
+    """FAMILY=W as the two."""
+    name, equals, weight = text.rpartition("=")
+    try:
+        value = float(weight)
+    except ValueError:
+        value = -1.0
+    if not equals or not name or not 0 <= value < float("inf"):
+        raise UsageError(f"--family-weight {text}: expected FAMILY=W with W at least 0", "--family-weight quickdraw=20")
+    return name, value
 
 
 def _show(plan: dict[str, Any]) -> None:

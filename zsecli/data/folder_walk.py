@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from zsecli.images.decode import EXPORTED, SUFFIXES
+from zsecli.images.formats import EXPORTED, SUFFIXES
 from zsecli.runtime.log_levels import NOTICE
 
 logger = logging.getLogger(__name__)

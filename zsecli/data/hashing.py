@@ -19,8 +19,9 @@ from zsecli.arrays import Bytes, Ints, Mask
 from zsecli.data.dataset import FileState, PictureState
 from zsecli.data.folder_walk import OWN
 from zsecli.errors import ZseError
-from zsecli.images.decode import Opened, PictureError, describe_damage, is_blank, read_opened
+from zsecli.images.decode import Opened, is_blank, read_opened
 from zsecli.images.loader import SMALL, reserve_memory
+from zsecli.images.picture_errors import PictureError, describe_damage
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.marks import is_own_picture
 

@@ -15,7 +15,7 @@ from zsecli.data.hashing import hash_files
 from zsecli.data.items import MODALITIES, NEITHER, Items
 from zsecli.data.names import find_spelling_on_disk
 from zsecli.errors import ZseError
-from zsecli.images.decode import SUFFIXES
+from zsecli.images.formats import SUFFIXES
 from zsecli.images.guess_modality import guess_modality
 from zsecli.runtime.console import SILENT, Progress
 

@@ -98,7 +98,7 @@ def contribution(pair: Pair) -> Scores:
     Sundararajan et al. 2017, eq. 1). So all pairs, `constant`, and what [Ret] adds directly add up to the logit, to
     about 0.001: the mean slope is taken at PATH points.
     """
-    return _parts(pair)[0]
+    return pair.score.shares[0].float().cpu().numpy() if pair.score.shares is not None else _parts(pair)[0]
 
 
 @torch.inference_mode()
@@ -107,8 +107,11 @@ def constant(pair: Pair) -> float:
 
     The logit of an empty kernel, and what the bias of a learned pooling adds, which is no token's.
     """
+    relation = pair.network.relation
+    if relation.matches is not None:
+        return float(relation.matches.bias)
     kernel = torch.zeros_like(pair.score.kernel)
-    return float(pair.network.relation.logit(kernel, pair.score.logit.new_zeros(1))) + _parts(pair)[1]
+    return float(relation.logit(kernel, pair.score.logit.new_zeros(1))) + _parts(pair)[1]
 
 
 @lru_cache(maxsize=4)  # asked for by document, figure and test alike

@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from zsecli.arrays import Pixels
 from zsecli.errors import ZseError
-from zsecli.images.decode import PictureError, Pixels
 from zsecli.images.geometry import Frame, Points, patch_centres
 from zsecli.images.loader import frame_picture, load_picture, read_full_size
 from zsecli.images.normalize_sketch import Change, describe_changes_of_one
+from zsecli.images.picture_errors import PictureError
 from zsecli.images.preprocess_rules import Role
 from zsecli.images.strokes import find_stroke_patches
 from zsecli.model import selection
@@ -100,7 +101,7 @@ class Pair:
     @property
     def cosine(self) -> float:
         """Cosine of the two [Ret] before cross-attention, by which photos are shortlisted."""
-        return float(torch.cosine_similarity(self.ours.tokens[:, 0].float(), self.theirs.tokens[:, 0].float()))
+        return float(torch.cosine_similarity(self.ours.ret.float(), self.theirs.ret.float()))
 
 
 def read(file: Path) -> Image.Image:
@@ -148,8 +149,7 @@ def _inside(image: Image.Image, frame: Frame, pixels: Pixels) -> tuple[int, int,
 def relate(model: NetworkEmbedder, sketch: tuple[Side, Encoding], photo: tuple[Side, Encoding]) -> Pair:
     """What the network says of two pictures that it has seen."""
     network = model.network
-    ours = network.prepare(sketch[1].tokens, sketch[1].index, "sketch")
-    theirs = network.prepare(photo[1].tokens, photo[1].index, "photo")
+    ours, theirs = network.prepare_encoding(sketch[1], "sketch"), network.prepare_encoding(photo[1], "photo")
     score = network.score_prepared(ours, theirs)
     if not (score.logit.isfinite().all() and score.kernel.isfinite().all()):
         raise ZseError(f"the relation score of {sketch[0].name} and {photo[0].name} is not a number", RUINED)

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from zsecli.arrays import Pixels
 from zsecli.errors import UsageError
 from zsecli.explain.correspondences import Scores, choose
 from zsecli.explain.pair import Mask, Pair, Side, look, relate
-from zsecli.images.decode import Pixels
 from zsecli.images.normalize_sketch import paper_colour
 from zsecli.images.strokes import find_stroke_patches
 from zsecli.model import selection

@@ -1,6 +1,6 @@
-"""Where a point goes: from the network's input to the picture it was made from, and with a picture that is moved.
+"""Where points go: from the network's input to the picture it was made from, and with a picture that is warped.
 
-Points are x, y in pixels, measured from the corner of the first pixel, whose middle is 0.5, 0.5.
+Points are x, y in pixels, measured from the corner of the first pixel, whose centre is 0.5, 0.5.
 """
 
 from __future__ import annotations
@@ -9,24 +9,22 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-Points = NDArray[np.float64]  # (N, 2)
-Matrix = NDArray[np.float64]  # (2, 3), new = matrix[:, :2] @ old + matrix[:, 2]
+from zsecli.arrays import Floats64
+
+Points = Floats64  # (N, 2)
+Matrix = Floats64  # (2, 3), new = matrix[:, :2] @ old + matrix[:, 2]
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The part of a decoded picture that the network's input shows; it may reach beyond the picture.
+    """The part of a decoded picture that the network's input shows; it may reach beyond the picture."""
 
-    left, top: of the input's corner in the picture. across, down: pixels of the picture to one of the input.
-    """
-
-    left: float
+    left: float  # of the input's corner in the picture
     top: float
-    across: float
-    down: float
+    across: float  # pixels of the picture to one of the input, horizontally
+    down: float  # vertically
 
     def to_picture(self, points: Points) -> Points:
         """Points of the input in the decoded picture."""
@@ -38,9 +36,10 @@ class Frame:
 
 
 def patch_centres(grid: tuple[int, int], patch: tuple[float, float]) -> Points:
-    """(P, 2) the middles of the patches of a grid of rows and columns, row by row; `patch`: width and height."""
+    """(P, 2) the centres of the patches of a grid of rows and columns, row by row; `patch`: width and height."""
     columns, rows = np.meshgrid(np.arange(grid[1]), np.arange(grid[0]))
-    return np.asarray((np.stack([columns, rows], 2).reshape(-1, 2) + 0.5) * patch, np.float64)
+    cells = np.stack([columns, rows], 2).reshape(-1, 2)
+    return np.asarray((cells + 0.5) * patch, np.float64)
 
 
 def similarity_matrix(
@@ -50,15 +49,18 @@ def similarity_matrix(
     shift: tuple[float, float] = (0.0, 0.0),
     mirror: bool = False,
 ) -> Matrix:
-    """What mirrors, scales and turns (clockwise as seen) a picture of this size about its middle, and then shifts it.
+    """The matrix that mirrors, scales and turns (clockwise) a picture of this size about its centre, then shifts it.
 
     Args:
         shift: right and down, as shares of width and height.
     """
-    angle, middle = math.radians(degrees), np.array(size) / 2
-    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
-    turned = np.array([[cos, -sin], [sin, cos]]) * ((-1, 1) if mirror else (1, 1))
-    return np.column_stack([turned, middle + np.multiply(shift, size) - turned @ middle])
+    angle = math.radians(degrees)
+    centre = np.array(size) / 2
+    cos = scale * math.cos(angle)
+    sin = scale * math.sin(angle)
+    linear = np.array([[cos, -sin], [sin, cos]]) * ((-1, 1) if mirror else (1, 1))
+    offset = centre + np.multiply(shift, size) - linear @ centre
+    return np.column_stack([linear, offset])
 
 
 def move_points(matrix: Matrix, points: Points) -> Points:
@@ -67,8 +69,8 @@ def move_points(matrix: Matrix, points: Points) -> Points:
 
 
 def warp_image(image: Image.Image, matrix: Matrix, fill: tuple[int, ...]) -> Image.Image:
-    """The picture moved on a canvas of its own size, which `fill` colours where nothing comes to lie."""
-    back = np.linalg.inv(np.vstack([matrix, (0, 0, 1)]))[:2]
+    """The picture warped on a canvas of its own size; `fill` colours what it does not cover."""
+    inverse = np.linalg.inv(np.vstack([matrix, (0, 0, 1)]))[:2]
     return image.transform(
-        image.size, Image.Transform.AFFINE, tuple(back.ravel()), Image.Resampling.BILINEAR, fillcolor=fill
+        image.size, Image.Transform.AFFINE, tuple(inverse.ravel()), Image.Resampling.BILINEAR, fillcolor=fill
     )

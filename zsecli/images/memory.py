@@ -1,4 +1,4 @@
-"""The memory that decoding pictures may take, over all threads: a large picture waits until there is room for it."""
+"""A budget for the memory of decoding pictures, over all threads: a large picture waits until there is room."""
 
 from __future__ import annotations
 
@@ -12,14 +12,31 @@ from typing import Any
 from PIL import Image
 
 BUDGET = 2**30  # bytes of decoded pictures at once: with PyTorch, a command stays below 2 GiB
-LARGE = 2**28  # bytes of a picture whose memory is returned at once: that takes milliseconds
+LARGE = 2**28  # bytes of a picture whose memory is returned to the system at once: that takes milliseconds
 _CHANNEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}  # all other modes: 4
-_POINTER = 8  # bytes, of a row
-# What a decoder holds beside the picture, in bytes a pixel: these go through it row by row, GIF has one more canvas.
-_BESIDE = {"raw": 0, "zip": 0, "jpeg": 0, "libtiff": 0, "packbits": 0, "tga_rle": 0, "sun_rle": 0, "pcx": 0, "gif": 1}
-_BESIDE_OTHERS = 16  # measured: WebP 12, AVIF 8, JPEG 2000 16
-_ROWS_PER_STRIP, _TILE_WIDTH, _TILE_LENGTH, _BITS, _SAMPLES, _ORIENTATION = 278, 322, 323, 258, 277, 274  # of TIFF
-_PHOTOMETRIC, _YCBCR = 262, 6
+_ROW_POINTER = 8  # bytes
+# Bytes a pixel that a decoder holds beside the picture: these go through it row by row, GIF has one more canvas.
+_DECODER_BYTES = {
+    "raw": 0,
+    "zip": 0,
+    "jpeg": 0,
+    "libtiff": 0,
+    "packbits": 0,
+    "tga_rle": 0,
+    "sun_rle": 0,
+    "pcx": 0,
+    "gif": 1,
+}
+_OTHER_DECODER_BYTES = 16  # measured: WebP 12, AVIF 8, JPEG 2000 16
+# Tags of TIFF.
+_BITS = 258
+_PHOTOMETRIC = 262
+_YCBCR = 6  # a value of _PHOTOMETRIC
+_ORIENTATION = 274
+_SAMPLES = 277
+_ROWS_PER_STRIP = 278
+_TILE_WIDTH = 322
+_TILE_LENGTH = 323
 
 
 class MemoryBudget:
@@ -32,13 +49,13 @@ class MemoryBudget:
     def __init__(self, total: int = BUDGET, shared: bool = False) -> None:
         self.total = total
         self._changed: Any = multiprocessing.Condition() if shared else threading.Condition()
-        self._used: Any = multiprocessing.RawValue("q", 0) if shared else _Value()
+        self._used: Any = multiprocessing.RawValue("q", 0) if shared else _LocalValue()
 
     @contextlib.contextmanager
     def hold(self, size: int) -> Iterator[None]:
-        """Wait for room of `size` bytes and keep it; what is larger than the whole budget waits until it is alone.
+        """Wait for room of `size` bytes and hold it; what is larger than the whole budget waits until it is alone.
 
-        Not to be called by a thread that holds room already: two of them would wait for each other.
+        Not to be called by a thread that holds room already: two of them could wait for each other.
         """
         size = min(size, self.total)
         with self._changed:
@@ -48,20 +65,20 @@ class MemoryBudget:
             yield
         finally:
             if size > LARGE:
-                _give_back()
+                _return_to_system()
             with self._changed:
                 self._used.value -= size
                 self._changed.notify_all()
 
 
-def _give_back() -> None:
-    """Have the C library return what is free to the system: it keeps some for each thread, up to hundreds of MiB."""
-    with contextlib.suppress(OSError, AttributeError):  # other libraries have no such function, or do so anyway
+def _return_to_system() -> None:
+    """Have the C library return free memory to the system: it keeps up to hundreds of MiB for each thread."""
+    with contextlib.suppress(OSError, AttributeError):  # other C libraries have no such function, or return it anyway
         ctypes.CDLL(None).malloc_trim(0)
 
 
-class _Value:
-    """What multiprocessing.RawValue is between processes."""
+class _LocalValue:
+    """Stands for multiprocessing.RawValue within one process."""
 
     value = 0
 
@@ -70,7 +87,7 @@ MEMORY = MemoryBudget()  # of this process
 
 
 def estimate_decoding_bytes(image: Image.Image, scans: int, full_size: tuple[int, int]) -> int:
-    """The bytes that it takes to decode a picture of which only the header was read.
+    """The bytes that decoding a picture takes, of which only the header was read.
 
     Args:
         image: opened; in draft mode if it is going to be decoded so.
@@ -78,22 +95,27 @@ def estimate_decoding_bytes(image: Image.Image, scans: int, full_size: tuple[int
         full_size: width and height without draft mode.
     """
     width, height = image.size
-    row = -(-width * _CHANNEL_BYTES.get(image.mode, 4) // 4) * 4 + _POINTER
+    row_bytes = -(-width * _CHANNEL_BYTES.get(image.mode, 4) // 4) * 4 + _ROW_POINTER
+    picture_bytes = height * row_bytes
     codecs = {tile[0] for tile in getattr(image, "tile", ())}
-    beside = width * height * max((_BESIDE.get(codec, _BESIDE_OTHERS) for codec in codecs), default=_BESIDE_OTHERS)
+    pixel_bytes = [_DECODER_BYTES.get(codec, _OTHER_DECODER_BYTES) for codec in codecs]
+    decoder_bytes = width * height * max(pixel_bytes, default=_OTHER_DECODER_BYTES)
     if scans > 1:
-        beside += 2 * full_size[0] * full_size[1] * _samples(image)
+        decoder_bytes += 2 * full_size[0] * full_size[1] * _samples_per_pixel(image)
     if image.format == "TIFF":
-        beside += _strip_bytes(image) * ("libtiff" in codecs)
-        beside += height * row * _is_turned(image)  # by its reader
-    return height * row + beside
+        if "libtiff" in codecs:
+            decoder_bytes += _strip_bytes(image)
+        if _is_turned(image):  # by its reader
+            decoder_bytes += picture_bytes
+    return picture_bytes + decoder_bytes
 
 
-def _samples(jpeg: Any) -> int:
-    """How many samples a JPEG has for a pixel, rounded up: 3 with full colour, 2 where colour is at half resolution."""
+def _samples_per_pixel(jpeg: Any) -> int:
+    """Samples of a JPEG for a pixel, rounded up: 3 with full colour, 2 where colour is at half resolution."""
     factors = [(across, down) for _, across, down, _ in getattr(jpeg, "layer", ())] or [(1, 1)] * 4
     largest = max(across for across, _ in factors) * max(down for _, down in factors)
-    return -(-sum(across * down for across, down in factors) // max(1, largest))
+    samples = sum(across * down for across, down in factors)
+    return -(-samples // max(1, largest))
 
 
 def _is_turned(tiff: Any) -> bool:

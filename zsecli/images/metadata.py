@@ -1,6 +1,6 @@
-"""Which way up a picture is, and the file of a picture without all else that is written beside its pixels.
+"""The orientation of a picture, and its file without all other metadata.
 
-Cameras, phones and editors write odd metadata, and Pillow refuses a picture for some of it.
+Cameras, phones and editors write invalid metadata, and Pillow refuses a picture for some of it.
 """
 
 from __future__ import annotations
@@ -23,26 +23,29 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
-_JPEG_PIXELS = {0xE0, 0xEE}  # JFIF; Adobe's, which says how colours are stored
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+_JPEG_PIXEL_SEGMENTS = {0xE0, 0xEE}  # JFIF; Adobe's, which says how colours are stored
 _EXIF = b"Exif\0\0"
 # Tags of TIFF without which pixels cannot be read, and the orientation.
-_TIFF_PIXELS = {254, 255, 256, 257, 258, 259, 262, 266, 273, ORIENTATION, 277, 278, 279, 284, 292, 293, 317, 320, 322,
-                323, 324, 325, 330, 332, 338, 339, 340, 341, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530,
-                531, 532, 34665}  # fmt: skip
-_LARGEST = 2**26  # bytes of a file of which a copy is made
-_STRIPS = (273, 324)  # tags: where the strips, or the tiles, are
-_WHOLE_NUMBERS = {3: "H", 4: "I", 8: "h", 9: "i"}  # types of tags
+_TIFF_PIXEL_TAGS = {
+    *(254, 255, 256, 257, 258, 259, 262, 266, 273, ORIENTATION, 277, 278, 279, 284, 292, 293, 317, 320, 322),
+    *(323, 324, 325, 330, 332, 338, 339, 340, 341, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530),
+    *(531, 532, 34665),
+}
+_LARGEST_COPY = 2**26  # bytes
+_ENTRY_BYTES = 12  # of a directory of TIFF
+_STRIP_TAGS = (273, 324)  # where the strips, or the tiles, are
+_INTEGER_TYPES = {3: "H", 4: "I", 8: "h", 9: "i"}  # of tags: struct's code for each
 
 
 def read_orientation(image: Image.Image) -> int:
-    """1 to 8 as EXIF (or XMP) has it; 1, upright, for all else. Of several numbers the first counts."""
+    """1 to 8 as EXIF (or XMP) says; 1, upright, for anything else. The first of several numbers counts."""
     turn = _exif_orientation(image.info.get("exif"))
     if turn is not None:
         return turn
     try:  # a tag of TIFF, or XMP
-        return _valid(image.getexif().get(ORIENTATION))
+        return _valid_orientation(image.getexif().get(ORIENTATION))
     except Exception:  # whatever Pillow stumbles over, the pixels are sound
         return 1
 
@@ -53,22 +56,22 @@ def turn_upright(image: Image.Image, turn: int) -> Image.Image:
 
 
 def strip_metadata(file: BinaryIO) -> BinaryIO | None:
-    """A JPEG, PNG or TIFF without all that does not belong to its pixels, but its orientation; None for other files.
+    """A copy of a JPEG, PNG or TIFF without metadata but its orientation; None for other files.
 
     The copy is in memory; of a very large file none is made.
     """
-    if file.seek(0, io.SEEK_END) > _LARGEST:
+    if file.seek(0, io.SEEK_END) > _LARGEST_COPY:
         return None
     file.seek(0)
     head = file.read(8)
     file.seek(0)
     try:
         if head.startswith(b"\xff\xd8"):
-            return io.BytesIO(b"".join(_jpeg(file.read())))
-        if head == _PNG:
-            return io.BytesIO(b"".join(_png(file.read())))
+            return io.BytesIO(b"".join(_strip_jpeg(file.read())))
+        if head == _PNG_SIGNATURE:
+            return io.BytesIO(b"".join(_strip_png(file.read())))
         if head[:4] in (b"II*\0", b"MM\0*"):
-            return io.BytesIO(_tiff(file.read()))
+            return io.BytesIO(_strip_tiff(file.read()))
     except (struct.error, IndexError):  # damaged
         pass
     return None
@@ -80,29 +83,33 @@ def count_strips(file: BinaryIO) -> int:
     Pillow takes microseconds and hundreds of bytes for each, before anybody can ask it.
     """
     head = file.read(16)
-    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    byte_order = {b"II": "<", b"MM": ">"}.get(head[:2])
     count = 0
     try:
-        if order and head[2:4] in (b"*\0", b"\0*"):
-            file.seek(struct.unpack_from(order + "I", head, 4)[0])
-            tags = struct.unpack(order + "H", file.read(2))[0]
-            count = _largest_count(file.read(12 * tags), order + "HHI4x")
-        elif order and head[2:4] in (b"+\0", b"\0+"):  # BigTIFF
-            file.seek(struct.unpack_from(order + "Q", head, 8)[0])
-            tags = min(2**16, struct.unpack(order + "Q", file.read(8))[0])
-            count = _largest_count(file.read(20 * tags), order + "HHQ8x")
+        if byte_order and head[2:4] in (b"*\0", b"\0*"):
+            file.seek(struct.unpack_from(byte_order + "I", head, 4)[0])
+            tags = struct.unpack(byte_order + "H", file.read(2))[0]
+            count = _find_strip_count(file.read(12 * tags), byte_order + "HHI4x")
+        elif byte_order and head[2:4] in (b"+\0", b"\0+"):  # BigTIFF
+            file.seek(struct.unpack_from(byte_order + "Q", head, 8)[0])
+            tags = min(2**16, struct.unpack(byte_order + "Q", file.read(8))[0])
+            count = _find_strip_count(file.read(20 * tags), byte_order + "HHQ8x")
     except struct.error:  # cut off
         pass
     file.seek(0)
     return count
 
 
-def _largest_count(directory: bytes, entry: str) -> int:
-    entries = struct.iter_unpack(entry, directory[: len(directory) // struct.calcsize(entry) * struct.calcsize(entry)])
-    return max((count for tag, _, count in entries if tag in _STRIPS), default=0)
+def _find_strip_count(directory: bytes, entry_format: str) -> int:
+    """The number of strips or tiles in a directory of TIFF."""
+    size = struct.calcsize(entry_format)
+    complete = directory[: len(directory) // size * size]
+    counts = [count for tag, _, count in struct.iter_unpack(entry_format, complete) if tag in _STRIP_TAGS]
+    return max(counts, default=0)
 
 
-def _valid(value: object) -> int:
+def _valid_orientation(value: object) -> int:
+    """The orientation; 1, upright, for what is none."""
     try:
         turn = int(value) if value in range(1, 9) else 1  # type: ignore[call-overload]
     except TypeError:
@@ -118,25 +125,37 @@ def _exif_orientation(block: object) -> int | None:
     if not isinstance(block, bytes):
         return None
     block = block.removeprefix(_EXIF)
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
-    if order is None:
+    byte_order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+    if byte_order is None:
         return None
     try:
-        (start,) = struct.unpack_from(order + "I", block, 4)
-        (count,) = struct.unpack_from(order + "H", block, start)
-        for place in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind, values = struct.unpack_from(order + "HHI", block, place)
+        for position, tag, kind, count in _iterate_tags(block, byte_order):
             if tag == ORIENTATION:
-                if kind not in _WHOLE_NUMBERS or not values:
-                    return 1
-                number = order + _WHOLE_NUMBERS[kind]
-                at = place + 8  # of the value, or of where several values are, of which the first counts
-                if struct.calcsize(number) * values > 4:
-                    (at,) = struct.unpack_from(order + "I", block, at)
-                return _valid(struct.unpack_from(number, block, at)[0])
+                return _read_orientation_value(block, byte_order, position, kind, count)
     except struct.error:  # the block ends before
         pass
     return None
+
+
+def _iterate_tags(data: bytes, byte_order: str) -> Iterator[tuple[int, int, int, int]]:
+    """Position, tag, type and number of values of the entries in the first directory of a TIFF or EXIF block."""
+    (start,) = struct.unpack_from(byte_order + "I", data, 4)
+    (count,) = struct.unpack_from(byte_order + "H", data, start)
+    first = start + 2
+    for position in range(first, first + _ENTRY_BYTES * count, _ENTRY_BYTES):
+        tag, kind, values = struct.unpack_from(byte_order + "HHI", data, position)
+        yield position, tag, kind, values
+
+
+def _read_orientation_value(block: bytes, byte_order: str, position: int, kind: int, count: int) -> int:
+    """The orientation in an entry of a directory, of `count` values."""
+    if kind not in _INTEGER_TYPES or not count:
+        return 1
+    number = byte_order + _INTEGER_TYPES[kind]
+    value_position = position + 8
+    if struct.calcsize(number) * count > 4:  # the values are elsewhere; the first counts
+        (value_position,) = struct.unpack_from(byte_order + "I", block, value_position)
+    return _valid_orientation(struct.unpack_from(number, block, value_position)[0])
 
 
 def _exif_block(turn: int) -> bytes:
@@ -144,55 +163,57 @@ def _exif_block(turn: int) -> bytes:
     return b"MM\0*\0\0\0\x08\0\1" + struct.pack(">HHIHH", ORIENTATION, 3, 1, turn, 0) + bytes(4)
 
 
-def _jpeg(data: bytes) -> Iterator[bytes]:
-    """The segments before the first scan that say something of the pixels, and all that follows."""
+def _strip_jpeg(data: bytes) -> Iterator[bytes]:
+    """The segments before the first scan that belong to the pixels, the orientation, and all that follows."""
     yield data[:2]
-    place, turn = 2, 1
-    while data[place] == 0xFF and data[place + 1] != 0xDA:
-        if data[place + 1] == 0xFF:  # padding
-            place += 1
+    position = 2
+    turn = 1
+    while data[position] == 0xFF and data[position + 1] != 0xDA:
+        kind = data[position + 1]
+        if kind == 0xFF:  # padding
+            position += 1
             continue
-        kind, (length,) = data[place + 1], struct.unpack_from(">H", data, place + 2)
-        segment = data[place : place + 2 + length]
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        segment = data[position : position + 2 + length]
+        is_metadata = 0xE0 <= kind <= 0xEF or kind == 0xFE
         if kind == 0xE1 and segment[4:].startswith(_EXIF):
             turn = _exif_orientation(segment[4:]) or 1
-        elif not (0xE0 <= kind <= 0xEF or kind == 0xFE) or kind in _JPEG_PIXELS:
+        elif not is_metadata or kind in _JPEG_PIXEL_SEGMENTS:
             yield segment
-        place += 2 + length
+        position += 2 + length
     block = _EXIF + _exif_block(turn)
     yield b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
-    yield data[place:]
+    yield data[position:]
 
 
-def _png(data: bytes) -> Iterator[bytes]:
-    """The chunks that say something of the pixels."""
+def _strip_png(data: bytes) -> Iterator[bytes]:
+    """The chunks that belong to the pixels, and the orientation."""
     yield data[:8]
-    place, turn = 8, 1
-    while place + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, place)
-        chunk = data[place : place + 12 + length]
+    position = 8
+    turn = 1
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        chunk = data[position : position + 12 + length]
         if kind == b"eXIf":
             turn = _exif_orientation(chunk[8:-4]) or 1
         elif kind == b"IEND":
             block = b"eXIf" + _exif_block(turn)
             yield struct.pack(">I", len(block) - 4) + block + struct.pack(">I", zlib.crc32(block))
-        if kind in _PNG_PIXELS:
+        if kind in _PNG_PIXEL_CHUNKS:
             yield chunk
-        place += 12 + length
+        position += 12 + length
 
 
-def _tiff(data: bytes) -> bytes:
-    """The first directory with the tags that say something of the pixels; the picture's later pages are cut off."""
-    order = "<" if data[:2] == b"II" else ">"
-    (start,) = struct.unpack_from(order + "I", data, 4)
-    (count,) = struct.unpack_from(order + "H", data, start)
-    kept = []
-    for place in range(start + 2, start + 2 + 12 * count, 12):
-        tag, kind, values = struct.unpack_from(order + "HHI", data, place)
-        odd = tag == ORIENTATION and (kind not in _WHOLE_NUMBERS or not values)
-        if tag in _TIFF_PIXELS and not odd:
-            kept.append(data[place : place + 12])
-    directory = struct.pack(order + "H", len(kept)) + b"".join(kept) + bytes(4)
-    whole = bytearray(data)
-    whole[start : start + len(directory)] = directory
-    return bytes(whole)
+def _strip_tiff(data: bytes) -> bytes:
+    """The first directory with the tags that belong to the pixels; the picture's later pages are cut off."""
+    byte_order = "<" if data[:2] == b"II" else ">"
+    (start,) = struct.unpack_from(byte_order + "I", data, 4)
+    entries = []
+    for position, tag, kind, count in _iterate_tags(data, byte_order):
+        is_invalid = tag == ORIENTATION and (kind not in _INTEGER_TYPES or not count)
+        if tag in _TIFF_PIXEL_TAGS and not is_invalid:
+            entries.append(data[position : position + _ENTRY_BYTES])
+    directory = struct.pack(byte_order + "H", len(entries)) + b"".join(entries) + bytes(4)
+    stripped = bytearray(data)
+    stripped[start : start + len(directory)] = directory
+    return bytes(stripped)

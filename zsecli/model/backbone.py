@@ -13,37 +13,43 @@ import torch
 from timm.models.beit import Beit
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from zsecli.errors import StoreError, UsageError
 from zsecli.model import vit as vits
 from zsecli.model.backbone_weights import fill_backbone
-from zsecli.model.config import BackboneConfig, SelectionConfig, TokenizerConfig
+from zsecli.model.config import BackboneConfig, RetrievalConfig, SelectionConfig, TokenizerConfig
+from zsecli.model.modality_mean import ModalityMean
+from zsecli.model.retrieval_head import Retrieval, RetrievalHead
 from zsecli.model.selection import count, gather, select, to_grid
 from zsecli.model.tokenizer import ConvTokenizer
-from zsecli.model.trunk import compute_maps, find_below, find_maps
+from zsecli.model.trunk import compute_maps, find_below, find_map_channels, find_maps, lay_over, to_channels_first
 from zsecli.model.vit import ret_attention
 
 KINDS = "take a plain ViT, EVA, DINOv3 or BEiT of timm"
+WITH_CLASSES = "take a backbone with a classifier of its class token, or --preset contrastive"
 LOCAL = "frozen:NAME=FILE, --backbone-weights FILE"
 
 
 @dataclass
 class Encoding:
-    """What the network knows of a batch of B pictures.
+    """Backbone output for a batch of B pictures.
 
     tokens: (B, 1 + T, D), [Ret] first, then the T kept patch tokens in grid order.
     index: (B, T) int64, the place of each kept token in the picture's original grid of P places.
     attention: (B, H, P), [Ret]'s attention to the patches in the last block, one map a head; 0 where dropped.
+    retrieval: of a network that keeps the head of its backbone.
     """
 
     tokens: Tensor
     index: Tensor
     attention: Tensor
+    retrieval: Retrieval | None = None
 
     @property
     def ret(self) -> Tensor:
-        """(B, D), the retrieval token."""
-        return self.tokens[:, 0]
+        """(B, R), the retrieval vector; of most networks the token [Ret], (B, D)."""
+        return self.tokens[:, 0] if self.retrieval is None else self.retrieval.vector
 
 
 class Backbone(nn.Module):
@@ -56,10 +62,11 @@ class Backbone(nn.Module):
         selection: SelectionConfig,
         pretrained: bool = False,
         weights: Path | None = None,
+        retrieval: RetrievalConfig = RetrievalConfig(),  # noqa: B008, it is frozen
     ) -> None:
         super().__init__()
         build = _hybrid if config.kind == "hybrid" else _vit
-        self.vit: Any = build(config, pretrained, weights)
+        self.vit: Any = build(config, pretrained, weights, keep_head=retrieval.kind == "head")
         if config.norm_eps is not None:
             for module in self.vit.modules():
                 if isinstance(module, nn.LayerNorm):
@@ -74,6 +81,15 @@ class Backbone(nn.Module):
             vits.add_prefix_token(self.vit)
         self.prefix: int = self.vit.num_prefix_tokens + (self.ret_token is not None)
         self.tokenizer = ConvTokenizer(tokenizer, self.width) if tokenizer.on != "off" else None
+        self.retrieval_head: RetrievalHead | None = None
+        self.token_mean: ModalityMean | None = None
+        if retrieval.kind == "head":
+            is_hybrid = config.kind == "hybrid"
+            classifier = self.classifier
+            features, classes = classifier.in_features, classifier.out_features
+            self.retrieval_head = RetrievalHead(retrieval, features, classes, self.width if is_hybrid else None)
+            if not is_hybrid:  # the maps of a trunk have means of their own
+                self.token_mean = ModalityMean(self.width)
         beyond = [b for b in selection.blocks if not 1 <= b <= len(self.vit.blocks)]
         if selection.rate < 1 and beyond:
             raise UsageError(f"tokens cannot be selected after block {beyond[0]}: there are {len(self.vit.blocks)}")
@@ -97,8 +113,35 @@ class Backbone(nn.Module):
                 left = count(self.selection.rate, left)
         return left
 
+    @property
+    def classifier(self) -> nn.Linear:
+        """The classifier that the backbone was trained with; UsageError where it has none."""
+        embed = self.vit.patch_embed
+        model, name = (embed.trunk, embed.name) if isinstance(embed, TrunkEmbed) else (self.vit, "this backbone")
+        classifier = model.get_classifier()
+        if not isinstance(classifier, nn.Linear):
+            raise UsageError(f"{name} has no classifier, whose head the retrieval vector is made of", WITH_CLASSES)
+        return classifier
+
     def forward(self, picture: Tensor, sketch: bool) -> Encoding:
         """Normalised pictures (B, 3, H, W) of one modality -> their Encoding."""
+        embed = self.vit.patch_embed
+        if self.retrieval_head is not None and isinstance(embed, HeadedTrunkEmbed):
+            patches, feature = embed.tokens_and_feature(picture, sketch)
+            if self.tokenizer is not None:
+                patches = self.tokenizer(patches, picture, self.grid, sketch)
+            encoding = self.finish(patches, patches=True)
+            encoding.retrieval = self.retrieval_head(feature, encoding.tokens[:, 0], sketch, self.classifier)
+            return encoding
+        encoding = self._encode(picture, sketch)
+        if self.retrieval_head is not None:
+            assert self.token_mean is not None
+            ret, patches = encoding.tokens[:, :1], encoding.tokens[:, 1:]
+            encoding.retrieval = self.retrieval_head(ret[:, 0], ret[:, 0], sketch, self.classifier)
+            encoding.tokens = torch.cat([ret, self.token_mean(patches, sketch)], 1)
+        return encoding
+
+    def _encode(self, picture: Tensor, sketch: bool) -> Encoding:
         x = self.begin(picture)
         if self.tokenizer is None:
             return self.finish(x)
@@ -202,13 +245,14 @@ def check_source(name: str) -> None:
         raise StoreError(f"timm has no weights of {name}", f"give them as a file: {LOCAL}; or zse train --scratch")
 
 
-def _vit(config: BackboneConfig, pretrained: bool, weights: Path | None) -> Any:
+def _vit(config: BackboneConfig, pretrained: bool, weights: Path | None, keep_head: bool) -> Any:
     options: dict[str, Any] = {
-        "num_classes": 0,
         "img_size": config.image_size,
         "proj_drop_rate": config.dropout,
         "pos_drop_rate": config.dropout,
     }
+    if not keep_head:
+        options["num_classes"] = 0
     if not _is_beit(config.name):
         options["dynamic_img_size"] = False  # the patches of such a one are a map, not tokens
     vit = create(config.name, pretrained, weights, **options)
@@ -219,6 +263,8 @@ def _vit(config: BackboneConfig, pretrained: bool, weights: Path | None) -> Any:
         )
     if not vits.has_class_token(vit):
         vit.attn_pool = None  # [Ret] takes its place
+    if keep_head and getattr(vit, "global_pool", "token") != "token":
+        raise UsageError(f"{config.name} classifies by the mean of its tokens, not by [Ret]", WITH_CLASSES)
     return vit
 
 
@@ -227,7 +273,7 @@ def _is_beit(name: str) -> bool:
     return timm.is_model(name) and timm.models.model_entrypoint(name.split(".")[0]).__module__ == Beit.__module__
 
 
-def _hybrid(config: BackboneConfig, pretrained: bool, weights: Path | None) -> VisionTransformer:
+def _hybrid(config: BackboneConfig, pretrained: bool, weights: Path | None, keep_head: bool) -> VisionTransformer:
     vit = VisionTransformer(
         img_size=config.image_size,
         patch_size=16,
@@ -237,10 +283,21 @@ def _hybrid(config: BackboneConfig, pretrained: bool, weights: Path | None) -> V
         num_heads=config.heads,
         proj_drop_rate=config.dropout,
         pos_drop_rate=config.dropout,
-        embed_layer=partial(TrunkEmbed, trunk=config.name),
+        embed_layer=partial(HeadedTrunkEmbed if keep_head else TrunkEmbed, trunk=config.name),
     )
+    if keep_head:  # at first tokens are the trunk's maps, which know more of things than few sketches can teach
+        _begin_at_nothing(vit)
     vit.patch_embed.fill(pretrained, weights)  # only now: timm begins all that is inside with random values
     return vit
+
+
+def _begin_at_nothing(vit: Any) -> None:
+    """Blocks and embeddings of places add 0 to the tokens until they are trained."""
+    nn.init.zeros_(vit.pos_embed)
+    for block in vit.blocks:
+        for layer in (block.attn.proj, block.mlp.fc2):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
 
 class TrunkEmbed(nn.Module):
@@ -284,3 +341,47 @@ class TrunkEmbed(nn.Module):
 
     def forward(self, picture: Tensor) -> Tensor:
         return self.proj(self.maps(picture))
+
+
+class HeadedTrunkEmbed(TrunkEmbed):
+    """A whole convolutional network in the patch embedding's place, with the head and the classifier of its training.
+
+    Each of its two maps is taken less its mean over the training pictures of the modality, and at length 1.
+    """
+
+    def __init__(self, img_size: int, patch_size: int, embed_dim: int, trunk: str, **_: Any) -> None:
+        nn.Module.__init__(self)
+        self.grid_size = (img_size // patch_size, img_size // patch_size)
+        self.num_patches = self.grid_size[0] * self.grid_size[1]
+        self.name, self.image_size = trunk, img_size
+        maps = find_maps(trunk, img_size, create)
+        self.options = {} if maps.image_size is None else {"img_size": maps.image_size}
+        self.trunk = create(trunk, False, None, **self.options)
+        self.channels = find_map_channels(self.trunk, maps, img_size)
+        self.indices, self.strides = maps.indices, maps.strides
+        self.map_mean = ModalityMean(sum(self.channels))
+        self.proj = nn.Linear(sum(self.channels), embed_dim, bias=False)
+        nn.init.orthogonal_(self.proj.weight)  # so that cosines stay nearly what they are
+
+    def below(self, stride: int) -> list[nn.Parameter]:
+        if stride not in self.strides:
+            find_below(self.name, self.image_size, create, stride)  # raises UsageError
+        index = len(self.strides) - 1 - self.strides[::-1].index(stride)
+        with torch.enable_grad(), torch.device("meta"):
+            trunk = create(self.name, False, None, **self.options).eval()
+            side = self.image_size
+            made = trunk.forward_intermediates(torch.zeros(1, 3, side, side), [index], intermediates_only=True)
+            made[0].sum().backward()
+        reached = {name for name, parameter in trunk.named_parameters() if parameter.grad is not None}
+        return [parameter for name, parameter in self.trunk.named_parameters() if name in reached]
+
+    def tokens_and_feature(self, picture: Tensor, is_sketch: bool) -> tuple[Tensor, Tensor]:
+        """Pictures (B, 3, H, W) of one modality -> patch tokens (B, P, D) and the head's features (B, F)."""
+        last, maps = self.trunk.forward_intermediates(picture, list(self.indices))
+        # what the losses on local matches teach the trunk costs classes and adds nothing to own photos: it stays apart
+        near, far = (to_channels_first(self.trunk, x.detach()) for x in maps)
+        x = lay_over(near, far, self.grid_size[0]).flatten(2).transpose(1, 2)
+        with torch.autocast(x.device.type, enabled=False):
+            near, far = self.map_mean(x.float(), is_sketch).split(self.channels, -1)
+            unit = torch.cat([F.normalize(near, dim=-1), F.normalize(far, dim=-1)], -1)
+        return self.proj(unit.to(self.proj.weight.dtype)), self.trunk.forward_head(last, pre_logits=True)

@@ -21,6 +21,9 @@ from zsecli.images.preprocess_rules import Preprocess
 Precision = Literal["fp32", "bf16", "fp16"]  # of what is computed; stores and scores have their own
 LONGEST = 2**16  # characters of a configuration; each of the presets takes about a thousand
 LATER = {"later": True}  # a field that checkpoints of version 1.0 lack: its default is what they mean
+# the same, and the field is written only where it is not the default: an older zse reads what needs nothing newer, and
+# run keys made before the field existed stay valid
+OPTIONAL = {"later": True, "optional": True}
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,20 @@ class BackboneConfig:
     ret: Literal["token", "mean"] = field(default="token", metadata=LATER)
     norm_eps: float | None = None  # None: what timm gives this ViT
     dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class RetrievalConfig:
+    """The retrieval vector of a picture, by which photos are found.
+
+    `kind="token"` takes the token [Ret] as it leaves the blocks. `kind="head"` keeps the head and the classifier that
+    the backbone was trained with: the vector is the head's feature, to which the blocks add, beside the square roots of
+    the class probabilities, each less its mean over the training pictures of the same modality and at length 1.
+    """
+
+    kind: Literal["token", "head"] = "token"
+    class_share: float = 0.5  # of the cosine of two vectors that is the likeness of their class probabilities
+    temperature: float = 2.0  # of these probabilities
 
 
 @dataclass(frozen=True)
@@ -84,8 +101,10 @@ class RelationConfig:
     `layout="grid"` pools `cell` x `cell` neighbouring tokens; `layout="memory"` reads the token matrix
     as if it were stored channel first, as the authors' release does, so that its cells are no places.
     `project` > 0 learns the pooling as a convolution to that many channels; 0 takes the mean of the
-    tokens that were kept. `direct` adds to the logit, each times a learned factor, the cosine of the two [Ret] before
-    cross-attention and the mean cosine of cells at the same place: the rest has to say only what these do not know.
+    tokens that were kept. `readout="matches"` takes no network of layers but the mean, over the strokes of the sketch,
+    of the likeness of the photo places that each of them matches best (see `zsecli.model.matches`). `direct` adds to
+    the logit, each times a learned factor, the cosine of the two [Ret] before cross-attention and the mean cosine of
+    cells at the same place: the rest has to say only what these do not know.
     """
 
     layout: Literal["grid", "memory"] = "grid"
@@ -93,6 +112,7 @@ class RelationConfig:
     project: int = 0
     hidden: tuple[int, ...] = (343, 49)
     direct: bool = field(default=False, metadata=LATER)
+    readout: Literal["layers", "matches"] = field(default="layers", metadata=OPTIONAL)
     dropout: float = 0.1
 
 
@@ -107,9 +127,10 @@ class ModelConfig:
     cross_attention: CrossAttentionConfig = field(default_factory=CrossAttentionConfig)
     relation: RelationConfig = field(default_factory=RelationConfig)
     preprocess: Preprocess = field(default_factory=Preprocess)
+    retrieval: RetrievalConfig = field(default=RetrievalConfig(), metadata=OPTIONAL)
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return json.dumps(to_plain(self), sort_keys=True)
 
 
 PRESETS: dict[str, ModelConfig] = {
@@ -124,6 +145,15 @@ PRESETS: dict[str, ModelConfig] = {
     ),
     "small": ModelConfig(
         preset="small",
+        backbone=BackboneConfig(kind="hybrid", name="tf_efficientnet_lite2", image_size=160, depth=1, ret="mean"),
+        selection=SelectionConfig(blocks=(1,)),
+        cross_attention=CrossAttentionConfig(hidden=256, quiet=True, dropout=0.0),
+        relation=RelationConfig(cell=1, readout="matches"),
+        preprocess=Preprocess(size=160, sketch="crop"),
+        retrieval=RetrievalConfig(kind="head"),
+    ),
+    "contrastive": ModelConfig(
+        preset="contrastive",
         backbone=BackboneConfig(kind="hybrid", name="tf_efficientnet_lite0", depth=2, ret="mean"),
         selection=SelectionConfig(blocks=(1,)),
         cross_attention=CrossAttentionConfig(hidden=256, quiet=True),
@@ -198,6 +228,8 @@ def _check(config: ModelConfig) -> None:
         ("hidden", (cross.hidden, *relation.hidden), 1, 2**20),
         ("cell", (relation.cell,), 1, 256),
         ("project", (relation.project,), 0, 2**16),
+        ("class_share", (config.retrieval.class_share,), 0, 1),
+        ("temperature", (config.retrieval.temperature,), 1e-3, 1e3),
         ("size", (preprocess.size,), side, side),  # the backbone's
         ("mean", preprocess.mean, -1e3, 1e3),
         ("std", preprocess.std, 1e-3, 1e3),
@@ -212,8 +244,21 @@ def _check(config: ModelConfig) -> None:
         raise ValueError(f"{reprlib.repr(backbone.name)} is no name of timm's")
     if not (config.preset.isprintable() and len(config.preset) <= 100):
         raise ValueError(f"{reprlib.repr(config.preset)} is no name of a preset")
+    if relation.readout == "matches" and (relation.cell, relation.project, relation.layout) != (1, 0, "grid"):
+        raise ValueError("readout matches needs cells of one place: cell 1, project 0 and layout grid")
     if hybrid and (side % 16 or backbone.width % backbone.heads):
         raise ValueError(f"width {backbone.width} for {backbone.heads} heads, or image_size {side}, leaves a rest")
+
+
+def to_plain(config: Any) -> dict[str, Any]:
+    """A dataclass as nested dicts, without OPTIONAL fields that have their default."""
+    plain = {}
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        if f.metadata.get("optional") and value == f.default:
+            continue
+        plain[f.name] = to_plain(value) if dataclasses.is_dataclass(value) else value
+    return plain
 
 
 def from_plain(cls: type, values: Any) -> Any:
@@ -221,7 +266,7 @@ def from_plain(cls: type, values: Any) -> Any:
     if not isinstance(values, dict):
         raise TypeError(f"{cls.__name__} must be a table of values")
     hints = typing.get_type_hints(cls)
-    values = {f.name: f.default for f in dataclasses.fields(cls) if f.metadata == LATER} | values
+    values = {f.name: f.default for f in dataclasses.fields(cls) if f.metadata.get("later")} | values
     for name in values.keys() ^ hints.keys():
         raise ValueError(f"{'unknown' if name in values else 'missing'} key {reprlib.repr(name)} in {cls.__name__}")
     return cls(**{name: _value(hints[name], name, value) for name, value in values.items()})
@@ -231,7 +276,7 @@ def _value(hint: Any, name: str, value: Any) -> Any:
     """`value` as the annotation says: a dataclass, tuple[T, ...], Literal, T | None, or a plain type."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
-        return from_plain(typing.cast(type, hint), value)
+        return value if isinstance(value, typing.cast(type, hint)) else from_plain(typing.cast(type, hint), value)
     if origin is tuple and isinstance(value, list | tuple):  # JSON's, or a default
         return tuple(_value(inner[0], name, v) for v in value)
     if origin is Literal and value in inner:

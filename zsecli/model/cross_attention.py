@@ -42,12 +42,14 @@ class Prepared(NamedTuple):
     """All that pairs need of B pictures of one role, computed once a picture.
 
     tokens: (B, N, D) the stream's input, on the whole grid behind [Ret].
+    ret: (B, R) the retrieval vectors; the first token where a network has no others.
     q, k, v: (B, H, N, D/H): values for its own stream; of queries and keys the one that `swap` names is
         for the other stream, by that stream's weights.
     kept: (B, N) bool, False where a token was dropped; None where none was.
     """
 
     tokens: Tensor
+    ret: Tensor
     q: Tensor
     k: Tensor
     v: Tensor
@@ -72,6 +74,7 @@ class Prepared(NamedTuple):
         kept = [part.kept for part in parts if part.kept is not None]
         return Prepared(
             torch.cat([part.tokens for part in parts]),
+            torch.cat([part.ret for part in parts]),
             torch.cat([part.q for part in parts]),
             torch.cat([part.k for part in parts]),
             torch.cat([part.v for part in parts]),
@@ -81,12 +84,12 @@ class Prepared(NamedTuple):
     def without(self, kept: Tensor) -> Prepared:
         """One picture as B, of which each keeps those of its tokens that `kept` (B, N) bool says."""
         kept = kept if self.kept is None else kept & self.kept
-        tokens, q, k, v = (x.expand(len(kept), *x.shape[1:]) for x in self[:4])
-        return Prepared(tokens, q, k, v * kept[:, None, :, None], kept)
+        tokens, ret, q, k, v = (x.expand(len(kept), *x.shape[1:]) for x in self[:5])
+        return Prepared(tokens, ret, q, k, v * kept[:, None, :, None], kept)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Prepared:
-        tokens, q, k, v = map(function, self[:4])
-        return Prepared(tokens, q, k, v, None if self.kept is None else function(self.kept))
+        tokens, ret, q, k, v = map(function, self[:5])
+        return Prepared(tokens, ret, q, k, v, None if self.kept is None else function(self.kept))
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -168,15 +171,19 @@ class CrossAttention(nn.Module):
         self.config = config
         self.sketch, self.photo = StreamLayer(config, width), StreamLayer(config, width)
 
-    def prepare(self, tokens: Tensor, role: Role, kept: Tensor | None = None) -> Prepared:
-        """Tokens (B, N, D) of pictures of one role -> what every pair needs of them."""
+    def prepare(self, tokens: Tensor, role: Role, kept: Tensor | None = None, ret: Tensor | None = None) -> Prepared:
+        """Tokens (B, N, D) of pictures of one role -> what every pair needs of them.
+
+        Args:
+            kept: (B, N) bool. ret: (B, R) retrieval vectors; None: the first tokens.
+        """
         own, other = (self.sketch, self.photo) if role == "sketch" else (self.photo, self.sketch)
         swapped = self.config.swap
         query, key = (other.query, own.key) if swapped == "q" else (own.query, other.key)
         q, k, v = (split_heads(linear(tokens), self.config.heads).contiguous() for linear in (query, key, own.value))
         if kept is not None:
             v = v * kept[:, None, :, None]
-        return Prepared(tokens, q, k, v, kept)
+        return Prepared(tokens, tokens[:, 0] if ret is None else ret, q, k, v, kept)
 
     def forward(self, sketch: Prepared, photo: Prepared) -> tuple[Tensor, Tensor]:
         """B pairs -> the sketch stream and the photo stream, both (B, N, D)."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from zsecli.images.preprocess_rules import Role
 from zsecli.model.backbone import Backbone, Encoding
 from zsecli.model.config import ModelConfig
+from zsecli.model.cross_attention import Prepared
 from zsecli.model.scoring import Score, Scoring
 
 
@@ -22,7 +23,7 @@ class ZSENetwork(Scoring):
     """
 
     def __init__(self, config: ModelConfig, pretrained: bool = False, weights: Path | None = None) -> None:
-        backbone = Backbone(config.backbone, config.tokenizer, config.selection, pretrained, weights)
+        backbone = Backbone(config.backbone, config.tokenizer, config.selection, pretrained, weights, config.retrieval)
         super().__init__(config, backbone.width, backbone.grid)
         self.backbone = backbone
 
@@ -36,6 +37,8 @@ class ZSENetwork(Scoring):
 
     def score(self, sketch: Encoding, photo: Encoding) -> Score:
         """B pairs of encoded pictures, row by row."""
-        return self.score_prepared(
-            self.prepare(sketch.tokens, sketch.index, "sketch"), self.prepare(photo.tokens, photo.index, "photo")
-        )
+        return self.score_prepared(self.prepare_encoding(sketch, "sketch"), self.prepare_encoding(photo, "photo"))
+
+    def prepare_encoding(self, encoding: Encoding, role: Role) -> Prepared:
+        """`prepare` for what `encode` made of pictures of this role."""
+        return self.prepare(encoding.tokens, encoding.index, role, encoding.ret)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zsecli.model.config import RelationConfig
+from zsecli.model.matches import MatchReadout
 
 
 class RelationNetwork(nn.Module):
@@ -19,6 +20,9 @@ class RelationNetwork(nn.Module):
         self.config, self.grid = config, grid
         cell = config.cell
         self.pool = nn.Conv2d(width, config.project, cell, stride=cell) if config.project else None
+        self.matches = MatchReadout(width, grid) if config.readout == "matches" else None
+        if self.matches is not None:
+            return
         rows, columns = (-(-side // cell) for side in grid)
         sizes = ((rows * columns) ** 2, *config.hidden)
         layers: list[nn.Module] = []
@@ -89,14 +93,21 @@ class RelationNetwork(nn.Module):
         sketch_kept: Tensor | None = None,
         photo_kept: Tensor | None = None,
         ret: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Patch tokens (B, P, D) of B pairs -> logits (B,) and kernels (B, C, C), sketch cells in rows.
 
         Args:
             ret: (B,) cosine of the pairs' [Ret] before cross-attention, for a network that asks for it.
+
+        Returns:
+            With them, where the logit is a sum over pairs of places, what each of these adds to it (B, P, P).
         """
         kernel = torch.bmm(self.cells(sketch, sketch_kept), self.cells(photo, photo_kept).transpose(1, 2))
-        return self.logit(kernel, ret), kernel
+        if self.matches is not None:
+            assert ret is not None
+            logit, shares = self.matches(kernel, sketch, ret, sketch_kept, photo_kept)
+            return logit, kernel, shares
+        return self.logit(kernel, ret), kernel, None
 
     def logit(self, kernel: Tensor, ret: Tensor | None = None) -> Tensor:
         """Kernels (B, C, C), and (B,) cosines of [Ret] for a network that asks for it -> (B,) relation logits."""

@@ -22,12 +22,14 @@ class Score:
     logit: (B,) the relation score before the sigmoid.
     kernel: (B, C, C) cosine of sketch cell (row) and photo cell (column).
     sketch, photo: (B, 1 + P, D) tokens after cross-attention, on the whole grid behind [Ret].
+    shares: (B, P, P) what each pair of places adds to the logit, of a network whose logit is such a sum; else None.
     """
 
     logit: Tensor
     kernel: Tensor
     sketch: Tensor
     photo: Tensor
+    shares: Tensor | None = None
 
     @property
     def relation(self) -> Tensor:
@@ -70,23 +72,32 @@ class Scoring(nn.Module):
             if part is not None:
                 part.to(dtype)
 
-    def prepare(self, tokens: Tensor, index: Tensor, role: Role) -> Prepared:
-        """Encoded tokens (B, 1 + T, D) at grid places `index` (B, T) -> what all their pairs need, once a picture."""
+    @property
+    def has_own_ret(self) -> bool:
+        """Whether pictures are retrieved by a vector that is none of their tokens, which `prepare` wants too."""
+        return self.config.retrieval.kind == "head"
+
+    def prepare(self, tokens: Tensor, index: Tensor, role: Role, ret: Tensor | None = None) -> Prepared:
+        """Encoded tokens (B, 1 + T, D) at grid places `index` (B, T) -> what all their pairs need, once a picture.
+
+        Args:
+            ret: (B, R) the retrieval vectors, of a network that has its own.
+        """
         tokens = tokens.to(next(self.cross_attention.parameters()).dtype)
         if index.shape[1] == self.places:
-            return self.cross_attention.prepare(tokens, role)
+            return self.cross_attention.prepare(tokens, role, ret=ret)
         patches = to_grid(tokens[:, 1:].transpose(1, 2), index, self.places).transpose(1, 2)
         present = torch.cat([torch.ones_like(index[:, :1], dtype=torch.bool), kept(index, self.places)], 1)
-        return self.cross_attention.prepare(torch.cat([tokens[:, :1], patches], 1), role, present)
+        return self.cross_attention.prepare(torch.cat([tokens[:, :1], patches], 1), role, present, ret)
 
     def score_prepared(self, sketch: Prepared, photo: Prepared) -> Score:
         """B pairs, row by row."""
         s, p = self.cross_attention(sketch, photo)
-        logit, kernel = self.relation(
+        logit, kernel, shares = self.relation(
             s[:, 1:],
             p[:, 1:],
             None if sketch.kept is None else sketch.kept[:, 1:],
             None if photo.kept is None else photo.kept[:, 1:],
-            F.cosine_similarity(sketch.tokens[:, 0].float(), photo.tokens[:, 0].float(), dim=-1),
+            F.cosine_similarity(sketch.ret.float(), photo.ret.float(), dim=-1),
         )
-        return Score(logit, kernel, s, p)
+        return Score(logit, kernel, s, p, shares)

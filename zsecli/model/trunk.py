@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,6 +81,11 @@ def compute_maps(trunk: nn.Module, picture: Tensor, grid: int) -> Tensor:
     else:
         made = trunk(picture)
     near, far = (to_channels_first(trunk, x) for x in made)
+    return lay_over(near, far, grid)
+
+
+def lay_over(near: Tensor, far: Tensor, grid: int) -> Tensor:
+    """A map of stride 16 and one of stride 32, (B, C, H, W) each -> (B, C, grid, grid), both at every place."""
     near, far = _complete(near, grid), _complete(far, -(-grid // 2))
     if near.shape[-1] != grid:
         near = F.interpolate(near, size=(grid, grid), mode="bilinear", align_corners=False)
@@ -100,6 +106,25 @@ def _complete(x: Tensor, side: int) -> Tensor:
             places = torch.arange(side, device=x.device) - missing // 2
             x = x.index_select(axis, places.clamp(0, x.shape[axis] - 1))
     return x
+
+
+def find_map_channels(trunk: Any, maps: TrunkMaps, side: int) -> tuple[int, ...]:
+    """Channels of a whole network's maps, as it hands them out beside what its head is given.
+
+    Raises:
+        UsageError: it cannot do both.
+    """
+    with torch.device("meta"), torch.no_grad():
+        shadow = copy.deepcopy(trunk).to("meta").eval()
+        try:
+            _, made = shadow.forward_intermediates(torch.zeros(1, 3, side, side), list(maps.indices))
+            made = [to_channels_first(trunk, x) for x in made]
+            return tuple(x.shape[1] for x in made)
+        except Exception as error:  # there is no end of the kinds that timm's networks raise
+            raise UsageError(
+                f"{type(trunk).__name__} does not hand out its maps beside its head",
+                "take another trunk, or --preset contrastive",
+            ) from error
 
 
 def find_below(name: str, side: int, create: Callable[..., Any], stride: int) -> set[str]:

@@ -16,98 +16,131 @@ SCHEMA, VERSION = "zse-explanation", "1.0"
 NEAREST = 5  # places of the other picture that are listed for a place
 
 
-def describe(pair: Pair, source: Source, model: dict[str, str], contrast: Pair | None = None) -> dict[str, Any]:
+def describe_explanation(
+    pair: Pair, source: Source, model: dict[str, str], contrast: Pair | None = None
+) -> dict[str, Any]:
     """Everything that docs/explanations.md lists.
 
     Args:
-        source: the one that is shown first; all are in it.
+        source: the one that is shown first; all of them are in the document.
         model: name and hash of the weights.
         contrast: the same sketch with another photo.
     """
-    found = {
+    document = {
         "schema": SCHEMA,
         "version": VERSION,
         "model": model,
         "source": source,
         "preprocess": vars(pair.network.config.preprocess),
-        "sketch": _side(pair.sketch),
-        **_said(pair, source),
+        "sketch": describe_side(pair.sketch),
+        **_describe_photo(pair, source),
     }
     if contrast is not None:
-        ours, theirs = (contribution(one).sum(1) for one in (pair, contrast))
-        found["contrast"] = {**_said(contrast, source), "difference": _round(ours - theirs)}
-    return found
+        difference = contribution(pair).sum(1) - contribution(contrast).sum(1)
+        document["contrast"] = {**_describe_photo(contrast, source), "difference": _round_all(difference)}
+    return document
 
 
-def write(document: dict[str, Any], path: Path) -> None:
-    """The document as JSON."""
-    path.write_text(json.dumps(document) + "\n", "utf-8")  # in ASCII: a name of a file need not be UTF-8
+def write_json(document: dict[str, Any], path: Path) -> None:
+    """Write the document as JSON."""
+    path.write_text(json.dumps(document) + "\n", "utf-8")  # in ASCII: the name of a file need not be UTF-8
 
 
-def _said(pair: Pair, source: Source) -> dict[str, Any]:
-    """What depends on the photo."""
-    ours, theirs = pair.sketch.asked, pair.photo.asked
-    every = {name: scores(pair, name) for name in dict.fromkeys((*SOURCES, source))}
+def _describe_photo(pair: Pair, shown_first: Source) -> dict[str, Any]:
+    """Everything that depends on the photo."""
+    queried, valid = pair.sketch.asked, pair.photo.asked
+    all_scores = {source: scores(pair, source) for source in dict.fromkeys((*SOURCES, shown_first))}
+    matches: dict[str, list[Any]] = {}
+    nearest: dict[str, dict[str, Any]] = {}
+    for source, values in all_scores.items():
+        matches[source] = [[m.sketch, m.photo, _round(m.score)] for m in best(values, queried, valid)]
+        nearest[source] = {
+            "sketch": _list_nearest(values, queried, valid),
+            "photo": _list_nearest(values.T, valid, queried),
+        }
     return {
-        "photo": _side(pair.photo),
-        "score": _score(pair, every["contribution"]),
-        "matches": {name: [[m.sketch, m.photo, _number(m.score)] for m in best(found, ours, theirs)]
-                    for name, found in every.items()},
-        "nearest": {name: {"sketch": _nearest(found, ours, theirs), "photo": _nearest(found.T, theirs, ours)}
-                    for name, found in every.items()},
-        "kernel": _kernel(pair),
-    }  # fmt: skip
+        "photo": describe_side(pair.photo),
+        "score": _describe_score(pair, all_scores["contribution"]),
+        "matches": matches,
+        "nearest": nearest,
+        "kernel": _describe_kernel(pair),
+    }
 
 
-def _side(side: Side) -> dict[str, Any]:
+def describe_side(side: Side) -> dict[str, Any]:
+    """One picture: its grid of patches in the pixels of its file, and [Ret]'s attention."""
     scale = np.tile(np.divide(side.size, side.image.size), 2)
+    boxes = []
+    for patch in range(len(side.kept)):
+        corners = (scale * side.box(patch)).tolist()
+        boxes.append([round(value, 1) for value in corners])
     return {
         "name": side.name,
         "width": side.size[0],
         "height": side.size[1],
         "grid": list(side.grid),
-        "boxes": [[round(v, 1) for v in (scale * side.box(place)).tolist()] for place in range(len(side.kept))],
+        "boxes": boxes,
         "strokes": side.strokes.tolist(),
         "kept": side.kept.tolist(),
-        "attention": [_round(head) for head in side.attention],
+        "attention": [_round_all(head) for head in side.attention],
     }
 
 
-def _score(pair: Pair, shares: Scores) -> dict[str, float]:
-    """The scores, and the parts of the logit: of local matches, of [Ret], and what is there without either.
+def _describe_score(pair: Pair, contributions: Scores) -> dict[str, float]:
+    """The scores, and the parts of the logit: from local matches, from [Ret], and the constant without either.
 
-    Each is computed by itself: that they add up is a test of them, not how they are made.
+    Each is computed by itself: that they add up tests them.
     """
     logit = float(pair.score.logit)
+    matches = pair.network.relation.matches
     with torch.inference_mode():
-        without = float(pair.network.relation.logit(pair.score.kernel, pair.score.logit.new_zeros(1)))
-    local = float(shares.sum(dtype=np.float64))
-    parts = {"local": local, "ret": logit - without, "constant": constant(pair)}
-    return {"relation": pair.relation, "cosine": pair.cosine, "logit": logit, **parts}
+        if matches is not None:
+            by_ret = float(matches.ret_scale) * pair.cosine
+        else:
+            by_ret = logit - float(pair.network.relation.logit(pair.score.kernel, pair.score.logit.new_zeros(1)))
+    return {
+        "relation": pair.relation,
+        "cosine": pair.cosine,
+        "logit": logit,
+        "local": float(contributions.sum(dtype=np.float64)),
+        "ret": by_ret,
+        "constant": constant(pair),
+    }
 
 
-def _nearest(found: Scores, ours: Mask, theirs: Mask) -> list[list[list[float]]]:
-    """For each place the NEAREST of the other picture, [place, score] each; none for one that is not asked."""
-    order = np.argsort(-np.where(theirs[None], found, -np.inf), axis=1, kind="stable")[:, :NEAREST]
-    return [
-        [[int(j), _number(found[i, j])] for j in order[i] if theirs[j] and found[i, j] > 0] if ours[i] else []
-        for i in range(len(found))
-    ]
+def _list_nearest(values: Scores, queried: Mask, valid: Mask) -> list[list[list[float]]]:
+    """For each place the NEAREST of the other picture, [place, score] each, of scores (P, C).
+
+    Args:
+        queried: (P,) places that take part; the others get an empty list.
+        valid: (C,) places of the other picture that take part.
+    """
+    order = np.argsort(-np.where(valid[None], values, -np.inf), axis=1, kind="stable")[:, :NEAREST]
+    nearest: list[list[list[float]]] = []
+    for row, columns in enumerate(order.tolist()):
+        entries = []
+        if queried[row]:
+            for column in columns:
+                if valid[column] and values[row, column] > 0:
+                    entries.append([column, _round(values[row, column])])
+        nearest.append(entries)
+    return nearest
 
 
-def _kernel(pair: Pair) -> dict[str, Any] | None:
-    """Cosines of sketch cells (rows) and photo cells; None where cells are no places."""
+def _describe_kernel(pair: Pair) -> dict[str, Any] | None:
+    """Cosines of sketch cells (rows) and photo cells; None where cells are not places."""
     config = pair.network.config.relation
     if config.layout == "memory":
         return None
-    cells = [-(-side // config.cell) for side in pair.sketch.grid]
-    return {"cell": config.cell, "grid": cells, "values": [_round(row) for row in pair.score.kernel[0].cpu().numpy()]}
+    cells = [-(-length // config.cell) for length in pair.sketch.grid]
+    values = pair.score.kernel[0].cpu().numpy()
+    return {"cell": config.cell, "grid": cells, "values": [_round_all(row) for row in values]}
 
 
-def _round(values: Any) -> list[float]:
-    return [_number(value) for value in values]
+def _round_all(values: Any) -> list[float]:
+    return [_round(value) for value in values]
 
 
-def _number(value: float) -> float:
-    """Four digits: more would be a promise, and a page of them large."""
+def _round(value: float) -> float:
+    """Four digits: more would promise too much, and make a page large."""
     return float(f"{value:.4g}")

@@ -1,4 +1,4 @@
-"""Text in pictures, in any script: each stretch of it in a font that has its characters, or escaped, never as boxes."""
+"""Text in pictures, in any script: each run in a font that has its characters, or escaped, never as boxes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from zsecli.runtime.log_levels import NOTICE
 logger = logging.getLogger(__name__)
 
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
-SUFFIXES = (".ttf", ".otf", ".ttc", ".otc")
-TRIED = 100  # fonts of the usual folders in which a character is looked for, where fontconfig does not tell
-PROBE = 24  # pixels, at which glyphs are compared
-MISSING = "\U0010fffe"  # no character, so that every font draws its box for it
+FONT_SUFFIXES = (".ttf", ".otf", ".ttc", ".otc")
+MAX_TRIED_FONTS = 100  # of the usual folders, for one character, where there is no fontconfig
+PROBE_SIZE = 24  # pixels at which glyphs are compared
+NONCHARACTER = "\U0010fffe"  # every font draws its box for missing glyphs
 ELLIPSIS = "…"
 # first and last code point -> the package of Debian and Ubuntu whose fonts have these characters
 PACKAGES = (
@@ -39,33 +39,36 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Run:
-    """A stretch of text in one font; file: None for Pillow's own. missing: a letter that is escaped in it, if any."""
+    """A stretch of text in one font."""
 
     text: str
     file: Path | None
-    missing: str = ""
+    """The font; None for Pillow's own."""
+    escaped_letter: str = ""
+    """A letter that no font has and that is escaped in `text`, if any."""
 
 
 @lru_cache(200)
-def _load(file: Path | None, size: float) -> Font:
+def _load_font(file: Path | None, size: float) -> Font:
     return ImageFont.load_default(size) if file is None else ImageFont.truetype(file, size)
 
 
 @lru_cache(10_000)
-def _has(file: Path | None, character: str) -> bool:
-    """Whether a font has a glyph for a character: one that does not look like its box for what it lacks."""
+def _has_glyph(file: Path | None, character: str) -> bool:
+    """Whether a font has a glyph for a character: one that differs from its box for missing glyphs."""
     try:
-        font = _load(file, PROBE)
-        glyph, box = font.getmask(character), font.getmask(MISSING)
-    except (OSError, ValueError):  # no font, or one of pictures alone, which has few sizes
+        font = _load_font(file, PROBE_SIZE)
+        glyph = font.getmask(character)
+        box = font.getmask(NONCHARACTER)
+    except (OSError, ValueError):  # not a font, or a bitmap font, which has few sizes
         return False
     if glyph.getbbox() is None:
         return character.isspace() or unicodedata.category(character) in ("Cf", "Mn", "Me")
     return glyph.size != box.size or bytes(glyph) != bytes(box)
 
 
-def _folders() -> list[Path]:
-    """Where Linux, macOS and Windows keep fonts, and their users' own."""
+def _font_folders() -> list[Path]:
+    """Font folders of Linux, macOS and Windows, the user's own first."""
     home = Path.home()
     shared = os.environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share"
     folders = [home / ".fonts", Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "fonts"]
@@ -78,50 +81,63 @@ def _folders() -> list[Path]:
 
 
 @lru_cache(1)
-def _installed() -> list[Path]:
+def _list_installed() -> list[Path]:
     """Font files of the usual folders, upright text fonts first."""
-    found = dict[Path, None]()
-    for folder in _folders():
+    fonts: dict[Path, None] = {}  # a set that keeps its order
+    for folder in _font_folders():
         for root, _, names in os.walk(folder):
-            found |= {Path(root, name): None for name in sorted(names) if name.lower().endswith(SUFFIXES)}
-    return sorted(found, key=_strangeness)
+            for name in sorted(names):
+                if name.lower().endswith(FONT_SUFFIXES):
+                    fonts[Path(root, name)] = None
+    return sorted(fonts, key=_rate_style)
 
 
-def _strangeness(file: Path) -> int:
-    """How far a font is from upright sans-serif, by its name."""
+def _rate_style(file: Path) -> int:
+    """How far a font is from upright sans-serif, judged by its name; lower is closer."""
     name = file.name.lower()
     unusual = ("bold", "italic", "oblique", "light", "thin", "black", "condensed", "serif", "mono", "emoji", "narrow")
-    return sum(word in name for word in unusual) - ("sans" in name) - ("regular" in name)
+    rating = sum(word in name for word in unusual)
+    if "sans" in name:
+        rating -= 1
+    if "regular" in name:
+        rating -= 1
+    return rating
 
 
 @lru_cache(1000)
-def _listed(character: str) -> list[Path] | None:
-    """What fontconfig lists for a character; None where it is not installed."""
-    words = ["fc-list", f":charset={ord(character):x}:scalable=true", "--format", "%{file}\\n"]
+def _list_by_fontconfig(character: str) -> list[Path] | None:
+    """Fonts that fontconfig lists for a character; None where it is not installed."""
+    command = ["fc-list", f":charset={ord(character):x}:scalable=true", "--format", "%{file}\\n"]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=10, errors="surrogateescape", check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=10, errors="surrogateescape", check=False
+        )
     except (OSError, subprocess.SubprocessError):
         return None
-    return sorted({Path(line) for line in done.stdout.splitlines() if line}, key=lambda f: (_strangeness(f), f))
+    files = {Path(line) for line in done.stdout.splitlines() if line}
+    return sorted(files, key=lambda file: (_rate_style(file), file))
 
 
-def _candidates(character: str) -> Iterator[Path | None]:
+def _candidate_fonts(character: str) -> Iterator[Path | None]:
+    """Fonts that may have a character, Pillow's own (None) first."""
     yield None
-    listed = _listed(character)
-    yield from _installed()[:TRIED] if listed is None else listed
+    listed = _list_by_fontconfig(character)
+    if listed is None:
+        listed = _list_installed()[:MAX_TRIED_FONTS]
+    yield from listed
 
 
 @lru_cache(10_000)
-def _font_of(letter: str) -> Path | bool | None:
+def _find_font(letter: str) -> Path | bool | None:
     """The file of a font that has a letter with its marks (None: Pillow's own), or False where there is none."""
-    for file in _candidates(letter[0]):
-        if all(_has(file, character) for character in letter):
+    for file in _candidate_fonts(letter[0]):
+        if all(_has_glyph(file, character) for character in letter):
             return file
     return False
 
 
-def _letters(text: str) -> Iterator[str]:
-    """Characters, each with the marks and joiners behind it."""
+def _split_letters(text: str) -> Iterator[str]:
+    """Characters, each with the marks and joiners that follow it."""
     letter = ""
     for character in text:
         if letter and unicodedata.category(character) in ("Mn", "Mc", "Me", "Cf"):
@@ -135,31 +151,35 @@ def _letters(text: str) -> Iterator[str]:
 
 
 def _needs_layout(letter: str) -> bool:
-    """Whether a letter runs from right to left, or is written around its neighbours."""
-    return any(unicodedata.bidirectional(c) in ("R", "AL", "AN") or unicodedata.category(c) == "Mc" for c in letter)
+    """Whether a letter runs from right to left, or is placed around its neighbours."""
+    for character in letter:
+        if unicodedata.bidirectional(character) in ("R", "AL", "AN") or unicodedata.category(character) == "Mc":
+            return True
+    return False
 
 
-_told = set[str]()
+_reported_causes = set[str]()
 
 
-def _tell(letter: str) -> None:
-    """Say once of each cause why a letter is written as its code."""
+def _report_escaped(letter: str) -> None:
+    """Log why a letter is written as its code, once for each cause."""
     if _cannot_lay_out(letter):
-        why, what = "raqm", f"this Pillow cannot lay out '{escape_for_terminal(letter)}', as it lacks raqm"
+        cause = "raqm"
+        message = f"this Pillow cannot lay out '{escape_for_terminal(letter)}', as it lacks raqm"
     else:
-        why = _package(letter)
-        fonts = f"a package like {why}" if sys.platform == "linux" else "one that covers its script"
-        what = f"no font here has '{escape_for_terminal(letter)}'; install {fonts}"
-    if why not in _told:
-        _told.add(why)
-        logger.log(NOTICE, f"{what}. Until then pictures show its code, {_escape(letter)}")
+        cause = _package_for(letter)
+        fonts = f"a package like {cause}" if sys.platform == "linux" else "one that covers its script"
+        message = f"no font here has '{escape_for_terminal(letter)}'; install {fonts}"
+    if cause not in _reported_causes:
+        _reported_causes.add(cause)
+        logger.log(NOTICE, f"{message}. Until then pictures show its code, {_escape(letter)}")
 
 
 def _escape(letter: str) -> str:
     return "".join(ascii(character)[1:-1] for character in letter)
 
 
-def _package(letter: str) -> str:
+def _package_for(letter: str) -> str:
     code = ord(letter[0])
     return next((name for first, last, name in PACKAGES if first <= code <= last), "fonts-noto-core")
 
@@ -169,21 +189,21 @@ def _cannot_lay_out(letter: str) -> bool:
 
 
 @lru_cache(1000)
-def _runs(text: str) -> tuple[Run, ...]:
-    """The text in stretches of one font, what no font has escaped."""
+def _split_runs(text: str) -> tuple[Run, ...]:
+    """The text in runs of one font; letters that no font has are escaped."""
     runs: list[Run] = []
-    for letter in _letters(escape_for_terminal(text)):
+    for letter in _split_letters(escape_for_terminal(text)):
         file: Path | bool | None
         if _cannot_lay_out(letter):
             file = False
-        elif runs and all(_has(runs[-1].file, character) for character in letter):
-            file = runs[-1].file  # a blank, or a letter of two scripts, does not end a stretch
+        elif runs and all(_has_glyph(runs[-1].file, character) for character in letter):
+            file = runs[-1].file  # a blank, or a letter of two scripts, does not end a run
         else:
-            file = _font_of(letter)
-        run = Run(_escape(letter), None, missing=letter) if isinstance(file, bool) else Run(letter, file)
+            file = _find_font(letter)
+        run = Run(_escape(letter), None, escaped_letter=letter) if isinstance(file, bool) else Run(letter, file)
         if runs and runs[-1].file == run.file:
-            run = Run(runs[-1].text + run.text, run.file, runs[-1].missing or run.missing)
-            runs.pop()
+            previous = runs.pop()
+            run = Run(previous.text + run.text, run.file, previous.escaped_letter or run.escaped_letter)
         runs.append(run)
     return tuple(runs)
 
@@ -191,32 +211,35 @@ def _runs(text: str) -> tuple[Run, ...]:
 def _direction(text: str) -> str | None:
     """`rtl` where the first letter runs from right to left, `ltr` where only a later one does; else None."""
     strong = [kind for kind in map(unicodedata.bidirectional, text) if kind in ("L", "R", "AL")]
-    if not features.check("raqm") or not {"R", "AL"} & {*strong}:
+    has_right_to_left = "R" in strong or "AL" in strong
+    if not has_right_to_left or not features.check("raqm"):
         return None
     return "ltr" if strong[0] == "L" else "rtl"
 
 
-def width_of(text: str, size: float) -> float:
-    """Pixels that one line of text takes."""
+def text_width(text: str, size: float) -> float:
+    """Width of one line of text in pixels."""
     direction = _direction(text)
-    return sum(
-        _load(run.file, size).getlength(run.text, direction=direction if run.file else None) for run in _runs(text)
-    )
+    width = 0.0
+    for run in _split_runs(text):
+        run_direction = direction if run.file else None
+        width += _load_font(run.file, size).getlength(run.text, direction=run_direction)
+    return width
 
 
-def shortened(text: str, size: float, most: float) -> str:
-    """The text, cut with an ellipsis where it is wider than `most` pixels."""
-    if width_of(text, size) <= most:
+def shorten_to_width(text: str, size: float, max_width: float) -> str:
+    """The text, cut with an ellipsis where it is wider than `max_width` pixels."""
+    if text_width(text, size) <= max_width:
         return text
-    letters = list(_letters(text))
-    low, high = 0, len(letters)  # the most letters that fit, by halving: names may be long
-    while low < high:
-        middle = (low + high + 1) // 2
-        if width_of("".join(letters[:middle]) + ELLIPSIS, size) <= most:
-            low = middle
+    letters = list(_split_letters(text))
+    fitting, limit = 0, len(letters)  # by bisection: names may be long
+    while fitting < limit:
+        middle = (fitting + limit + 1) // 2
+        if text_width("".join(letters[:middle]) + ELLIPSIS, size) <= max_width:
+            fitting = middle
         else:
-            high = middle - 1
-    return "".join(letters[:low]).rstrip() + ELLIPSIS
+            limit = middle - 1
+    return "".join(letters[:fitting]).rstrip() + ELLIPSIS
 
 
 def draw_text(
@@ -227,37 +250,39 @@ def draw_text(
     colour: str,
     size: float,
     *,
-    most: float | None = None,
+    max_width: float | None = None,
     anchor: str = "ls",
-    thick: float = 0,
+    stroke: float = 0,
 ) -> None:
     """Draw one line of text.
 
     Args:
-        x, y: where the line begins, has its middle or ends, on its baseline, as the anchor says.
+        x, y: the point of the line that the anchor names.
         size: of the font in pixels.
-        most: cut the line with an ellipsis where it is wider than so many pixels.
-        anchor: of Pillow: ls, ms or rs on the baseline, la at the top of the line.
-        thick: pixels by which strokes are made wider, for bold text.
+        max_width: shorten the line with an ellipsis where it is wider than so many pixels.
+        anchor: as in Pillow: ls, ms or rs for left, middle or right on the baseline; la for the top left.
+        stroke: pixels by which strokes are widened, for bold text.
     """
-    if most is not None:
-        text = shortened(text, size, most)
-    if anchor[0] != "l":
-        x -= width_of(text, size) * (0.5 if anchor[0] == "m" else 1)
-    if anchor[1] == "a":  # the first baseline of Pillow's own font: fonts of one line share it
+    if max_width is not None:
+        text = shorten_to_width(text, size, max_width)
+    if anchor[0] == "m":
+        x -= text_width(text, size) * 0.5
+    elif anchor[0] == "r":
+        x -= text_width(text, size)
+    if anchor[1] == "a":  # fonts of one line share the baseline of Pillow's own font
         y += _ascent(size)
-    runs = _runs(text)
+    runs = _split_runs(text)
     direction = _direction(text)
     for run in reversed(runs) if direction == "rtl" else runs:
-        if run.missing:
-            _tell(run.missing)
-        font = _load(run.file, size)
+        if run.escaped_letter:
+            _report_escaped(run.escaped_letter)
+        font = _load_font(run.file, size)
         run_direction = direction if run.file else None  # Pillow lays out its own font letter by letter
-        draw.text((x, y), run.text, colour, font, anchor="ls", stroke_width=thick, direction=run_direction)
+        draw.text((x, y), run.text, colour, font, anchor="ls", stroke_width=stroke, direction=run_direction)
         x += font.getlength(run.text, direction=run_direction)
 
 
 @lru_cache(100)
 def _ascent(size: float) -> float:
-    font = _load(None, size)
+    font = _load_font(None, size)
     return font.getmetrics()[0] if isinstance(font, ImageFont.FreeTypeFont) else size

@@ -3,52 +3,58 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from zsecli.arrays import Bytes, Floats64, Mask
 from zsecli.explain.synthesis import Synthesis
-from zsecli.images.decode import Pixels
-from zsecli.render.contact_sheet import FAINT, GAP, INK, LINE, PAGE, PAPER, SMALL, TITLE
 from zsecli.render.fonts import draw_text
+from zsecli.render.palette import FAINT, INK, WHITE
+from zsecli.render.sheet_layout import GAP, LINE, MARGIN, TEXT_SIZE, TITLE_SIZE, draw_caption
 from zsecli.runtime.files import atomic_write
 from zsecli.runtime.marks import png_text
 
 SCHEMA, VERSION = "zse-synthesis", "1.0"
-PANEL, CELL = 336, 168  # side of a picture in pixels, on a map and on a sheet
-ACROSS = 5  # pictures in a row of a map
+PANEL = 336  # side of a picture on a map, in pixels
+CELL = 168  # side of a picture on a sheet
+PANELS_PER_ROW = 5
 OPACITY = 0.65  # of the colours
+DARK = 330  # sum of red, green and blue below which a number on a colour is white
 
 
-def outputs(output: Path) -> list[Path]:
-    """The files that `write` makes beside NAME.png: itself, NAME.map.png and NAME.json."""
+def synthesis_paths(output: Path) -> list[Path]:
+    """The files that `write_synthesis` makes: NAME.png, NAME.map.png and NAME.json."""
     return [output, output.with_suffix(".map.png"), output.with_suffix(".json")]
 
 
-def write(result: Synthesis, output: Path, model: dict[str, str]) -> list[Path]:
-    """The picture, its map and its numbers, all or none; returns `outputs(output)`.
+def write_synthesis(result: Synthesis, output: Path, model: dict[str, str]) -> list[Path]:
+    """Write the picture, its map and its numbers, all or none; returns `synthesis_paths(output)`.
 
     Args:
-        output: NAME.png; files that are there are replaced.
+        output: NAME.png; existing files are replaced.
         model: name and hash of the weights.
     """
-    paths = outputs(output)
+    paths = synthesis_paths(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(*paths) as (picture, sources, numbers):
+    with atomic_write(*paths) as (picture, source_map, numbers):
         result.picture.save(picture, "PNG", pnginfo=png_text())
-        source_map(result).save(sources, "PNG", pnginfo=png_text())
-        numbers.write_text(json.dumps(describe(result, model)) + "\n", "utf-8")
+        draw_source_map(result).save(source_map, "PNG", pnginfo=png_text())
+        numbers.write_text(json.dumps(describe_synthesis(result, model)) + "\n", "utf-8")
     return paths
 
 
-def describe(result: Synthesis, model: dict[str, str]) -> dict[str, Any]:
-    """All but the pixels, as plain data."""
-    taken = result.taken.tolist()
+def describe_synthesis(result: Synthesis, model: dict[str, str]) -> dict[str, Any]:
+    """Everything but the pixels, as plain data."""
+    sources: list[Any] = []
+    scores: list[float | None] = []
+    for is_taken, source, score in zip(result.taken, result.sources.tolist(), result.scores.tolist(), strict=True):
+        sources.append(source if is_taken else None)
+        scores.append(round(score, 4) if is_taken else None)
     return {
         "schema": SCHEMA,
         "version": VERSION,
@@ -57,83 +63,106 @@ def describe(result: Synthesis, model: dict[str, str]) -> dict[str, Any]:
         "sketch": result.sketch.as_posix(),
         "photos": [photo.as_posix() for photo in result.photos],
         "grid": list(result.grid),
-        "sources": [source if there else None for source, there in zip(result.sources.tolist(), taken, strict=True)],
-        "scores": [round(s, 4) if there else None for s, there in zip(result.scores.tolist(), taken, strict=True)],
+        "sources": sources,
+        "scores": scores,
         "coverage": round(result.coverage, 4),
         "distinct": result.distinct,
-        "mean_score": round(result.mean_score, 4) if any(taken) else None,
+        "mean_score": round(result.mean_score, 4) if result.taken.any() else None,
     }
 
 
-def source_map(result: Synthesis) -> Image.Image:
-    """The photos, coloured by place, and the sketch, each patch in the colour of the place that it comes from."""
-    several = len(result.photos) > 1
-    panels = [(_sketch_map(result, PANEL), "sketch: where each patch comes from")]
-    for i in range(len(result.photos)):
-        name = f"photo {i + 1}: {result.photos[i].name}" if several else f"photo: {result.photos[i].name}"
-        panels.append((_photo_map(result, i, PANEL), name))
-    columns, rows = min(ACROSS, len(panels)), -(-len(panels) // ACROSS)
-    step, foot = PANEL + GAP, PANEL + LINE + GAP
-    picture = Image.new("RGB", (2 * PAGE + columns * step - GAP, 2 * PAGE + rows * foot + LINE), PAPER)
-    draw = ImageDraw.Draw(picture)
-    for i, (panel, name) in enumerate(panels):
-        left, top = PAGE + i % ACROSS * step, PAGE + i // ACROSS * foot
+def draw_source_map(result: Synthesis) -> Image.Image:
+    """The photos, coloured by place, and the sketch with each patch in the colour of its source."""
+    has_several = len(result.photos) > 1
+    panels = [(_draw_sketch_map(result, PANEL), "sketch: where each patch comes from")]
+    for number, photo in enumerate(result.photos):
+        title = f"photo {number + 1}: {photo.name}" if has_several else f"photo: {photo.name}"
+        panels.append((_draw_photo_map(result, number, PANEL), title))
+    n_columns = min(PANELS_PER_ROW, len(panels))
+    n_rows = -(-len(panels) // PANELS_PER_ROW)
+    column_width, row_height = PANEL + GAP, PANEL + LINE + GAP
+    width = 2 * MARGIN + n_columns * column_width - GAP
+    picture = Image.new("RGB", (width, 2 * MARGIN + n_rows * row_height + LINE), WHITE)
+    pen = ImageDraw.Draw(picture)
+    for number, (panel, title) in enumerate(panels):
+        row, column = divmod(number, PANELS_PER_ROW)
+        left, top = MARGIN + column * column_width, MARGIN + row * row_height
         picture.paste(panel, (left, top))
-        _text(draw, left, top + PANEL, name, PANEL, INK)
-    text = "A patch has the colour of its place in the photo" + (", whose number it bears" if several else "")
-    text += ", and none where paper was left." if not result.taken.all() else "."
-    draw_text(draw, PAGE, PAGE + rows * foot, text, FAINT, SMALL, anchor="la")
+        draw_caption(pen, left, top + PANEL, title, PANEL, INK)
+    text = "A patch has the colour of its place in the photo"
+    if has_several:
+        text += ", whose number it bears"
+    text += "." if result.taken.all() else ", and none where paper was left."
+    draw_text(pen, MARGIN, MARGIN + n_rows * row_height, text, FAINT, TEXT_SIZE, anchor="la")
     return picture
 
 
-def contact_sheet(results: Sequence[Synthesis], output: Path) -> None:
+@dataclass(frozen=True, kw_only=True)
+class SheetCell:
+    """A picture on a sheet, with two lines of text below."""
+
+    column: int
+    picture: Image.Image
+    title: str
+    subtitle: str = ""
+
+
+def write_synthesis_sheet(results: Sequence[Synthesis], output: Path) -> None:
     """One PNG with a row for each synthesis: sketch, photos, the picture, and the map of where it comes from."""
-    most = max((len(result.photos) for result in results), default=0)
-    head, foot, step = PAGE + 2 * LINE + GAP, CELL + 2 * LINE + GAP, CELL + GAP
+    max_photos = max((len(result.photos) for result in results), default=0)
+    head = MARGIN + 2 * LINE + GAP
+    column_width, row_height = CELL + GAP, CELL + 2 * LINE + GAP
     # the photos come twice: as they are, and coloured for the map
-    sheet = Image.new("RGB", (2 * PAGE + (3 + 2 * most) * step + GAP, head + foot * len(results) + PAGE), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    draw_text(draw, PAGE, PAGE, "Sketches with the content of photos", INK, TITLE, anchor="la")
-    about = "a coloured patch comes from where the photo has that colour"
-    draw_text(draw, PAGE, PAGE + LINE + 6, about, FAINT, SMALL, anchor="la")
+    width = 2 * MARGIN + (3 + 2 * max_photos) * column_width + GAP
+    sheet = Image.new("RGB", (width, head + row_height * len(results) + MARGIN), WHITE)
+    pen = ImageDraw.Draw(sheet)
+    draw_text(pen, MARGIN, MARGIN, "Sketches with the content of photos", INK, TITLE_SIZE, anchor="la")
+    text = "a coloured patch comes from where the photo has that colour"
+    draw_text(pen, MARGIN, MARGIN + LINE + 6, text, FAINT, TEXT_SIZE, anchor="la")
     for row, result in enumerate(results):
-        top = head + row * foot
-        cosine = f", cosine {result.mean_score:.2f}" if result.distinct else ""
-        numbers = f"{result.coverage:.0%} covered" + cosine, f"{result.distinct} different patches"
-        names = [(photo.parent.name, photo.stem) for photo in result.photos]
-        cells = [(0, result.sketch_view, (result.sketch.parent.name, result.sketch.stem))]
-        cells += [(1 + i, picture, names[i]) for i, picture in enumerate(result.photo_views)]
-        cells += [(1 + most, result.picture, numbers)]
-        cells += [(2 + most, _sketch_map(result, CELL), ("where from", ""))]
-        for i in range(len(names)):
-            cells.append(
-                (
-                    3 + most + i,
-                    _photo_map(result, i, CELL),
-                    (f"in photo {i + 1}" if len(names) > 1 else "in the photo", ""),
-                )
-            )
-        for column, picture, lines in cells:
-            left = PAGE + column * step + (GAP if column > most else 0)
-            draw.rectangle((left - 1, top - 1, left + CELL, top + CELL), None, FAINT)
-            sheet.paste(picture.resize((CELL, CELL), Image.Resampling.LANCZOS), (left, top))
-            for line, (text, colour) in enumerate(zip(lines, (INK, FAINT), strict=True)):
-                _text(draw, left, top + CELL + line * LINE, text, CELL, colour)
+        top = head + row * row_height
+        for cell in _sheet_row(result, max_photos):
+            left = MARGIN + cell.column * column_width
+            if cell.column > max_photos:
+                left += GAP
+            pen.rectangle((left - 1, top - 1, left + CELL, top + CELL), None, FAINT)
+            sheet.paste(cell.picture.resize((CELL, CELL), Image.Resampling.LANCZOS), (left, top))
+            draw_caption(pen, left, top + CELL, cell.title, CELL, INK)
+            draw_caption(pen, left, top + CELL + LINE, cell.subtitle, CELL, FAINT)
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(output) as (partial,):
         sheet.save(partial, "PNG", pnginfo=png_text())
 
 
-def colours(grid: tuple[int, int]) -> Pixels:
-    """A colour for each place of a grid (P, 3): hue runs from left to right, and it darkens from top to bottom.
+def _sheet_row(result: Synthesis, max_photos: int) -> Iterator[SheetCell]:
+    """The cells of one synthesis, on a sheet with room for `max_photos` photos."""
+    sketch = result.sketch
+    yield SheetCell(column=0, picture=result.sketch_view, title=sketch.parent.name, subtitle=sketch.stem)
+    for number, (photo, view) in enumerate(zip(result.photos, result.photo_views, strict=True)):
+        yield SheetCell(column=1 + number, picture=view, title=photo.parent.name, subtitle=photo.stem)
+    coverage = f"{result.coverage:.0%} covered"
+    if result.distinct:
+        coverage += f", cosine {result.mean_score:.2f}"
+    patches = f"{result.distinct} different patches"
+    yield SheetCell(column=1 + max_photos, picture=result.picture, title=coverage, subtitle=patches)
+    yield SheetCell(column=2 + max_photos, picture=_draw_sketch_map(result, CELL), title="where from")
+    for number in range(len(result.photos)):
+        title = f"in photo {number + 1}" if len(result.photos) > 1 else "in the photo"
+        yield SheetCell(column=3 + max_photos + number, picture=_draw_photo_map(result, number, CELL), title=title)
+
+
+def grid_colours(grid: tuple[int, int]) -> Bytes:
+    """A colour (P, 3) for each place of a grid: hue runs from left to right, and it darkens from top to bottom.
 
     From blue over red to yellow: what red-green-blind readers see of that, more blue or more yellow, also runs one way.
     """
-    y, x = (axis.ravel() for axis in np.meshgrid(*(np.linspace(0, 1, count) for count in grid), indexing="ij"))
-    return _from_oklch(0.88 - 0.48 * y, np.full_like(x, 0.13), np.radians(260 + 190 * x))
+    rows, columns = grid
+    y_grid, x_grid = np.meshgrid(np.linspace(0, 1, rows), np.linspace(0, 1, columns), indexing="ij")
+    x, y = x_grid.ravel(), y_grid.ravel()
+    return _oklch_to_srgb(0.88 - 0.48 * y, np.full_like(x, 0.13), np.radians(260 + 190 * x))
 
 
-def _from_oklch(lightness: NDArray[np.float64], chroma: NDArray[np.float64], hue: NDArray[np.float64]) -> Pixels:
+def _oklch_to_srgb(lightness: Floats64, chroma: Floats64, hue: Floats64) -> Bytes:
     """Lightness and chroma in [0, 1] and hue in radians (N,) -> sRGB (N, 3), by Ottosson's OKLab (2020)."""
     lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)])
     cones = np.array([[1, 0.3963, 0.2158], [1, -0.1056, -0.0639], [1, -0.0895, -1.2915]]) @ lab
@@ -143,38 +172,42 @@ def _from_oklch(lightness: NDArray[np.float64], chroma: NDArray[np.float64], hue
     return np.rint(encoded * 255).astype(np.uint8)
 
 
-def _sketch_map(result: Synthesis, side: int) -> Image.Image:
+def _draw_sketch_map(result: Synthesis, side: int) -> Image.Image:
     """The sketch, each patch in the colour of its source, with the photo's number where there are several."""
-    taken = result.taken
-    found = colours(result.grid)[result.sources[:, 1]]
-    picture = _coloured(result.sketch_view, found, taken, result.grid, side)
+    source_colours = grid_colours(result.grid)[result.sources[:, 1]]
+    picture = _colour_patches(result.sketch_view, source_colours, result.taken, result.grid, side)
     if len(result.photos) > 1:
-        draw, font = ImageDraw.Draw(picture), ImageFont.load_default(max(8, side // 32))
-        for place in np.flatnonzero(taken).tolist():
-            row, column = divmod(place, result.grid[1])
-            middle = (column + 0.5) * side / result.grid[1], (row + 0.5) * side / result.grid[0]
-            dark = int(found[place].astype(int).sum()) < 330
-            draw.text(middle, str(result.sources[place, 0] + 1), PAPER if dark else INK, font, anchor="mm")
+        _draw_photo_numbers(picture, result, source_colours)
     return picture
 
 
-def _photo_map(result: Synthesis, photo: int, side: int) -> Image.Image:
+def _draw_photo_numbers(picture: Image.Image, result: Synthesis, source_colours: Bytes) -> None:
+    """The number of its photo on each patch of the sketch's map."""
+    side = picture.width
+    rows, columns = result.grid
+    pen = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(max(8, side // 32))
+    for patch in np.flatnonzero(result.taken).tolist():
+        row, column = divmod(patch, columns)
+        centre = (column + 0.5) * side / columns, (row + 0.5) * side / rows
+        is_dark = int(source_colours[patch].astype(int).sum()) < DARK
+        number = str(result.sources[patch, 0] + 1)
+        pen.text(centre, number, WHITE if is_dark else INK, font, anchor="mm")
+
+
+def _draw_photo_map(result: Synthesis, photo: int, side: int) -> Image.Image:
     """A photo under the colours of its places."""
-    every = np.ones(result.grid[0] * result.grid[1], bool)
-    return _coloured(result.photo_views[photo], colours(result.grid), every, result.grid, side)
+    all_patches = np.ones(result.grid[0] * result.grid[1], bool)
+    return _colour_patches(result.photo_views[photo], grid_colours(result.grid), all_patches, result.grid, side)
 
 
-def _coloured(
-    picture: Image.Image, found: Pixels, there: NDArray[np.bool_], grid: tuple[int, int], side: int
+def _colour_patches(
+    picture: Image.Image, patch_colours: Bytes, is_coloured: Mask, grid: tuple[int, int], side: int
 ) -> Image.Image:
-    """The picture as a grey square with the places `there` under their colours (P, 3)."""
-    # grey, else a yellow photo is as yellow as the right of the grid
-    under = picture.resize((side, side), Image.Resampling.LANCZOS).convert("L").convert("RGB")
-    over = Image.fromarray(found.reshape(*grid, 3)).resize(under.size, Image.Resampling.NEAREST)
-    mask = Image.fromarray((there * round(OPACITY * 255)).astype(np.uint8).reshape(grid))
-    return Image.composite(over, under, mask.resize(under.size, Image.Resampling.NEAREST))
-
-
-def _text(draw: ImageDraw.ImageDraw, left: int, top: int, text: str, width: int, colour: str) -> None:
-    """One line, cut with an ellipsis where it is too wide."""
-    draw_text(draw, left, top + 1, text, colour, SMALL, most=width, anchor="la")
+    """The picture as a grey square with the patches `is_coloured` (P,) under their colours (P, 3)."""
+    # grey, or a yellow photo would be as yellow as the right of the grid
+    square = picture.resize((side, side), Image.Resampling.LANCZOS).convert("L").convert("RGB")
+    layer = Image.fromarray(patch_colours.reshape(*grid, 3)).resize(square.size, Image.Resampling.NEAREST)
+    opacity = (is_coloured * round(OPACITY * 255)).astype(np.uint8).reshape(grid)
+    mask = Image.fromarray(opacity).resize(square.size, Image.Resampling.NEAREST)
+    return Image.composite(layer, square, mask)

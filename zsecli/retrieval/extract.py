@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsecli.arrays import Ints
+from zsecli.arrays import Ints, Pixels
 from zsecli.data.embedded import Embedded
 from zsecli.data.items import MODALITIES, PHOTO, SKETCH, Items
 from zsecli.errors import ZseError
-from zsecli.images.decode import REVISION, Pixels
 from zsecli.images.memory import MEMORY, MemoryBudget
 from zsecli.images.normalize_sketch import Change, describe_changes
-from zsecli.images.preprocess_rules import Modality
+from zsecli.images.preprocess_rules import REVISION, Modality
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec, is_there
 from zsecli.retrieval.picture_reader import LATE, Reader
@@ -192,7 +191,9 @@ def write_features(
     """
     memory = MemoryBudget(shared=True) if workers else MEMORY
     reader, changes = Reader(items, root, model.preprocess, part, memory), Counter[Change]()
-    with FeatureWriter(output, key, provenance, items, model.width, model.tokens, model.kept) as store:
+    with FeatureWriter(
+        output, key, provenance, items, model.width, model.tokens, model.kept, model.token_width
+    ) as store:
         progress.start(len(items))
         progress(store.rows)
         ids, reasons, found = list[str](), list[str](), list[Embedded]()
@@ -248,7 +249,7 @@ def _by_role(model: Embedder, pictures: list[Pixels], modality: Ints) -> Embedde
     parts = [np.flatnonzero(modality == code) for code in (SKETCH, PHOTO)]
     none = Embedded(
         np.empty((0, model.width), np.float32),
-        np.empty((0, model.tokens, model.width), np.float32) if model.tokens else None,
+        np.empty((0, model.tokens, model.token_width), np.float32) if model.tokens else None,
         None if model.kept is None else np.empty((0, model.kept), np.int64),
     )
     found = [

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from zsecli.arrays import Pixels
 from zsecli.data.hashing import ChangedPicture
 from zsecli.data.items import MODALITIES, Items
 from zsecli.errors import ZseError
-from zsecli.images.decode import PictureError, Pixels
 from zsecli.images.loader import ContentChanged, load_input
 from zsecli.images.memory import MEMORY, MemoryBudget
 from zsecli.images.normalize_sketch import Change
+from zsecli.images.picture_errors import PictureError
 from zsecli.images.preprocess_rules import Preprocess
 
 LATE = "while the run went on"  # ends the reason of a file that could be listed, but then not be used

@@ -236,7 +236,11 @@ def _warn_of_others(features: Features, chosen: Features, name: str) -> None:
 
 def _check(queries: Features, gallery: Features, options: MatchOptions, model: ModelSpec | None) -> None:
     ours, theirs = queries.header.provenance, gallery.header.provenance
-    same = all(ours.get(k) == theirs.get(k) for k in ("weights", "preprocess")) and queries.width == gallery.width
+    same = (
+        all(ours.get(k) == theirs.get(k) for k in ("weights", "preprocess"))
+        and queries.width == gallery.width
+        and queries.token_width == gallery.token_width
+    )
     if not same or (not ours.get("weights") and ours.get("model") != theirs.get("model")):
         what = f"{queries.path} and {gallery.path} were made by different models"
         if ours.get("model") == theirs.get("model"):

@@ -40,7 +40,7 @@ class RelationScorer:
         self.sketches, self.photos = sketches, photos
         self.pairs_at_once = ON_CPU
         if device.type == "cuda":
-            pair = 24 * 4 * (1 + network.places) * sketches.width  # bytes that it gathers and makes
+            pair = 24 * 4 * (1 + network.places) * sketches.token_width  # bytes that it gathers and makes
             room = torch.cuda.mem_get_info(device)[0] // 4 // pair
             self.pairs_at_once = min(ON_GPU, 1 << max(3, room.bit_length() - 1))
 
@@ -100,12 +100,18 @@ class RelationScorer:
 
     @torch.inference_mode()
     def _prepare(self, features: Features, rows: Ints, role: Modality) -> Prepared:
-        tokens = torch.from_numpy(features.read("tokens", rows)).to(self.device).float()
-        if "index" in features.file:
-            index = torch.from_numpy(features.read("index", rows)).to(self.device).long()
-        else:
-            index = torch.arange(tokens.shape[1] - 1, device=self.device).expand(len(tokens), -1)
-        return self.network.prepare(tokens, index, role)
+        return prepare_rows(self.network, self.device, features, rows, role)
+
+
+def prepare_rows(network: Scoring, device: torch.device, features: Features, rows: Ints, role: Modality) -> Prepared:
+    """The pictures `rows` (B,) of a feature store, prepared for all pairs that they are in."""
+    tokens = torch.from_numpy(features.read("tokens", rows)).to(device).float()
+    if "index" in features.file:
+        index = torch.from_numpy(features.read("index", rows)).to(device).long()
+    else:
+        index = torch.arange(tokens.shape[1] - 1, device=device).expand(len(tokens), -1)
+    ret = torch.from_numpy(features.read("ret", rows)).to(device) if network.has_own_ret else None
+    return network.prepare(tokens, index, role, ret)
 
 
 def _parts(values: Ints, size: int) -> Iterator[Ints]:

@@ -1,4 +1,4 @@
-"""Words and bars on stderr. stdout is for data."""
+"""Messages and progress bars on stderr. stdout is for data."""
 
 from __future__ import annotations
 
@@ -13,43 +13,47 @@ from zsecli.runtime.distributed import is_background
 quiet = False  # both are set once by the command line
 debug = False
 SHOWN = 20  # lines of a list on a terminal
-# control characters, those that turn the direction of text, line separators, bytes that are no text
+# Control characters, those that turn the direction of text, line separators, surrogates.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_BREAKS = re.compile(r"[\x00\t-\r\x1c-\x1e\x85\u2028\u2029]")  # what ends a line, a cell or all for some program
-_JSON_BREAKS = re.compile(r"[\x7f-\x9f\u2028\u2029]")  # JSON escapes the others itself
-_HALVES = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")  # all surrogates but those that stand for bytes
+_BREAKS = re.compile(r"[\x00\t-\r\x1c-\x1e\x85\u2028\u2029]")  # what ends a line, a cell or a file for some program
+_JSON_BREAKS = re.compile(r"[\x7f-\x9f\u2028\u2029]")  # JSON escapes the other ones itself
+_SURROGATES = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")  # but those that stand for bytes
+
+
+def _escape_match(match: re.Match[str]) -> str:
+    return ascii(match[0])[1:-1]
 
 
 def escape_for_terminal(text: str) -> str:
-    r"""`text` on one line that no terminal takes for orders: names come from strangers.
+    r"""`text` on one line without what a terminal takes as commands: names come from strangers.
 
-    >>> plain("a\x1b[2Jb\n")
+    >>> escape_for_terminal("a\x1b[2Jb\n")
     'a\\x1b[2Jb\\n'
     """
-    return _UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text)
+    return _UNSAFE.sub(_escape_match, text)
 
 
 def escape_line_breaks(text: str) -> str:
-    r"""`text` on one line for every program that splits lines, all else as it is.
+    r"""`text` on one line for every program that splits lines, otherwise as it is.
 
-    >>> one_line("a\rb\u2028c\td é")
+    >>> escape_line_breaks("a\rb\u2028c\td é")
     'a\\rb\\u2028c\\td é'
     """
-    return _BREAKS.sub(lambda found: ascii(found[0])[1:-1], text)
+    return _BREAKS.sub(_escape_match, text)
 
 
 def escape_json_line_breaks(text: str) -> str:
     r"""JSON on one line for every program that splits lines: JSON may hold line separators as they are, too.
 
-    >>> json_line('{"a": "b\u2028\x85"}')
+    >>> escape_json_line_breaks('{"a": "b\u2028\x85"}')
     '{"a": "b\\u2028\\u0085"}'
     """
-    return _JSON_BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _JSON_BREAKS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def escape_for_stdout(text: str) -> str:
-    """`text` for stdout: `plain` on a terminal; in a pipe as it is, but for halves of characters, which are escaped."""
-    return escape_for_terminal(text) if sys.stdout.isatty() else _HALVES.sub(lambda found: ascii(found[0])[1:-1], text)
+    """`text` for stdout: as `escape_for_terminal` on a terminal; in a pipe only surrogates are escaped."""
+    return escape_for_terminal(text) if sys.stdout.isatty() else _SURROGATES.sub(_escape_match, text)
 
 
 def is_quiet() -> bool:
@@ -58,43 +62,43 @@ def is_quiet() -> bool:
 
 
 def is_watched() -> bool:
-    """Whether progress and notes are wanted: a person watches stderr and did not say -q."""
+    """Whether progress and information are wanted: stderr is a terminal and -q was not given."""
     return not is_quiet() and sys.stderr.isatty()
 
 
 def print_info(message: str) -> None:
-    """Something good to know; silent where nobody watches."""
+    """Print information; silent unless stderr is a terminal."""
     if is_watched():
         print(escape_for_terminal(message), file=sys.stderr)
 
 
 def print_notice(message: str) -> None:
-    """What was done to the inputs that they did not ask for; said even where nobody watches, but not under -q."""
+    """Print that an input was handled in a way that nobody asked for, unless -q was given."""
     if not is_quiet():
         print(f"note: {escape_for_terminal(message)}", file=sys.stderr)
 
 
 def print_warning(message: str) -> None:
-    """Something that changes what the result means; said even where nobody watches."""
+    """Print what changes the meaning of a result."""
     print(f"warning: {escape_for_terminal(message)}", file=sys.stderr)
 
 
 def print_skipped(pairs: list[tuple[str, str]]) -> None:
-    """The list of inputs that could not be used; on a terminal no more of it than fits."""
+    """Print the list of inputs that could not be used; on a terminal no more of it than fits."""
     listed = pairs[:SHOWN] if sys.stderr.isatty() else pairs
-    for name, why in listed:
-        print(f"skipped: {escape_for_terminal(f'{name}: {why}')}", file=sys.stderr)
-    if more := len(pairs) - len(listed):
-        print(f"skipped: and {more} more (2> FILE keeps the whole list)", file=sys.stderr)
+    for name, reason in listed:
+        print(f"skipped: {escape_for_terminal(f'{name}: {reason}')}", file=sys.stderr)
+    if left := len(pairs) - len(listed):
+        print(f"skipped: and {left} more (2> FILE keeps the whole list)", file=sys.stderr)
 
 
 def print_plan(message: str) -> None:
-    """What --dry-run would do: asked for, so always said."""
+    """Print a line of a dry run's report."""
     print(escape_for_terminal(message), file=sys.stderr)
 
 
-class Words:
-    """A stream for words, on which no result may depend: those that it cannot take (a full disk, a closed pipe) go."""
+class MessageStream:
+    """A stream for messages, which are dropped where they cannot be written (a full disk, a closed pipe)."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

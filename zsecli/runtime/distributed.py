@@ -1,7 +1,7 @@
-"""The job of several processes that this one belongs to, as torchrun's variables of the environment say.
+"""The job of several processes that this one belongs to, as torchrun's environment variables say.
 
-They are read here alone. A process takes part in a job only where all of `VARIABLES` are set: job scripts export some
-of them for other programs too.
+Only this module reads them. A process takes part in a job only where all of `VARIABLES` are set: job scripts export
+some of them for other programs too.
 """
 
 from __future__ import annotations
@@ -21,30 +21,26 @@ logger = logging.getLogger(__name__)
 
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 ALONE = f"torchrun starts all processes of a job; to run this one alone: unset {' '.join(VARIABLES)}"
-MEET = timedelta(minutes=10)  # that processes may start later than the first
-WORK = timedelta(days=1)  # that a process may wait for the others: while one validates, or fills a cache
+START_TIMEOUT = timedelta(minutes=10)  # within which all processes must start
+WORK_TIMEOUT = timedelta(days=1)  # that a process may wait for the others: while one validates, or fills a cache
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Launch:
-    """How this process was started: as number `rank`, counted from 0, of `world` processes.
+    """How this process was started: as one of the processes of a job."""
 
-    local_rank: its number on this machine. address: where the processes meet, HOST:PORT. ignored: what to tell of
-    variables that are set, but not all that belong together.
-    """
-
-    rank: int = 0
-    world: int = 1
-    local_rank: int = 0
-    address: str = ""
-    ignored: str = ""
+    rank: int = 0  # its number, counted from 0
+    world: int = 1  # how many processes there are
+    local_rank: int = 0  # its number on this machine
+    address: str = ""  # where the processes meet, HOST:PORT
+    ignored: str = ""  # a message, where some variables are set, but not all that belong together
 
 
 def read_launch(environment: Mapping[str, str]) -> Launch:
-    """What the variables of an environment say; an empty one is one that is not set.
+    """The launch that the variables of an environment describe; an empty variable counts as not set.
 
     Raises:
-        UsageError: all are set, and contradict each other or are no numbers; or torchrun set some alone.
+        UsageError: all are set, and contradict each other or are no numbers; or torchrun set only some.
     """
     values = {name: environment.get(name, "").strip() for name in (*VARIABLES, "LOCAL_RANK")}
     missing = [name for name in VARIABLES if not values[name]]
@@ -54,17 +50,19 @@ def read_launch(environment: Mapping[str, str]) -> Launch:
             raise UsageError(f"torchrun set {' and '.join(present)}, but not {' and '.join(missing)}", ALONE)
         if values["WORLD_SIZE"] in ("", "1") and values["RANK"] in ("", "0"):
             return Launch()
-        found = " and ".join(f"{name}={values[name]}" for name in ("RANK", "WORLD_SIZE") if values[name])
-        return Launch(ignored=f"{found} ignored: {' and '.join(missing)} not set, so this process works alone")
-    rank, world, port = (_read_number(name, values[name]) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
+        assignments = " and ".join(f"{name}={values[name]}" for name in ("RANK", "WORLD_SIZE") if values[name])
+        return Launch(ignored=f"{assignments} ignored: {' and '.join(missing)} not set, so this process works alone")
+    rank = _read_number("RANK", values["RANK"])
+    world = _read_number("WORLD_SIZE", values["WORLD_SIZE"])
+    port = _read_number("MASTER_PORT", values["MASTER_PORT"])
     local_rank = _read_number("LOCAL_RANK", values["LOCAL_RANK"]) if values["LOCAL_RANK"] else rank
-    if not rank < world:
+    if rank >= world:
         raise UsageError(f"RANK={rank} and WORLD_SIZE={world}: ranks are 0 to WORLD_SIZE - 1", ALONE)
     if not 0 < port < 2**16:
         raise UsageError(f"MASTER_PORT={port} is no port", ALONE)
     if world == 1:
         return Launch()
-    return Launch(rank, world, local_rank, f"{values['MASTER_ADDR']}:{port}")
+    return Launch(rank=rank, world=world, local_rank=local_rank, address=f"{values['MASTER_ADDR']}:{port}")
 
 
 def _read_number(name: str, value: str) -> int:
@@ -73,11 +71,11 @@ def _read_number(name: str, value: str) -> int:
     return int(value)
 
 
-_launch: Launch | None = None  # read once, when a command first asks
+_launch: Launch | None = None  # read when a command first asks
 
 
 def get_launch() -> Launch:
-    """How this process was started, read once; what is ignored is told on stderr then."""
+    """How this process was started; read once, with a notice of what is ignored."""
     global _launch
     if _launch is None:
         _launch = read_launch(os.environ)
@@ -104,10 +102,10 @@ def started_by_torchrun() -> bool:
 
 @contextlib.contextmanager
 def process_group(backend: str) -> Iterator[None]:
-    """PyTorch's default group of all processes of the job, while the block lasts.
+    """PyTorch's default process group of the job, while the block lasts.
 
     Raises:
-        ZseError: they do not meet.
+        ZseError: the processes do not meet.
     """
     from torch import distributed
     from torch.distributed.rendezvous import rendezvous
@@ -115,12 +113,14 @@ def process_group(backend: str) -> Iterator[None]:
     job = get_launch()
     logger.info(f"process {job.rank + 1} of {job.world}; they meet at {job.address}")
     try:
-        store, rank, world = next(rendezvous("env://", job.rank, job.world, timeout=MEET))
-        store.set_timeout(WORK)
-        distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=WORK)
+        store, rank, world = next(rendezvous("env://", job.rank, job.world, timeout=START_TIMEOUT))
+        store.set_timeout(WORK_TIMEOUT)
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=WORK_TIMEOUT)
     except RuntimeError as error:
-        why = str(error).splitlines()[0]
-        raise ZseError(f"the {job.world} processes of the job did not meet at {job.address}: {why}", ALONE) from error
+        reason = str(error).splitlines()[0]
+        raise ZseError(
+            f"the {job.world} processes of the job did not meet at {job.address}: {reason}", ALONE
+        ) from error
     try:
         yield
     finally:

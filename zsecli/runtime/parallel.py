@@ -1,4 +1,4 @@
-"""Work shared out over the cores of this machine."""
+"""Work split over the cores of this machine."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Thing = TypeVar("Thing")
-Made = TypeVar("Made")
-AHEAD = 2  # things that wait for a thread: what is made is held until its turn, so no more than needed
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+AHEAD = 2  # items that wait for a thread: results are held until their turn, so no more than needed
 
 
 @contextlib.contextmanager
 def use_threads(device: torch.device) -> Iterator[int]:
-    """How many threads may compute at once, and PyTorch set for them.
+    """The number of threads that may compute at once, with PyTorch set for them while the block lasts.
 
-    On a CPU one a core, with PyTorch keeping to one core in each: that is faster than all cores on one thing after the
-    other, and what is computed does not depend on their number. CUDA gets two, so that it has work while results
-    are fetched; others are not safe in threads.
+    On a CPU it is one a core, with PyTorch keeping to one core in each: that is faster than all cores on one item after
+    the other, and results do not depend on their number. CUDA gets two, so that it has work while results are fetched;
+    other devices are not safe in threads.
     """
     import torch
 
@@ -49,16 +49,16 @@ def use_threads(device: torch.device) -> Iterator[int]:
 
 
 def count_cores() -> int:
-    """How many there are for this process; of torchrun's, which says so by OMP_NUM_THREADS, each has one."""
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return _threads_in(os.environ.get("OMP_NUM_THREADS", "")) or here
+    """The cores for this process; each of torchrun's has one, which it says by OMP_NUM_THREADS."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return _parse_threads(os.environ.get("OMP_NUM_THREADS", "")) or available
 
 
-@cache  # so that it is told once
-def _threads_in(value: str) -> int | None:
-    """The number of threads that OMP_NUM_THREADS says, the first of a list for nested threads; None where it says none.
+@cache  # so that the notice is given once
+def _parse_threads(value: str) -> int | None:
+    """The number in OMP_NUM_THREADS, the first of a list for nested threads; None where there is none.
 
-    >>> _threads_in("4,2")
+    >>> _parse_threads("4,2")
     4
     """
     number = re.fullmatch(r"([1-9]\d{0,3})(,.*)?", value.strip())
@@ -67,13 +67,13 @@ def _threads_in(value: str) -> int | None:
     return int(number[1]) if number else None
 
 
-def map_in_order(function: Callable[[Thing], Made], things: Iterable[Thing], count: int) -> Iterator[Made]:
-    """`function` of each thing, in their order, by `count` threads that are a few things ahead."""
-    waiting: deque[Future[Made]] = deque()
+def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], count: int) -> Iterator[Result]:
+    """`function` of each item, in their order, by `count` threads that are a few items ahead."""
+    waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(count) as pool:
         try:
-            for thing in things:
-                waiting.append(pool.submit(function, thing))
+            for item in items:
+                waiting.append(pool.submit(function, item))
                 if len(waiting) == count + AHEAD:
                     yield waiting.popleft().result()
             while waiting:
@@ -85,7 +85,7 @@ def map_in_order(function: Callable[[Thing], Made], things: Iterable[Thing], cou
 
 @contextlib.contextmanager
 def block_interrupts() -> Iterator[None]:
-    """Ctrl-C waits until the block is left; processes that begin in it never hear it. Windows cannot block it."""
+    """Hold Ctrl-C back until the block is left; processes that begin in it ignore it. Windows cannot block it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -99,7 +99,7 @@ def block_interrupts() -> Iterator[None]:
 def end_with_parent(_worker: int) -> None:
     """Let this worker process of a DataLoader end when its parent does, even by SIGKILL.
 
-    PyTorch's own watch ends the worker's loop alone: then it waits for ever to hand over what nobody takes.
+    PyTorch's own watch only ends the worker's loop: then it waits for ever to hand over what nobody takes.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -1,4 +1,4 @@
-"""What is answered, as plain data."""
+"""Answers of the server as plain data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zsecli.serve.levels import Levels
 
 
 def describe_gallery(engine: Engine, by: By, top: int) -> dict[str, Any]:
-    """What a page should know before the first stroke."""
+    """What a page needs before the first stroke."""
     gallery = engine.gallery
     return {
         "model": engine.spec.text,
@@ -39,14 +39,13 @@ def describe_levels(levels: Levels) -> dict[str, dict[str, float]]:
 def describe_hits(gallery: Gallery, hits: Hits, offset: int) -> dict[str, Any]:
     """A page of hits, of which the first has the rank `offset` + 1."""
     listed = []
-    found = zip(hits.rows.tolist(), hits.scores.tolist(), hits.shares, strict=True)
-    for place, (row, score, share) in enumerate(found):
+    for number, row in enumerate(hits.rows.tolist()):
         hit = {
             "row": row,
-            "rank": offset + place + 1,
-            "score": round(score, 4),
-            "by": "relation" if place < hits.relations else "ret",
-            "share": round(share, 3),
+            "rank": offset + number + 1,
+            "score": round(float(hits.scores[number]), 4),
+            "by": "relation" if number < hits.n_relation else "ret",
+            "share": round(hits.shares[number], 3),
             "name": gallery.names[row],
             "group": gallery.group_of(row),
         }

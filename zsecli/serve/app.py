@@ -33,24 +33,24 @@ from zsecli.serve.worker import Worker
 
 STATIC = Path(__file__).with_name("static")
 SHARED = (Path(__file__).parents[1] / "render" / "overlay.js",)  # with the page of zse explain
-PHOTOS_AT_ONCE = 2  # that are made small: the other core computes
-MOST_HITS = 500  # of one answer
+PHOTOS_AT_ONCE = 2  # photos resized at a time, so that another core can compute
+MAX_HITS = 500  # of one answer
 Answer = TypeVar("Answer")
 
 
 @dataclass
 class DrawServer:
-    """What the routes share: one gallery, one thread that computes, the last drawings."""
+    """What the routes share: one gallery, one thread that computes, and the last drawings."""
 
     engine: Engine
     access: Access
     top: int = 24
     by: By = "cascade"
     worker: Worker = field(default_factory=Worker)
-    kept: DrawingStore = field(default_factory=DrawingStore)
+    drawings: DrawingStore = field(default_factory=DrawingStore)
 
     def app(self) -> Guard:
-        """The whole as an ASGI application."""
+        """The ASGI application."""
         routes = [
             Route("/", self.show_page),
             Route("/static/{name}", self.send_static),
@@ -98,8 +98,8 @@ class DrawServer:
             if not is_wanted():
                 raise Superseded
             hits = self.engine.search(drawing, by, top, offset, group, is_wanted)
-            told = {"seq": seq, "by": by, "ms": _since(start), "changes": list(drawing.changes)}
-            return told | describe_hits(self.engine.gallery, hits, offset)
+            answer = {"seq": seq, "by": by, "ms": _since(start), "changes": list(drawing.changes)}
+            return answer | describe_hits(self.engine.gallery, hits, offset)
 
         return JSONResponse(await self._compute(client, f"search {by}", seq, compute))
 
@@ -109,9 +109,9 @@ class DrawServer:
 
         def compute(_is_wanted: Callable[[], bool]) -> dict[str, Any]:
             start = time.perf_counter()
-            hits = self.engine.like(row, top, offset, group)
-            told = {"row": row, "by": "ret", "ms": _since(start), "changes": []}
-            return told | describe_hits(self.engine.gallery, hits, offset)
+            hits = self.engine.search_similar(row, top, offset, group)
+            answer = {"row": row, "by": "ret", "ms": _since(start), "changes": []}
+            return answer | describe_hits(self.engine.gallery, hits, offset)
 
         return JSONResponse(await self._compute(read_client(request), "like", None, compute))
 
@@ -139,22 +139,24 @@ class DrawServer:
         whole = request.query_params.get("full") == "1"
 
         def compute(_is_wanted: Callable[[], bool]) -> dict[str, Any]:
-            drawing = self._kept(client, seq)
+            drawing = self._stored_drawing(client, seq)
             if whole:
                 return self.engine.explain(drawing, row, contrast)
-            found = {"seq": seq, "row": row, **self.engine.match(drawing, row)}
+            answer = {"seq": seq, "row": row, **self.engine.match(drawing, row)}
             if contrast is not None:
-                found["contrast"] = {"row": contrast, **self.engine.match(drawing, contrast)}
-                del found["contrast"]["sketch"]
-            return found
+                answer["contrast"] = {"row": contrast, **self.engine.match(drawing, contrast)}
+                del answer["contrast"]["sketch"]
+            return answer
 
         return JSONResponse(await self._compute(client, "why", None, compute))
 
     async def send_explanation(self, request: Request) -> Response:
         client, seq, row, contrast = self._question(request)
-        text = await self._compute(
-            client, "explain", None, lambda _: self.engine.explain_page(self._kept(client, seq), row, contrast)
-        )
+
+        def compute(_is_wanted: Callable[[], bool]) -> str:
+            return self.engine.explain_page(self._stored_drawing(client, seq), row, contrast)
+
+        text = await self._compute(client, "explain", None, compute)
         headers = {"Content-Security-Policy": EXPLANATION_POLICY}
         if request.query_params.get("download") == "1":
             stem = Path(self.engine.gallery.names[row]).stem
@@ -164,7 +166,7 @@ class DrawServer:
     async def send_synthesis(self, request: Request) -> Response:
         client, seq, row, _ = self._question(request)
         data = await self._compute(
-            client, "synthesis", None, lambda _: self.engine.synthesize(self._kept(client, seq), row)
+            client, "synthesis", None, lambda _: self.engine.synthesize(self._stored_drawing(client, seq), row)
         )
         return Response(data, media_type="image/png")
 
@@ -188,15 +190,15 @@ class DrawServer:
 
     def _drawing(self, client: str, seq: int, data: bytes) -> Drawing:
         """The drawing of this number: encoded before, or now, of `data`."""
-        if (drawing := self.kept.get(client, seq, data)) is None:
+        if (drawing := self.drawings.get(client, seq, data)) is None:
             if not data:
                 raise DrawingRefused("no picture was sent", "send the drawing as a PNG picture")
             drawing = drawings.encode_drawing(self.engine.model, drawings.read_drawing(data))
-            self.kept.put(client, seq, data, drawing)
+            self.drawings.put(client, seq, data, drawing)
         return drawing
 
-    def _kept(self, client: str, seq: int) -> Drawing:
-        if (drawing := self.kept.get(client, seq)) is None:
+    def _stored_drawing(self, client: str, seq: int) -> Drawing:
+        if (drawing := self.drawings.get(client, seq)) is None:
             raise DrawingRefused("this drawing is no longer kept", "search with it once more", 404)
         return drawing
 
@@ -212,7 +214,7 @@ class DrawServer:
         if group and group not in self.engine.gallery.group_names:
             raise HTTPException(404, "no such group")
         top, offset = read_number(request, "top", self.top, least=1), read_number(request, "offset", 0)
-        return cast(By, by), min(top, MOST_HITS), offset, group
+        return cast(By, by), min(top, MAX_HITS), offset, group
 
     def _question(self, request: Request) -> tuple[str, int, int, int | None]:
         """client, seq, row and contrast of a question about a hit."""

@@ -14,17 +14,19 @@ from PIL import Image
 
 from zsecli.arrays import Floats32
 from zsecli.explain.pair import Side, see
-from zsecli.images.decode import PictureError, decode, frame_input, is_blank, open_header
+from zsecli.images.decode import decode, is_blank, open_header
 from zsecli.images.normalize_sketch import describe_changes_of_one, normalize_picture
+from zsecli.images.picture_errors import PictureError
+from zsecli.images.preprocess import frame_input
 from zsecli.images.preprocess_rules import Preprocess
 from zsecli.model.backbone import Encoding
 from zsecli.model.cross_attention import Prepared
 from zsecli.model.embedders.base import Embedder, NetworkEmbedder
 
-BYTES = 16 * 2**20  # of a picture that is sent
-PIXELS = 50_000_000
-SIDE = 1024  # pixels of the long side that is kept of a drawing; networks see 224
-KEPT = 32  # encoded drawings
+BYTES = 16 * 2**20  # of an uploaded picture, at most
+PIXELS = 50_000_000  # likewise
+SIDE = 1024  # pixels of the long side to which a drawing is reduced; networks see 224
+CAPACITY = 32  # encoded drawings in memory
 
 
 class DrawingRefused(Exception):
@@ -35,27 +37,26 @@ class DrawingRefused(Exception):
         self.message, self.hint, self.status = message, hint, status
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """An encoded drawing.
-
-    image: RGB, as the network and a reader of the explanation see it. changes: sentences on what was done to it.
-    ret: (D,) float32 of length 1. side, encoding, prepared: for the relation network; None where the model has none.
-    """
+    """An encoded drawing. What the relation network needs is None where the model has none."""
 
     image: Image.Image
+    """RGB, as the network and a reader of the explanation see it."""
     changes: tuple[str, ...]
+    """Sentences on how it was cleaned up."""
     ret: Floats32
+    """(D,) [Ret] at unit length."""
     side: Side | None = None
     encoding: Encoding | None = None
     prepared: Prepared | None = None
 
 
 def read_drawing(data: bytes) -> Image.Image:
-    """The picture that was sent, at most SIDE pixels wide and high.
+    """The uploaded picture, at most SIDE pixels wide and high.
 
     Raises:
-        DrawingRefused: it is no picture, has too many pixels (which is known before they are decoded), or is blank.
+        DrawingRefused: it is not a picture, has too many pixels (checked before they are decoded), or is blank.
     """
     try:
         with open_header(io.BytesIO(data)).image as header:
@@ -78,56 +79,65 @@ def read_drawing(data: bytes) -> Image.Image:
 
 
 def clean_drawing(image: Image.Image, preprocess: Preprocess) -> tuple[Image.Image, tuple[str, ...]]:
-    """A drawing as the network sees it, RGB, and sentences on what was done to it for that."""
+    """A drawing as the network sees it, RGB, and sentences on how it was cleaned up."""
     image, changes = normalize_picture(image, "sketch", preprocess)
     return image.convert("RGB"), tuple(describe_changes_of_one((change,)) for change in changes)
 
 
 @torch.inference_mode()
 def encode_drawing(model: Embedder, image: Image.Image) -> Drawing:
-    """A drawing, encoded by the model of the gallery."""
+    """Encode a drawing with the model of the gallery."""
     if isinstance(model, NetworkEmbedder):
         side, encoding = see(model, image, "sketch", "your drawing")
-        # the store's photos are float16, and so would the drawing be: scores are those of `zse match`
+        # rounded as in a store, so that scores are those of `zse match`
         tokens = encoding.tokens.half().float()
-        prepared = model.network.prepare(tokens, encoding.index, "sketch")
+        own_ret = encoding.ret if model.network.has_own_ret else None
+        prepared = model.network.prepare(tokens, encoding.index, "sketch", own_ret)
         changes = tuple(describe_changes_of_one((change,)) for change in side.changes)
         return Drawing(
-            side.image, changes, _unit(encoding.tokens[0, 0].float().cpu().numpy()), side, encoding, prepared
+            image=side.image,
+            changes=changes,
+            ret=_normalise(encoding.ret[0].float().cpu().numpy()),
+            side=side,
+            encoding=encoding,
+            prepared=prepared,
         )
-    seen, changes = clean_drawing(image, model.preprocess)
-    pixels, _ = frame_input(seen, "sketch", model.preprocess)
-    return Drawing(seen, changes, _unit(model.embed(np.stack([pixels]), "sketch").ret[0]))
+    cleaned, changes = clean_drawing(image, model.preprocess)
+    pixels, _ = frame_input(cleaned, "sketch", model.preprocess)
+    features = model.embed(np.stack([pixels]), "sketch")
+    return Drawing(image=cleaned, changes=changes, ret=_normalise(features.ret[0]))
 
 
-def _unit(vector: np.ndarray) -> Floats32:
+def _normalise(vector: np.ndarray) -> Floats32:
     return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), np.float32)
 
 
 class DrawingStore:
-    """The last KEPT drawings by client and number, for what is asked about them later."""
+    """The last drawings by client and number, for later requests about them."""
 
-    def __init__(self, most: int = KEPT) -> None:
-        self.most = most
-        self._kept: OrderedDict[tuple[str, int], tuple[bytes, Drawing]] = OrderedDict()
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self.capacity = capacity
+        self._drawings: OrderedDict[tuple[str, int], tuple[bytes, Drawing]] = OrderedDict()
         self._lock = threading.Lock()
 
     def put(self, client: str, seq: int, data: bytes, drawing: Drawing) -> None:
-        """Keep a drawing that was made of `data`."""
+        """Store a drawing that was made of `data`."""
         with self._lock:
-            self._kept[client, seq] = hashlib.sha256(data).digest(), drawing
-            self._kept.move_to_end((client, seq))
-            while len(self._kept) > self.most:
-                self._kept.popitem(last=False)
+            self._drawings[client, seq] = hashlib.sha256(data).digest(), drawing
+            self._drawings.move_to_end((client, seq))
+            while len(self._drawings) > self.capacity:
+                self._drawings.popitem(last=False)
 
     def get(self, client: str, seq: int, data: bytes = b"") -> Drawing | None:
-        """A kept drawing; None where there is none, or it was made of something else than `data`, if that is given."""
+        """A stored drawing; None where there is none, or it was made of other data than `data`, if that is given."""
         with self._lock:
-            found = self._kept.get((client, seq))
-            if found is None or (data and hashlib.sha256(data).digest() != found[0]):
+            if (client, seq) not in self._drawings:
                 return None
-            self._kept.move_to_end((client, seq))
-            return found[1]
+            digest, drawing = self._drawings[client, seq]
+            if data and hashlib.sha256(data).digest() != digest:
+                return None
+            self._drawings.move_to_end((client, seq))
+            return drawing
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._drawings)

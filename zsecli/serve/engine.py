@@ -1,4 +1,4 @@
-"""What the page asks for, computed: hits of a drawing, why a photo is one, and photos like a photo."""
+"""The answers that the page shows: hits of a drawing, why a photo is one, and photos similar to a photo."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from zsecli.arrays import Ints64
+from zsecli.arrays import Floats32, Ints64
 from zsecli.explain.correspondences import best, choose
 from zsecli.explain.pair import Pair, Side, relate, see
 from zsecli.explain.synthesis import synthesize_seen
@@ -31,36 +30,38 @@ from zsecli.serve.rerank import Reranker
 By = Literal["ret", "cascade"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Hits:
-    """Photos for a drawing, or for a photo.
-
-    rows: (K,) int64. scores: (K,) float32, relation scores of the first `relations`, cosines of the others.
-    shares: (K,) of what the best hit usually reaches, 0 to 1. total: photos that were searched.
-    is_nothing: whether even the best of them answers no better than it answers a scribble.
-    """
+    """Photos for a drawing, or for a photo, best first."""
 
     rows: Ints64
-    scores: NDArray[np.float32]
+    """(K,) rows of the gallery."""
+    scores: Floats32
+    """(K,) relation scores of the first `n_relation` photos, cosines of the others."""
     shares: list[float]
-    relations: int
+    """(K,) share of what the best hit usually reaches, 0 to 1."""
+    n_relation: int = 0
+    """How many of the photos have relation scores."""
     total: int
+    """Photos that were searched."""
     is_nothing: bool = False
+    """Whether even the best of all photos answers the drawing no better than a scribble."""
 
 
 class Engine:
-    """A gallery and the model that made it. Its methods compute; they are for one thread at a time.
-
-    examples: drawings to start from, which say what a drawing usually reaches.
-    """
+    """A gallery and the model that made it. Its methods compute; only one thread may call them at a time."""
 
     def __init__(self, gallery: Gallery, photos: Photos, model: Embedder, spec: ModelSpec, shortlist: int) -> None:
-        self.gallery, self.photos, self.model, self.spec = gallery, photos, model, spec
+        self.gallery = gallery
+        self.photos = photos
+        self.model = model
+        self.spec = spec
         self.shortlist = shortlist
         self.reranker: Reranker | None = None
         if isinstance(model, NetworkEmbedder) and gallery.features.has_tokens:
             self.reranker = Reranker(model.network, model.device, gallery.features)
         self.examples: list[Example] = find_examples()
+        """Drawings to start from, which also show what scores a drawing usually reaches."""
         self.levels: Levels = measure_levels(gallery, model, self.reranker, self.examples)
 
     @property
@@ -88,25 +89,37 @@ class Engine:
         cosines = self.gallery.score(drawing.ret)
         verdict = self.levels.judge(cosines, rows)
         if by == "ret":
-            ranked, relations, best = self.gallery.rank(cosines, offset + top, rows), 0, None
+            ranked = self.gallery.rank(cosines, offset + top, rows)
+            n_reranked = 0
+            best_relation = None
         else:
             ranked = self.gallery.rank(cosines, max(self.shortlist, offset + top), rows)
             ranked = self._rerank(drawing, ranked, is_wanted)
-            relations, best = min(self.shortlist, total), float(ranked.scores[0])
-        page_rows, scores = ranked.rows[offset : offset + top], ranked.scores[offset : offset + top]
-        relations = min(max(0, relations - offset), len(page_rows))
-        shares = [self.levels.share_relation(score) for score in scores[:relations].tolist()]
-        shares += [self.levels.share(standing) for standing in verdict.standings[page_rows[relations:]].tolist()]
-        return Hits(page_rows, scores, shares, relations, total, self.levels.is_nothing(verdict, best))
+            n_reranked = min(self.shortlist, total)
+            best_relation = float(ranked.scores[0])
+        page = slice(offset, offset + top)
+        page_rows, scores = ranked.rows[page], ranked.scores[page]
+        n_relation = min(max(0, n_reranked - offset), len(page_rows))
+        shares = [self.levels.share_relation(score) for score in scores[:n_relation].tolist()]
+        shares += [self.levels.share(standing) for standing in verdict.standings[page_rows[n_relation:]].tolist()]
+        return Hits(
+            rows=page_rows,
+            scores=scores,
+            shares=shares,
+            n_relation=n_relation,
+            total=total,
+            is_nothing=self.levels.is_nothing(verdict, best_relation),
+        )
 
-    def like(self, row: int, top: int, offset: int = 0, group: str = "") -> Hits:
-        """Photos like the photo `row`, without itself; shares are their cosines. KeyError: no such group."""
+    def search_similar(self, row: int, top: int, offset: int = 0, group: str = "") -> Hits:
+        """Photos similar to the photo `row`, without itself; shares are their cosines. KeyError: no such group."""
         rows = self.gallery.rows_of(group)
-        every = np.arange(len(self.gallery)) if rows is None else rows
-        others = every[every != row]
+        candidates = np.arange(len(self.gallery)) if rows is None else rows
+        others = candidates[candidates != row]
         ranked = self.gallery.rank(self.gallery.score(self.gallery.vectors[row]), offset + top, others)
-        page_rows, scores = ranked.rows[offset:], ranked.scores[offset:]
-        return Hits(page_rows, scores, [min(1.0, max(0.0, score)) for score in scores.tolist()], 0, len(others))
+        scores = ranked.scores[offset:]
+        shares = [min(1.0, max(0.0, score)) for score in scores.tolist()]
+        return Hits(rows=ranked.rows[offset:], scores=scores, shares=shares, total=len(others))
 
     def match(self, drawing: Drawing, row: int) -> dict[str, Any]:
         """Drawing, photo and the surest matches between their places: [sketch place, photo place, score].
@@ -116,11 +129,12 @@ class Engine:
         """
         reranker = self._need_relation()
         assert drawing.side is not None and drawing.prepared is not None
-        score = reranker.score_pairs(drawing.prepared, photo := reranker.prepare(np.array([row])))
+        photo = reranker.prepare(np.array([row]))
+        score = reranker.score_pairs(drawing.prepared, photo)
         cosines = centred_cosine(score.sketch[:, 1:], score.photo[:, 1:])[0].cpu().numpy()
-        kept = np.ones(cosines.shape[1], bool) if photo.kept is None else photo.kept[0, 1:].cpu().numpy()
-        asked = drawing.side.asked
-        matches = best(choose(cosines, asked, kept), asked, kept)
+        valid = np.ones(cosines.shape[1], bool) if photo.kept is None else photo.kept[0, 1:].cpu().numpy()
+        queried = drawing.side.asked
+        matches = best(choose(cosines, queried, valid), queried, valid)
         return {
             "sketch": _describe_side(drawing.side),
             "photo": self._describe_photo(row),
@@ -129,16 +143,18 @@ class Engine:
 
     def explain(self, drawing: Drawing, row: int, contrast: int | None = None) -> dict[str, Any]:
         """The whole explanation, as `zse explain` writes it. Raises as `match` does."""
-        pair, other = self._pairs(drawing, row, contrast)
-        return explanation_json.describe(pair, "cosine", self._about(), other)
+        pair, other = self._make_pairs(drawing, row, contrast)
+        return explanation_json.describe_explanation(pair, "cosine", self._describe_model(), other)
 
     def explain_page(self, drawing: Drawing, row: int, contrast: int | None = None) -> str:
         """The same as the self-contained page. Raises as `match` does."""
-        pair, other = self._pairs(drawing, row, contrast)
+        pair, other = self._make_pairs(drawing, row, contrast)
         pictures = {"sketch": pair.sketch.image, "photo": pair.photo.image}
         if other is not None:
             pictures["contrast"] = other.photo.image
-        return explanation_page.render(explanation_json.describe(pair, "cosine", self._about(), other), pictures)
+        return explanation_page.render_page(
+            explanation_json.describe_explanation(pair, "cosine", self._describe_model(), other), pictures
+        )
 
     def synthesize(self, drawing: Drawing, row: int) -> bytes:
         """The photo in the drawing's shape, as a PNG. Raises as `match` does."""
@@ -164,7 +180,7 @@ class Engine:
             raise DrawingRefused(f"{self.spec.text} has no relation network", "search by ret")
         return self.reranker
 
-    def _pairs(self, drawing: Drawing, row: int, contrast: int | None) -> tuple[Pair, Pair | None]:
+    def _make_pairs(self, drawing: Drawing, row: int, contrast: int | None) -> tuple[Pair, Pair | None]:
         self._need_relation()
         assert isinstance(self.model, NetworkEmbedder)
         assert drawing.side is not None and drawing.encoding is not None
@@ -176,25 +192,29 @@ class Engine:
         assert isinstance(self.model, NetworkEmbedder)
         return see(self.model, self.photos.image(row), "photo", self.gallery.names[row])
 
-    def _about(self) -> dict[str, str]:
+    def _describe_model(self) -> dict[str, str]:
         return {"name": self.spec.name, "weights": self.spec.weights_hash()}
 
     def _describe_photo(self, row: int) -> dict[str, Any]:
         assert isinstance(self.model, NetworkEmbedder)
         width, height = self.photos.size(row)
         rows, columns = grid = self.model.network.backbone.grid
-        # every rule for photos shows the whole of them: see zsecli.images.decode
-        frame, half = Frame(0, 0, width / columns, height / rows), np.array([[-0.5, -0.5], [0.5, 0.5]])
-        boxes = [frame.to_picture(middle + half).round(1).ravel().tolist() for middle in patch_centres(grid, (1, 1))]
+        # every preprocessing rule shows the whole photo: see zsecli.images.decode
+        frame = Frame(0, 0, width / columns, height / rows)
+        half = np.array([[-0.5, -0.5], [0.5, 0.5]])
+        boxes = [frame.to_picture(centre + half).round(1).ravel().tolist() for centre in patch_centres(grid, (1, 1))]
         return {"name": self.gallery.names[row], "width": width, "height": height, "grid": list(grid), "boxes": boxes}
 
 
 def _describe_side(side: Side) -> dict[str, Any]:
+    boxes = []
+    for patch in range(len(side.kept)):
+        boxes.append([round(value, 1) for value in side.box(patch)])
     return {
         "width": side.image.width,
         "height": side.image.height,
         "grid": list(side.grid),
-        "boxes": [[round(value, 1) for value in side.box(place)] for place in range(len(side.kept))],
+        "boxes": boxes,
         "strokes": side.strokes.tolist(),
     }
 

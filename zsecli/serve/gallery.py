@@ -19,38 +19,39 @@ from zsecli.store.features import Features
 
 @dataclass(frozen=True)
 class Ranked:
-    """Photos in order.
-
-    rows: (K,) int64, their rows in the gallery. scores: (K,) float32, best first.
-    """
+    """Photos in order, best first."""
 
     rows: Ints64
+    """(K,) rows of the gallery."""
     scores: Floats32
+    """(K,) scores."""
 
 
 class Gallery:
     """N photos of an open feature store.
 
-    features: the store, of which only the photos are seen. vectors: (N, D) float32, [Ret] at length 1.
-    names: what people call them, paths below the folder that holds all. files: where they are.
-    groups: (N,) int32, rows of `group_names`, -1 where a photo has none: its class, or else its folder.
+    Raises:
+        StoreError: the store holds no photo, or a [Ret] that is not a number.
     """
 
     def __init__(self, features: Features, name: str) -> None:
-        """StoreError where the store holds no photo, or a [Ret] that is no number."""
         self.name = name
         self.features = features.take(features.items.modality == PHOTO)
+        """The photos of the store."""
         items = self.features.items
         if not len(items):
             raise StoreError(f"{features.path}: holds no photo", "zse draw FOLDER embeds the photos of a folder")
         self.vectors = read_unit_ret(self.features, slice(None), np.zeros(features.width, np.float32))
+        """(N, D) [Ret] at unit length."""
         root = Path(str(features.header.provenance.get("root", "")))
         self.files = [root / name for name in items.id]
-        self.names = _below_common_folder(items.id)
-        self.made = features.path.stat().st_mtime_ns
-        self.groups, self.group_names = items.label.codes.astype(np.int32), items.label.names
+        self.names = _relative_to_common_folder(items.id)
+        self.made_ns = features.path.stat().st_mtime_ns
+        self.groups = items.label.codes.astype(np.int32)
+        """(N,) class of each photo, or its folder where there are no classes, as codes of `group_names`, or -1."""
+        self.group_names = items.label.names
         if not self.group_names:
-            self.groups, self.group_names = _folders(self.names)
+            self.groups, self.group_names = _group_by_folder(self.names)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -60,7 +61,7 @@ class Gallery:
         return self.group_names[self.groups[row]] if self.groups[row] >= 0 else ""
 
     def count_groups(self) -> list[tuple[str, int]]:
-        """Groups that hold photos, and how many; none where one group would hold all."""
+        """Groups that hold photos, and their sizes; none where one group would hold all."""
         counts = Counter(self.groups[self.groups >= 0].tolist())
         if max(counts.values(), default=0) == len(self):
             return []
@@ -93,20 +94,20 @@ class Gallery:
         return Ranked(order if rows is None else rows[order], searched[order])
 
 
-def _below_common_folder(ids: list[str]) -> list[str]:
+def _relative_to_common_folder(ids: list[str]) -> list[str]:
     """Paths without the folder that all of them share."""
-    folder = os.path.commonpath([str(PurePosixPath(name).parent) for name in ids]) if _alike(ids) else ""
-    return [str(PurePosixPath(name).relative_to(folder)) if folder else name for name in ids]
+    paths = [PurePosixPath(name) for name in ids]
+    if len({path.is_absolute() for path in paths}) > 1:  # absolute and relative paths share no folder
+        return ids
+    folder = os.path.commonpath([str(path.parent) for path in paths])
+    if not folder:
+        return ids
+    return [str(path.relative_to(folder)) for path in paths]
 
 
-def _alike(ids: list[str]) -> bool:
-    """Whether all paths are absolute, or none is: only then they have a folder in common."""
-    return len({PurePosixPath(name).is_absolute() for name in ids}) == 1
-
-
-def _folders(names: list[str]) -> tuple[NDArray[np.int32], list[str]]:
-    """The folder of each photo as a code (N,), -1 for one in no folder of its own, and the folders' names."""
+def _group_by_folder(names: list[str]) -> tuple[NDArray[np.int32], list[str]]:
+    """The folder of each photo as a code (N,), -1 for one in the common folder, and the folders' names."""
     folders = [str(PurePosixPath(name).parent) for name in names]
-    found = sorted(set(folders) - {"."})
-    codes = {folder: code for code, folder in enumerate(found)}
-    return np.array([codes.get(folder, -1) for folder in folders], np.int32), found
+    group_names = sorted(set(folders) - {"."})
+    codes = {folder: code for code, folder in enumerate(group_names)}
+    return np.array([codes.get(folder, -1) for folder in folders], np.int32), group_names

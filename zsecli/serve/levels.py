@@ -1,4 +1,4 @@
-"""What scores mean in this gallery: what scribbles reach, and what drawings do. Measured when a server starts.
+"""What scores mean in this gallery: which ones scribbles reach, and drawings of things. Measured at server start.
 
 A raw score says little: among photographs scribbles reach higher cosines than drawings of things do. Two corrections,
 known from speaker verification as the normalisation by a cohort (Auckenthaler et al. 2000), make it comparable:
@@ -19,7 +19,8 @@ import torch
 from PIL import Image
 
 from zsecli.arrays import Floats32, Ints64
-from zsecli.images.decode import decode, make_input
+from zsecli.images.decode import decode
+from zsecli.images.preprocess import make_input
 from zsecli.model.embedders.base import Embedder
 from zsecli.runtime.parallel import count_cores, map_in_order
 from zsecli.serve.gallery import Gallery
@@ -31,45 +32,47 @@ if TYPE_CHECKING:
     from zsecli.serve.rerank import Reranker
 
 SCRIBBLES = 20
-QUANTILE = 0.8  # of the scribbles are below each level of nothing; more would cost too many drawings of things
-FEWEST = 10  # photos, among which one can stand out
-RELATED = 6  # scribbles, and photos of each drawing, by which relation scores are known
-AT_ONCE = 4  # drawings in a thread
+NOTHING_QUANTILE = 0.8  # of the scribbles below each level of nothing; more would cost too many drawings of things
+MIN_PHOTOS = 10  # among which one can stand out
+RELATION_SAMPLE = 6  # scribbles, and photos of each drawing, with which relation scores are measured
+BATCH = 4  # drawings in a thread
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How the photos of a gallery stand for one drawing.
-
-    standings: (N,) float32. lead: the highest lead of the photos that are searched. best: their highest cosine.
-    """
+    """How the photos of a gallery stand for one drawing."""
 
     standings: Floats32
+    """(N,) of all photos."""
     lead: float
+    """The highest lead of the photos that are searched."""
     best: float
+    """Their highest cosine."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Levels:
-    """Levels of a gallery of N photos.
-
-    baseline: (N,) float32, the photos' mean standings for scribbles. usual: the standing that the best photo of a
-    drawing reaches in the median. lead, best: what four of five scribbles stay below. usual_relation, nothing_relation:
-    the same of relation scores; None where the model has none.
-    """
+    """Levels of a gallery of N photos."""
 
     baseline: Floats32
+    """(N,) mean standing of each photo for scribbles."""
     usual: float
+    """Standing of the best photo of a drawing, in the median."""
     lead: float
+    """Four of five scribbles stay below this lead."""
     best: float
+    """Four of five scribbles stay below this cosine."""
     usual_relation: float | None = None
+    """Relation score of the best photo of a drawing, in the median; None where the model has no relation network."""
     nothing_relation: float | None = None
+    """Four of five scribbles stay below this relation score."""
 
     def judge(self, cosines: Floats32, rows: Ints64 | None = None) -> Verdict:
         """How the photos stand, by their cosines (N,) with a drawing; `rows`: those that are searched, None for all."""
-        standings = stand(cosines)
+        standings = compute_standings(cosines)
         searched = slice(None) if rows is None else rows
-        return Verdict(standings, float((standings - self.baseline)[searched].max()), float(cosines[searched].max()))
+        leads = (standings - self.baseline)[searched]
+        return Verdict(standings=standings, lead=float(leads.max()), best=float(cosines[searched].max()))
 
     def is_nothing(self, verdict: Verdict, relation: float | None = None) -> bool:
         """Whether even the best photo answers the drawing no better than a scribble.
@@ -77,7 +80,7 @@ class Levels:
         Args:
             relation: the best relation score, where photos were re-ranked.
         """
-        if len(self.baseline) < FEWEST or verdict.lead >= self.lead or verdict.best >= self.best:
+        if len(self.baseline) < MIN_PHOTOS or verdict.lead >= self.lead or verdict.best >= self.best:
             return False
         return relation is None or self.nothing_relation is None or relation < self.nothing_relation
 
@@ -90,7 +93,7 @@ class Levels:
         return min(1.0, max(0.0, relation / (self.usual_relation or 1.0)))
 
 
-def stand(cosines: Floats32) -> Floats32:
+def compute_standings(cosines: Floats32) -> Floats32:
     """Standings (..., N) float32 of cosines (..., N); 0 where all are the same."""
     spread = cosines.std(-1, keepdims=True)
     return np.asarray((cosines - cosines.mean(-1, keepdims=True)) / np.maximum(spread, 1e-6), np.float32)
@@ -103,64 +106,65 @@ def measure_levels(
     pictures = [draw_scribble(number) for number in range(scribbles)]
     pictures += [decode(example.file.read_bytes()) for example in examples]
     drawings = _embed_drawings(model, pictures)
-    cosines = _unit(drawings.ret) @ gallery.vectors.T
-    standings = stand(cosines)
+    cosines = _normalise(drawings.ret) @ gallery.vectors.T
+    standings = compute_standings(cosines)
     baseline = standings[:scribbles].mean(0)
-    # a scribble that is measured takes no part in its own baseline
-    leads = _leads_of_each(standings[:scribbles])
+    leads = _leave_one_out_leads(standings[:scribbles])
     drawn = slice(scribbles, None) if examples else slice(None)
     usual_relation = nothing_relation = None
     if reranker is not None:
-        last = min(scribbles + RELATED, len(pictures))
+        last = min(scribbles + RELATION_SAMPLE, len(pictures))
         related = _best_relations(reranker, drawings, cosines, range(scribbles, last))
-        chance = _best_relations(reranker, drawings, cosines, range(min(RELATED, scribbles)))
+        chance = _best_relations(reranker, drawings, cosines, range(min(RELATION_SAMPLE, scribbles)))
         usual_relation = float(np.median(related or chance))
-        nothing_relation = float(np.quantile(chance, QUANTILE))
+        nothing_relation = float(np.quantile(chance, NOTHING_QUANTILE))
     return Levels(
         baseline=baseline,
         usual=max(float(np.median(standings[drawn].max(1))), 1e-6),
-        lead=float(np.quantile(leads, QUANTILE)),
-        best=float(np.quantile(cosines[:scribbles].max(1), QUANTILE)),
+        lead=float(np.quantile(leads, NOTHING_QUANTILE)),
+        best=float(np.quantile(cosines[:scribbles].max(1), NOTHING_QUANTILE)),
         usual_relation=usual_relation,
         nothing_relation=nothing_relation,
     )
 
 
-def _leads_of_each(standings: Floats32) -> Floats32:
-    """The highest lead (K,) of each of K scribbles, over the mean of the others."""
+def _leave_one_out_leads(standings: Floats32) -> Floats32:
+    """(K,) the highest lead of each of K scribbles, over a baseline of the others alone."""
     count = len(standings)
     others = (standings.sum(0) - standings) / (count - 1)
     return np.asarray((standings - others).max(1))
 
 
 def _embed_drawings(model: Embedder, pictures: list[Image.Image]) -> Embedded:
-    """Features of drawings, by all cores; PyTorch is to keep to one in each thread."""
+    """Features of drawings, on all cores; PyTorch must be set to one thread."""
     from zsecli.data.embedded import Embedded
 
     def embed(start: int) -> Embedded:
-        pixels = [make_input(picture, "sketch", model.preprocess) for picture in pictures[start : start + AT_ONCE]]
+        pixels = [make_input(picture, "sketch", model.preprocess) for picture in pictures[start : start + BATCH]]
         return model.embed(np.stack(pixels), "sketch")
 
     count = count_cores() if model.device.type == "cpu" else 1
-    return Embedded.concatenate(list(map_in_order(embed, range(0, len(pictures), AT_ONCE), count)))
+    return Embedded.concatenate(list(map_in_order(embed, range(0, len(pictures), BATCH), count)))
 
 
 @torch.inference_mode()
 def _best_relations(reranker: Reranker, drawings: Embedded, cosines: Floats32, numbers: range) -> list[float]:
     """The best relation score of each of these drawings with its first photos."""
     assert drawings.tokens is not None
-    found = []
+    best_scores = []
     for number in numbers:
         tokens = torch.from_numpy(np.asarray(drawings.tokens[number : number + 1], np.float32)).to(reranker.device)
+        ret = torch.from_numpy(np.asarray(drawings.ret[number : number + 1], np.float32)).to(reranker.device)
         if drawings.index is None:
             index = torch.arange(tokens.shape[1] - 1, device=reranker.device)[None]
         else:
             index = torch.from_numpy(np.asarray(drawings.index[number : number + 1])).to(reranker.device).long()
-        sketch = reranker.network.prepare(tokens, index, "sketch")
-        rows = np.sort(np.argsort(-cosines[number], kind="stable")[:RELATED])
-        found.append(float(reranker.score(sketch, rows).max()))
-    return found
+        own_ret = ret if reranker.network.has_own_ret else None
+        sketch = reranker.network.prepare(tokens, index, "sketch", own_ret)
+        rows = np.sort(np.argsort(-cosines[number], kind="stable")[:RELATION_SAMPLE])
+        best_scores.append(float(reranker.score(sketch, rows).max()))
+    return best_scores
 
 
-def _unit(vectors: np.ndarray) -> Floats32:
+def _normalise(vectors: np.ndarray) -> Floats32:
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), np.float32)

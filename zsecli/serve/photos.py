@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from zsecli.images.decode import LARGE, PictureError, decode
+from zsecli.images.decode import LARGE, decode
 from zsecli.images.metadata import read_orientation
+from zsecli.images.picture_errors import PictureError
 from zsecli.serve.gallery import Gallery
 
-SIDES = (16, 2048)  # pixels of the long side that may be asked for
-LARGEST = 2**30  # bytes of a file that is read at all
-REMEMBERED = 4096  # files of which is known what they were when they were last compared
+MIN_SIDE, MAX_SIDE = 16, 2048  # pixels of the long side of a thumbnail
+MAX_FILE_BYTES = 2**30
+CHECKED_FILES = 4096  # whose state at their last comparison is remembered
 QUALITY = 88
 
 
@@ -27,25 +28,27 @@ class PhotoGone(Exception):
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a file was when its content was compared, and the photo's width and height as shown."""
+class CheckedFile:
+    """A file whose content was compared with what was embedded."""
 
     stamp: tuple[int, ...]
+    """Its `os.stat` at that time."""
     size: tuple[int, int]
+    """Width and height of the photo as shown."""
 
 
 class Photos:
-    """Reads the photos of a gallery by row. Threads may call it at once."""
+    """Reads the photos of a gallery by row, from several threads."""
 
     def __init__(self, gallery: Gallery) -> None:
         self.gallery = gallery
-        self._seen: OrderedDict[int, Seen] = OrderedDict()
+        self._checked: OrderedDict[int, CheckedFile] = OrderedDict()
         self._lock = threading.Lock()
 
     def is_same(self, row: int) -> bool:
         """Whether the file has been compared before and was not touched since. Nothing is read."""
         with self._lock:
-            seen = self._seen.get(row)
+            seen = self._checked.get(row)
         try:
             return seen is not None and seen.stamp == _stamp(os.stat(self.gallery.files[row]))
         except OSError:
@@ -65,14 +68,14 @@ class Photos:
         file = self.gallery.files[row]
         try:
             link = os.lstat(file)
-            if stat.S_ISLNK(link.st_mode) and link.st_ctime_ns > self.gallery.made:
+            if stat.S_ISLNK(link.st_mode) and link.st_ctime_ns > self.gallery.made_ns:
                 raise PhotoGone("has become a link since it was embedded")
-            # a pipe would be waited for
+            # opening a FIFO would block
             with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
                 status = os.fstat(opened.fileno())
-                if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
+                if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
                     raise PhotoGone("is no longer a picture")
-                data = opened.read(LARGEST + 1)
+                data = opened.read(MAX_FILE_BYTES + 1)
         except OSError as error:
             raise PhotoGone(error.strerror or "cannot be read") from None
         if hashlib.sha256(data).digest() != self.gallery.features.items.sha256[row].tobytes():
@@ -85,8 +88,7 @@ class Photos:
 
     def thumbnail(self, row: int, side: int) -> bytes:
         """The photo as a JPEG whose long side is at most `side` pixels. Raises PhotoGone."""
-        low, high = SIDES
-        side = min(max(side, low), high)
+        side = min(max(side, MIN_SIDE), MAX_SIDE)
         try:
             image = decode(self.read(row), (2 * side) ** 2)
         except PictureError as error:
@@ -101,7 +103,7 @@ class Photos:
     def size(self, row: int) -> tuple[int, int]:
         """Width and height as shown, in pixels. Raises PhotoGone."""
         with self._lock:
-            seen = self._seen.get(row)
+            seen = self._checked.get(row)
         if seen is None or not self.is_same(row):
             seen = self._remember(row, *self._open(row))
         return seen.size
@@ -110,19 +112,20 @@ class Photos:
         """Names the photo's content in this size."""
         return f'"{self.gallery.features.items.sha256[row].tobytes().hex()[:24]}-{side}"'
 
-    def _remember(self, row: int, status: os.stat_result, data: bytes) -> Seen:
+    def _remember(self, row: int, status: os.stat_result, data: bytes) -> CheckedFile:
         try:
             with Image.open(io.BytesIO(data)) as image:
-                turned = read_orientation(image) >= 5  # the orientations that swap width and height
-                size = image.size[::-1] if turned else image.size
+                size = image.size
+                if read_orientation(image) >= 5:  # the orientations that swap width and height
+                    size = image.size[::-1]
         except Exception:  # what Pillow raises for a damaged picture may be nearly anything
             raise PhotoGone("is no longer a picture that can be read") from None
-        seen = Seen(_stamp(status), size)
+        seen = CheckedFile(_stamp(status), size)
         with self._lock:
-            self._seen[row] = seen
-            self._seen.move_to_end(row)
-            while len(self._seen) > REMEMBERED:
-                self._seen.popitem(last=False)
+            self._checked[row] = seen
+            self._checked.move_to_end(row)
+            while len(self._checked) > CHECKED_FILES:
+                self._checked.popitem(last=False)
         return seen
 
 

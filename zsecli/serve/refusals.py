@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from zsecli.errors import ZseError
-from zsecli.images.decode import PictureError
+from zsecli.images.picture_errors import PictureError
 from zsecli.serve.drawings import DrawingRefused
 from zsecli.serve.photos import PhotoGone
 from zsecli.serve.rerank import Superseded

@@ -11,9 +11,10 @@ import torch
 from zsecli.arrays import Floats32, Ints64
 from zsecli.model.cross_attention import Prepared
 from zsecli.model.scoring import Score, Scoring
+from zsecli.retrieval.relation_scores import prepare_rows
 from zsecli.store.features import Features
 
-AT_ONCE = 8  # pairs: what they need stays in a core's cache
+PAIRS_AT_ONCE = 8  # their tensors stay in a core's cache
 MEGABYTES = 128  # of prepared photos
 
 
@@ -25,9 +26,11 @@ class Reranker:
     """Scores photos of an open feature store; not for several threads at once."""
 
     def __init__(self, network: Scoring, device: torch.device, photos: Features, megabytes: int = MEGABYTES) -> None:
-        self.network, self.device, self.photos = network, device, photos
-        tokens = (network.places + 1) * photos.width
-        self.most = max(AT_ONCE, megabytes * 2**20 // (4 * 4 * tokens))  # tokens, q, k and v in float32
+        self.network = network
+        self.device = device
+        self.photos = photos
+        tokens = (network.places + 1) * photos.token_width
+        self.capacity = max(PAIRS_AT_ONCE, megabytes * 2**20 // (4 * 4 * tokens))  # tokens, q, k and v in float32
         self._prepared: OrderedDict[int, Prepared] = OrderedDict()
 
     def __len__(self) -> int:
@@ -38,44 +41,37 @@ class Reranker:
         """Relation scores (K,) float32 of a prepared drawing with the photos `rows` (K,).
 
         Raises:
-            Superseded: `is_wanted` says no, which is looked at between blocks of pairs.
+            Superseded: `is_wanted` returned False; it is called before each block of pairs.
         """
         scores = np.empty(len(rows), np.float32)
-        for start in range(0, len(rows), AT_ONCE):
+        for start in range(0, len(rows), PAIRS_AT_ONCE):
             if not is_wanted():
                 raise Superseded
-            block = slice(start, min(start + AT_ONCE, len(rows)))
+            block = slice(start, min(start + PAIRS_AT_ONCE, len(rows)))
             photos = self.prepare(rows[block])
             scores[block] = self.score_pairs(sketch, photos).relation.float().cpu().numpy()
         return np.nan_to_num(scores, nan=0.0)
 
     @torch.inference_mode()
     def score_pairs(self, sketch: Prepared, photos: Prepared) -> Score:
-        """What the network says of one drawing with B photos."""
-        pick = np.zeros(len(photos.tokens), np.int64)
-        return self.network.score_prepared(sketch.pick(pick), photos)
+        """The scores of one drawing with B photos."""
+        repeated = np.zeros(len(photos.tokens), np.int64)
+        return self.network.score_prepared(sketch.pick(repeated), photos)
 
     @torch.inference_mode()
     def prepare(self, rows: Ints64) -> Prepared:
-        """The photos `rows` (B,), of which those that are not kept from before are read and prepared together."""
+        """The photos `rows` (B,); those that are not in the cache are read and prepared together."""
         missing = np.array(sorted({int(row) for row in rows} - self._prepared.keys()), np.int64)
         if len(missing):
-            fresh = self._read(missing)
-            for place, row in enumerate(missing.tolist()):
-                one = fresh.rows(slice(place, place + 1))
-                self._prepared[row] = Prepared(*(None if part is None else part.clone() for part in one))  # type: ignore[arg-type]
-        found = []
+            fresh = prepare_rows(self.network, self.device, self.photos, missing, "photo")
+            for number, row in enumerate(missing.tolist()):
+                photo = fresh.rows(slice(number, number + 1))
+                # copies, so that the batch does not stay in memory
+                self._prepared[row] = Prepared(*(None if field is None else field.clone() for field in photo))  # type: ignore[arg-type]
+        photos = []
         for row in rows.tolist():
             self._prepared.move_to_end(row)
-            found.append(self._prepared[row])
-        while len(self._prepared) > self.most:
+            photos.append(self._prepared[row])
+        while len(self._prepared) > self.capacity:
             self._prepared.popitem(last=False)
-        return Prepared.cat(found) if len(found) > 1 else found[0]
-
-    def _read(self, rows: Ints64) -> Prepared:
-        tokens = torch.from_numpy(self.photos.read("tokens", rows)).to(self.device).float()
-        if "index" in self.photos.file:
-            index = torch.from_numpy(self.photos.read("index", rows)).to(self.device).long()
-        else:
-            index = torch.arange(tokens.shape[1] - 1, device=self.device).expand(len(tokens), -1)
-        return self.network.prepare(tokens, index, "photo")
+        return Prepared.cat(photos) if len(photos) > 1 else photos[0]

@@ -1,4 +1,4 @@
-"""One thread that computes, and a short queue in front of it in which the latest wish of a client wins."""
+"""One thread that computes, with a short queue in which a client's newer request replaces an older one."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from typing import Any, Generic, TypeVar
 
 from zsecli.serve.rerank import Superseded
 
-QUEUE = 2  # jobs that wait
+QUEUE_LENGTH = 2  # waiting jobs, at most
+REMEMBERED_CLIENTS = 256
 Result = TypeVar("Result")
 
 
 class QueueFull(Exception):
-    """As many jobs wait as may."""
+    """The queue is full."""
 
 
 @dataclass
 class Job(Generic[Result]):
-    """What is to be computed for a client.
-
-    kind: jobs of one kind replace each other. seq: the client's number of the drawing; None where it has no say.
-    compute: is called with a function that says whether the answer is still wanted.
-    """
+    """A computation for a client."""
 
     client: str
     kind: str
+    """Jobs of one kind replace each other."""
     seq: int | None
+    """The client's number of the drawing; None where the job does not depend on one."""
     compute: Callable[[Callable[[], bool]], Result]
+    """Called with a function that tells whether the answer is still wanted."""
     future: Future[Result] = field(default_factory=Future)
 
 
 class Worker:
-    """Runs jobs one after the other."""
+    """Runs jobs one by one."""
 
-    def __init__(self, most: int = QUEUE) -> None:
-        self.most = most
+    def __init__(self, capacity: int = QUEUE_LENGTH) -> None:
+        self.capacity = capacity
         self._waiting: list[Job[Any]] = []
         self._newest: dict[str, int] = {}
         self._ready = threading.Condition()
@@ -48,24 +48,24 @@ class Worker:
     def submit(
         self, client: str, kind: str, seq: int | None, compute: Callable[[Callable[[], bool]], Result]
     ) -> Future[Result]:
-        """The answer, when it is there.
+        """Queue a job; returns its future answer.
 
-        Jobs of the same client that wait give way where they are of this kind or about an older drawing: their futures
-        raise Superseded, and so does that of a job which runs while a newer drawing comes.
+        Waiting jobs of the same client are dropped where they are of this kind or about an older drawing: their
+        futures raise Superseded, and so does that of a job that runs while a newer drawing arrives.
 
         Raises:
-            QueueFull: too many wait.
-            Superseded: this one is older than what the client has asked for already.
+            QueueFull: too many jobs wait.
+            Superseded: the client has already sent a newer drawing.
         """
         job = Job(client, kind, seq, compute)
         with self._ready:
             if seq is not None and seq < self._newest.get(client, seq):
                 raise Superseded
-            for other in [other for other in self._waiting if _gives_way(other, job)]:
-                self._waiting.remove(other)
-                if other.future.set_running_or_notify_cancel():  # else nobody waits for it, as when the server ends
-                    other.future.set_exception(Superseded())
-            if len(self._waiting) >= self.most:
+            for waiting in [waiting for waiting in self._waiting if _is_superseded(waiting, job)]:
+                self._waiting.remove(waiting)
+                if waiting.future.set_running_or_notify_cancel():  # False where nobody waits, as when the server ends
+                    waiting.future.set_exception(Superseded())
+            if len(self._waiting) >= self.capacity:
                 raise QueueFull
             if seq is not None:
                 self._remember(client, seq)
@@ -74,11 +74,11 @@ class Worker:
         return job.future
 
     def is_newest(self, client: str, seq: int | None) -> bool:
-        """Whether the client has asked for nothing newer than the drawing `seq`."""
+        """Whether the client has sent no newer drawing than `seq`."""
         return seq is None or seq >= self._newest.get(client, seq)
 
     def close(self) -> None:
-        """Drop what waits; what runs is not waited for."""
+        """Drop waiting jobs; a running one is not waited for."""
         with self._ready:
             self._closed = True
             for job in self._waiting:
@@ -90,8 +90,9 @@ class Worker:
         return len(self._waiting)
 
     def _remember(self, client: str, seq: int) -> None:
-        self._newest[client] = max(seq, self._newest.pop(client, seq))  # popped, so that it is the last of them
-        while len(self._newest) > 256:
+        newest = max(seq, self._newest.pop(client, seq))
+        self._newest[client] = newest  # popped and added, so that it becomes the last entry
+        while len(self._newest) > REMEMBERED_CLIENTS:
             self._newest.pop(next(iter(self._newest)))
 
     def _run(self) -> None:
@@ -102,9 +103,9 @@ class Worker:
                     return
                 job = self._waiting.pop(0)
             if job.future.set_running_or_notify_cancel():
-                self._do(job)
+                self._run_job(job)
 
-    def _do(self, job: Job[Any]) -> None:
+    def _run_job(self, job: Job[Any]) -> None:
         def is_wanted() -> bool:
             return not self._closed and self.is_newest(job.client, job.seq)
 
@@ -120,7 +121,7 @@ class Worker:
             job.future.set_result(result)
 
 
-def _gives_way(waiting: Job[Any], new: Job[Any]) -> bool:
+def _is_superseded(waiting: Job[Any], new: Job[Any]) -> bool:
     if waiting.client != new.client:
         return False
     is_older = waiting.seq is not None and new.seq is not None and waiting.seq < new.seq

@@ -194,9 +194,9 @@ def _parse_split(request: EvaluateRequest) -> Split:
 def _check_outputs(request: EvaluateRequest, inputs: Sequence[Path]) -> None:
     """Check the names of what is to be written, before anything is computed."""
     if request.output is not None:
-        report.check_suffix(request.output)
+        report.check_report_path(request.output)
     if request.sheet is not None:
-        contact_sheet.check_output(request.sheet, request.overwrite)
+        contact_sheet.check_sheet_path(request.sheet, request.overwrite)
     for file in (request.output, request.sheet):
         reject_inputs(file, inputs)
 
@@ -291,7 +291,7 @@ def _check_outputs_are_no_inputs(request: EvaluateRequest, rankings: list[Path],
     outputs = [file for file in (request.output, request.sheet) if file is not None]
     if request.trec is not None:
         for protocol_report in first.protocols:
-            outputs += trec.outputs(protocol_report.protocol, request.trec)
+            outputs += trec.trec_paths(protocol_report.protocol, request.trec)
     if not any(file.exists() for file in outputs):  # a big ranking names many pictures
         return
     inputs = [*rankings, *pictures_of(*rankings), *request.protected]
@@ -338,15 +338,17 @@ def _test_explanations(request: EvaluateRequest, ranking: Path, progress: Progre
 def _write_outputs(request: EvaluateRequest, evaluation: Evaluation) -> None:
     first = evaluation.reports[0]
     if request.output is not None:
-        report.write(evaluation, request.output, request.per_class, request.overwrite)
+        report.write_report(evaluation, request.output, request.per_class, request.overwrite)
     trained = first.settings.get("seen_in_training", ())
     if request.trec is not None:
         for protocol_report in first.protocols:
-            trec.write(first.ranking, protocol_report.protocol, request.trec, request.overwrite, trained=trained)
+            trec.write_trec(
+                first.ranking, protocol_report.protocol, request.trec, request.overwrite, seen_classes=trained
+            )
     if request.sheet is not None:
         options = contact_sheet.SheetOptions(
-            request.sheet_queries, order=cast("contact_sheet.Order", request.sheet_order)
+            queries=request.sheet_queries, order=cast("contact_sheet.Order", request.sheet_order)
         )
         measured = next(protocol_report for protocol_report in first.protocols if protocol_report.per_query)
-        contact_sheet.write(first.ranking, measured, request.sheet, options, trained)
+        contact_sheet.write_contact_sheet(first.ranking, measured, request.sheet, options, trained)
         logger.info(f"contact sheet: {request.sheet}")

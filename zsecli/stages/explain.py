@@ -178,7 +178,9 @@ def explain_pair(
     if check:
         tested = {name: _test_source(pair, name, seed) for name in SOURCES}
     summaries = {name: _summarize(result) for name, result in tested.items() if result is not None}
-    document = explanation_json.describe(pair, source, {"name": spec.name, "weights": spec.weights_hash()}, other)
+    document = explanation_json.describe_explanation(
+        pair, source, {"name": spec.name, "weights": spec.weights_hash()}, other
+    )
     if check:
         document["check"] = summaries
     pictures = {"sketch": pair.sketch.image, "photo": pair.photo.image}
@@ -187,9 +189,9 @@ def explain_pair(
     paths = output_files(base)
     base.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(*paths) as (html, png, svg, plain):
-        explanation_page.write(document, pictures, html)
-        explanation_figure.write(pair, source, svg, png, other, tested.get(source))
-        explanation_json.write(document, plain)
+        explanation_page.write_page(document, pictures, html)
+        explanation_figure.write_figure(pair, source, svg, png, other, tested.get(source))
+        explanation_json.write_json(document, plain)
     return Explanation(paths=paths, relation=pair.relation, check=summaries)
 
 

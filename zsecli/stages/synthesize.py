@@ -21,7 +21,7 @@ from zsecli.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 SUMMARY = ("coverage", "distinct", "mean_score")
-"""What is reported of a synthesis, of all that `synthesis_sheet.describe` says."""
+"""What is reported of a synthesis, of all that `synthesis_sheet.describe_synthesis` says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +87,14 @@ def run(
     pictures = []
     for target, query in zip(targets, queries, strict=True):
         synthesis = synthesize(network, query.sketch, _photos(query), request.options)
-        paths = synthesis_sheet.write(synthesis, target, model)
-        described = synthesis_sheet.describe(synthesis, model)
+        paths = synthesis_sheet.write_synthesis(synthesis, target, model)
+        described = synthesis_sheet.describe_synthesis(synthesis, model)
         picture = SynthesizedPicture(paths=paths, numbers={name: described[name] for name in SUMMARY})
         on_synthesized(picture)
         syntheses.append(synthesis)
         pictures.append(picture)
     if request.sheet is not None:
-        synthesis_sheet.contact_sheet(syntheses, request.sheet)
+        synthesis_sheet.write_synthesis_sheet(syntheses, request.sheet)
         logger.info(f"contact sheet: {request.sheet}")
     return pictures
 
@@ -121,7 +121,7 @@ def _choose_outputs(
         inputs += pictures_of(request.ranking)
     files: list[Path] = []
     for target in targets:
-        files += synthesis_sheet.outputs(target)
+        files += synthesis_sheet.synthesis_paths(target)
     check_writable(files, request.overwrite or request.output is None, inputs)
     if request.sheet is not None:
         if request.sheet.resolve() in [file.resolve() for file in files]:

@@ -29,14 +29,23 @@ class FeatureWriter(Writer):
     """Writes features batch by batch; rows that could not be computed stay empty and are marked so."""
 
     def __init__(
-        self, path: Path, key: str, provenance: dict[str, Any], items: Items, width: int, tokens: int, kept: int | None
+        self,
+        path: Path,
+        key: str,
+        provenance: dict[str, Any],
+        items: Items,
+        width: int,
+        tokens: int,
+        kept: int | None,
+        token_width: int | None = None,
     ) -> None:
         """Begin or continue a feature store.
 
         Args:
-            width: D of a token.
+            width: R of [Ret].
             tokens: 1 + T of a picture; 0 for none.
             kept: T where some were dropped; None where none was.
+            token_width: D of a token; None: that of [Ret].
         """
 
         def create(file: h5py.File) -> None:
@@ -46,7 +55,7 @@ class FeatureWriter(Writer):
             file.create_dataset("skipped", data=np.zeros(count, reason))
             create_rows(file, "ret", (count, width), "f4", np.nan)
             if tokens:
-                create_rows(file, "tokens", (count, tokens, width), "f2", np.nan)
+                create_rows(file, "tokens", (count, tokens, token_width or width), "f2", np.nan)
             if kept is not None:
                 create_rows(file, "index", (count, kept), "i2", -1)
 
@@ -60,7 +69,7 @@ class FeatureWriter(Writer):
         Args:
             ids: their names.
             reasons: why a picture has no features; "" for those that have.
-            ret: (G, D) float32.
+            ret: (G, R) float32.
             tokens: (G, 1 + T, D), stored as float16.
             index: (G, T) grid cells.
 
@@ -128,7 +137,13 @@ class Features:
 
     @property
     def width(self) -> int:
+        """R of [Ret]."""
         return int(self.file["ret"].shape[1])
+
+    @property
+    def token_width(self) -> int:
+        """D of a token; R where there are none."""
+        return int(self.file["tokens"].shape[2]) if self.has_tokens else self.width
 
     def take(self, mask: Mask) -> Features:
         """The same store, seen as if it held only the pictures of a mask (N,)."""
@@ -193,18 +208,17 @@ def open_features(path: Path) -> Iterator[Features]:
 
 
 def _has_valid_rows(file: h5py.File, count: int) -> bool:
-    """Whether there are ret (N, D), and perhaps tokens (N, 1 + T, D) and index (N, T), for N pictures."""
+    """Whether there are ret (N, R), and perhaps tokens (N, 1 + T, D) and index (N, T), for N pictures."""
     data = {name: file[name] for name in TYPES if name == "ret" or name in file}
     if any(values.dtype.kind != TYPES[name] for name, values in data.items()):
         return False
     shape = data["ret"].shape
-    width = shape[-1] if shape else 0
-    if shape != (count, width):
+    if len(shape) != 2 or shape[0] != count:
         return False
     if "tokens" not in data:
         return "index" not in data
     tokens = data["tokens"].shape
-    if len(tokens) != 3 or tokens[1] == 0 or tokens != (count, tokens[1], width):
+    if len(tokens) != 3 or tokens[0] != count or min(tokens) == 0:
         return False
     return "index" not in data or data["index"].shape == (count, tokens[1] - 1)
 
@@ -212,9 +226,11 @@ def _has_valid_rows(file: h5py.File, count: int) -> bool:
 def writer_for_merge(shard: Path, path: Path, key: str, items: Items) -> FeatureWriter:
     """The writer of the store `path`, with rows as those of the finished store `shard`, which is a part of it."""
     with open_features(shard) as features:
-        tokens, width = features.file["tokens"].shape[1:] if features.has_tokens else (0, features.width)
+        tokens = features.file["tokens"].shape[1] if features.has_tokens else 0
         kept = tokens - 1 if "index" in features.file else None
-        return FeatureWriter(path, key, features.header.provenance, items, width, tokens, kept)
+        return FeatureWriter(
+            path, key, features.header.provenance, items, features.width, tokens, kept, features.token_width
+        )
 
 
 def read_skipped(path: Path) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps
 
-from zsecli.images.decode import Pixels
+from zsecli.arrays import Pixels
 from zsecli.images.geometry import similarity_matrix, warp_image
 from zsecli.images.normalize_sketch import paper_colour as border
 from zsecli.images.preprocess_rules import Role

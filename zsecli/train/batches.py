@@ -11,23 +11,26 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from zsecli.arrays import Ints
+from zsecli.arrays import Ints, Pixels
 from zsecli.data.hashing import ChangedPicture, Stamp, WatchedFiles
 from zsecli.data.items import MODALITIES, Items
 from zsecli.errors import StoreError, ZseError
-from zsecli.images.decode import PictureError, Pixels
 from zsecli.images.loader import ContentChanged, load_input
 from zsecli.images.memory import MEMORY, MemoryBudget
+from zsecli.images.picture_errors import PictureError
 from zsecli.images.preprocess_rules import Preprocess, Role
 from zsecli.retrieval.picture_reader import changed
 from zsecli.runtime.parallel import end_with_parent
 from zsecli.store.features import open_features
-from zsecli.train.augment import augment
+from zsecli.train.augment import augment, paper_of
 from zsecli.train.config import TrainConfig
-from zsecli.train.outlines import outlined
+from zsecli.train.freehand import find_thing, put_into, roughen
+from zsecli.train.outlines import GENTLE, Outlined, outlined
+from zsecli.train.picture_sampler import PictureSampler
 from zsecli.train.sampler import Draws, Sampler
 
 HELD = 2 * 2**30  # bytes of prepared pictures kept for their next turn: to make one takes longer than to change it
@@ -46,6 +49,9 @@ class Batch:
     positive, counts: (W * R, W * R) bool over the rows of all W processes, see `Sampler.positives`.
     outlines: V outlines, (V, S, S, 3) uint8, their photos, the same, and the strokes' places (V, P, 2) float32, see
         `zsecli.train.outlines.Outlined`; None where there are none.
+    classes: where pictures are drawn each by itself, the number of each one's class among those of training, (R,) of
+        the sketches and (C,) of the photos, -1 for none; sketch and photo are no pairs then, and the first V photos are
+        those of the outlines.
     """
 
     sketch: Tensor
@@ -53,6 +59,7 @@ class Batch:
     positive: Tensor
     counts: Tensor
     outlines: tuple[Tensor, Tensor, Tensor] | None = None
+    classes: tuple[Tensor, Tensor] | None = None
 
 
 class Pictures:
@@ -129,7 +136,12 @@ class Batches(Dataset[Batch]):
     """
 
     def __init__(
-        self, pictures: Pictures, sampler: Sampler, at: Ints, config: TrainConfig, grid: tuple[int, int]
+        self,
+        pictures: Pictures,
+        sampler: Sampler | PictureSampler,
+        at: Ints,
+        config: TrainConfig,
+        grid: tuple[int, int],
     ) -> None:
         self.pictures, self.sampler, self.at, self.config, self.grid = pictures, sampler, at, config, grid
         self.rank, self.world = 0, 1
@@ -137,6 +149,8 @@ class Batches(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         step, part = divmod(index, self.config.accumulate)
         draws = self.sampler.draw(step)
+        if isinstance(self.sampler, PictureSampler):
+            return self._drawn_alone(self.sampler, draws, step, part)
         slots = np.arange(self.config.batch_size).reshape(self.config.accumulate, self.world, -1)[part]
         rows = [self._rows(draws, at) for at in slots]
         sketches, photos = (np.concatenate([row[i] for row in rows]) for i in range(2))
@@ -146,6 +160,65 @@ class Batches(Dataset[Batch]):
         sketch, photo = self._stack(step, slots[self.rank], self.at[own[0]], self.at[own[1]])
         outlines = self._outlines(step, part, draws)
         return Batch(sketch, photo, torch.from_numpy(positive), torch.from_numpy(counts), outlines)
+
+    def _drawn_alone(self, sampler: PictureSampler, draws: Draws, step: int, part: int) -> Batch:
+        """Sketches and photos that are no pairs, the first photos with their outlines."""
+        shape = (self.config.accumulate, self.world, -1)
+        sketch_slots = np.arange(self.config.batch_size).reshape(shape)[part]
+        photo_slots = np.arange(self.config.photos).reshape(shape)[part]
+        sketches, photos = draws.sketch[sketch_slots.ravel()], draws.photo[photo_slots.ravel()]
+        positive, counts = sampler.positives(sketches, photos, np.zeros(len(sketches), bool))
+        own_sketches, own_photos = draws.sketch[sketch_slots[self.rank]], draws.photo[photo_slots[self.rank]]
+        outlined_count = self.config.outlined // (self.config.accumulate * self.world)
+        made_sketches: list[Pixels] = []
+        made_photos: list[Pixels] = []
+        outlines: list[Outlined] = []
+        for slot, row in zip(sketch_slots[self.rank], own_sketches, strict=True):
+            rng = np.random.default_rng([self.config.seed, step, int(slot), 0])
+            made_sketches.append(self._change(row, rng))
+        for slot, row in zip(photo_slots[self.rank], own_photos, strict=True):
+            rng = np.random.default_rng([self.config.seed, step, int(slot), 1])
+            photo = self._scene(sampler, int(self.at[row]), rng)
+            if len(outlines) < outlined_count:
+                made = outlined(
+                    photo, self.pictures.preprocess, self.grid, rng, self.config.augment, GENTLE, self.config.freehand
+                )
+                outlines.append(made)
+                made_photos.append(made.photo)
+            else:
+                made_photos.append(augment(photo, "photo", bool(rng.random() < 0.5), rng, self.config.augment))
+        stacked = None
+        if outlines:
+            drawn, moved, places = (torch.from_numpy(np.stack(values)) for values in zip(*outlines, strict=True))
+            stacked = drawn, moved, places
+        classes = torch.from_numpy(sampler.classes(own_sketches)), torch.from_numpy(sampler.classes(own_photos))
+        return Batch(
+            torch.from_numpy(np.stack(made_sketches)),
+            torch.from_numpy(np.stack(made_photos)),
+            torch.from_numpy(positive),
+            torch.from_numpy(counts),
+            stacked,
+            classes,
+        )
+
+    def _change(self, row: int, rng: np.random.Generator) -> Pixels:
+        """The sketch `row` of the sampler's, changed at random."""
+        pixels, role = self.pictures.pixels(int(self.at[row]))
+        changed = augment(pixels, role, bool(rng.random() < 0.5), rng, self.config.augment)
+        if not self.config.freehand:
+            return changed
+        image = Image.fromarray(changed)
+        return np.asarray(roughen(image, paper_of(image), rng, self.config.freehand))
+
+    def _scene(self, sampler: PictureSampler, row: int, rng: np.random.Generator) -> Pixels:
+        """The photo `row`, or what it shows on white in front of another photo."""
+        photo = self.pictures.pixels(row)[0]
+        if rng.random() < self.config.paste:
+            behind = self.pictures.pixels(int(self.at[sampler.draw_background(rng)]))[0]
+            thing = find_thing(photo)
+            if thing is not None:
+                return put_into(photo, thing, behind)
+        return photo
 
     def _rows(self, draws: Draws, at: Ints) -> tuple[Ints, Ints]:
         """Sketches and photos of the draws `at`."""

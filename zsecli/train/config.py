@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from zsecli.model.config import OPTIONAL
 
 
 @dataclass(frozen=True)
@@ -13,8 +15,22 @@ class TrainConfig:
     Loss of a step: `ret_weight` * loss on [Ret] + `match_weight` * mean squared error of the relation score from
     `high` for matching pairs and `low` for others + `outline_weight` * cross entropy of where strokes are found.
 
-    ret_loss: "triplet" with `margin` (L2, on [Ret] after cross-attention), or "contrastive" over the batch
-        with `temperature` (cosine, on [Ret] before cross-attention, as retrieval uses it).
+    ret_loss: "prototypes" (a vector a class, which sketches and photos of it share), "triplet" with `margin` (L2, on
+        [Ret] after cross-attention), or "contrastive" over the batch with `temperature` (cosine, on [Ret] before
+        cross-attention, as retrieval uses it).
+    draws: "pairs" of a sketch and a photo that match, or "pictures": `batch_size` sketches, and `photos` photos by
+        themselves, half of them of classes that are among the sketches'; so that classes without a photo are seen too.
+    family_weights: how often a picture of a family is drawn, beside 1 for a picture of any other.
+    distill_weight: of the divergence of the class probabilities of photos, and of their outlines, from those that the
+        untouched backbone gives the photos.
+    name_weight: of the loss on sketches of a noun that is the name of one of the backbone's classes, or of several.
+    own_weight: of the loss by which outlines find their own photo in the batch.
+    relation_loss: "squared" error of the score from `high` and `low`, or "ranking": cross entropy of the choice among
+        the sketch's candidates, and of each pair by itself.
+    average: the network that is validated and kept is the running mean of all steps', of which each counts this much
+        less than the next; 0: the last step's.
+    freehand: strength of what makes clean drawings free-hand: wobbling, interrupted and unfinished lines.
+    paste: share of the photos of things on white that are put into another photo.
     instance_share: share of the draws that ask for the sketch's own photo among others of its class.
     class_draws: "uniform" draws every class as often; "sketches" as often as it has sketches, which a data set of a few
         large and many small classes wants.
@@ -42,7 +58,7 @@ class TrainConfig:
     epoch_draws: int = 10_000
     batch_size: int = 15
     accumulate: int = 1
-    ret_loss: Literal["triplet", "contrastive"] = "triplet"
+    ret_loss: Literal["triplet", "contrastive", "prototypes"] = "triplet"
     ret_weight: float = 2.0
     margin: float = 1.0
     temperature: float = 0.07
@@ -69,6 +85,16 @@ class TrainConfig:
     keep_rate: float = 1.0
     selection_after: int = 5
     patience: int = 0
+    draws: Literal["pairs", "pictures"] = field(default="pairs", metadata=OPTIONAL)
+    photos: int = field(default=0, metadata=OPTIONAL)
+    family_weights: tuple[tuple[str, float], ...] = field(default=(), metadata=OPTIONAL)
+    distill_weight: float = field(default=0.0, metadata=OPTIONAL)
+    name_weight: float = field(default=0.0, metadata=OPTIONAL)
+    own_weight: float = field(default=0.0, metadata=OPTIONAL)
+    relation_loss: Literal["squared", "ranking"] = field(default="squared", metadata=OPTIONAL)
+    average: float = field(default=0.0, metadata=OPTIONAL)
+    freehand: float = field(default=0.0, metadata=OPTIONAL)
+    paste: float = field(default=0.0, metadata=OPTIONAL)
 
     @property
     def outlined(self) -> int:
@@ -90,6 +116,33 @@ PRESETS = {
     "paper": TrainConfig(),
     "released": TrainConfig(),
     "small": TrainConfig(
+        epochs=3,
+        epoch_draws=4_800,
+        batch_size=40,
+        ret_loss="prototypes",
+        ret_weight=1.0,
+        match_weight=1.0,
+        relation_loss="ranking",
+        candidates=4,
+        outlines=16,
+        augment=1.0,
+        lr=3e-4,
+        head_lr=5e-4,
+        weight_decay=1e-4,
+        schedule="cosine",
+        warmup=20,
+        clip=10.0,
+        freeze_stride=4,
+        draws="pictures",
+        photos=24,
+        distill_weight=4.0,
+        name_weight=1.0,
+        own_weight=1.0,
+        average=0.99,
+        freehand=1.0,
+        paste=0.4,
+    ),
+    "contrastive": TrainConfig(
         epochs=5,
         epoch_draws=2_048,
         batch_size=64,

@@ -16,8 +16,7 @@ from torch import nn
 
 from zsecli.data.embedded import Embedded
 from zsecli.data.items import Items
-from zsecli.images.decode import REVISION
-from zsecli.images.preprocess_rules import Role
+from zsecli.images.preprocess_rules import REVISION, Role
 from zsecli.model.backbone import TrunkEmbed
 from zsecli.model.embedders.base import normalise
 from zsecli.model.network import ZSENetwork
@@ -47,8 +46,8 @@ class _Beginning:
         self.kept: int | None = None
         size = self.preprocess.size
         with torch.inference_mode():
-            _, count, self.width = self.backbone.begin(torch.zeros(1, 3, size, size, device=device), blocks).shape
-        self.tokens = 1 + count
+            _, count, self.token_width = self.backbone.begin(torch.zeros(1, 3, size, size, device=device), blocks).shape
+        self.width, self.tokens = self.token_width, 1 + count
         self.about: dict[str, Any] = {"config": network.config.to_json(), "frozen_blocks": blocks}
 
     @torch.inference_mode()

@@ -16,11 +16,11 @@ from torch import distributed as dist
 from zsecli.arrays import Ints
 from zsecli.data.dataset import Dataset
 from zsecli.data.hashing import find_changed_files
-from zsecli.data.items import SEEN
+from zsecli.data.items import SEEN, Items
 from zsecli.errors import UsageError, ZseError
 from zsecli.model.backbone import check_source
 from zsecli.model.checkpoint import read_training, seen_classes
-from zsecli.model.config import ModelConfig
+from zsecli.model.config import ModelConfig, to_plain
 from zsecli.model.embedders.base import compute_in_full_float32, resolve_device
 from zsecli.model.network import ZSENetwork
 from zsecli.model.spec import file_hash
@@ -33,6 +33,8 @@ from zsecli.train import loop, state
 from zsecli.train.batches import HELD, Batch, Batches, Pictures
 from zsecli.train.config import TrainConfig
 from zsecli.train.frozen_cache import cached
+from zsecli.train.picture_sampler import PictureSampler
+from zsecli.train.prototype_step import prototype_losses
 from zsecli.train.sampler import Sampler
 from zsecli.train.step import autocast, losses
 from zsecli.train.validate import HeldOut, rows_of
@@ -62,7 +64,7 @@ class Job:
             data=self.dataset.key(),
             partition=self.partition,
             model=self.model.to_json(),
-            config=dataclasses.asdict(self.config),
+            config=to_plain(self.config),
             weights=file_hash(self.weights) if self.weights is not None else self.pretrained,
             begin=file_hash(self.begin) if self.begin is not None else None,
         )
@@ -122,15 +124,15 @@ def _train(
     compute_in_full_float32()
     with _processes(on) as (on, rank, world):
         _check_parts(job.config, world)
-        network, optimizer = loop.build(job.model, job.config, job.pretrained, job.weights, on, job.begin)
+        trainee = loop.build(job.model, job.config, job.pretrained, job.weights, on, job.begin, _classes(job))
+        network = trainee.network
         batches, held = _data(job, network, cache, on, workers, progress)
         batches.pictures.hold //= max(1, workers) * world
         batches.rank, batches.world = rank, world
         if rank == 0 and not ours:
             files.clear()
         found = loop.run(
-            network,
-            optimizer,
+            trainee,
             batches,
             held,
             job.config,
@@ -149,16 +151,19 @@ def plan_training(job: Job, batch: int = 2) -> dict[str, Any]:
     rows, held = rows_of(job.dataset, job.partition)
     _check_seen(job, rows, held)
     items = job.dataset.items.take(rows)
-    Sampler(items, job.config)
-    network, _ = loop.build(job.model, job.config, False, job.weights, torch.device("cpu"), job.begin)
+    _sampler(items, job.config)
+    trainee = loop.build(job.model, job.config, False, job.weights, torch.device("cpu"), job.begin, _classes(job))
+    network = trainee.network
     if job.pretrained and job.weights is None and job.begin is None:
         check_source(job.model.backbone.name)
     size, config = job.model.preprocess.size, job.config
     parameters = list(network.parameters())
-    memory, outlined = (_memory(network, config, batch, with_outlines) for with_outlines in (False, True))
+    memory, outlined = (_memory(trainee, config, batch, with_outlines) for with_outlines in (False, True))
     trained = sum(p.nbytes for p in parameters if p.requires_grad)
     held_rows = sum(len(x) for one in held for x in (one.sketches, one.photos))
     encoded = config.batch_size // config.accumulate * (1 if config.hard_negatives else 2)
+    if config.draws == "pictures":
+        encoded = (config.batch_size + config.photos) // (2 * config.accumulate)  # pairs
     outlines = (outlined - memory) // batch * (config.outlined // config.accumulate)
     return {
         "sketches": int((items.modality == 0).sum()),
@@ -175,8 +180,9 @@ def plan_training(job: Job, batch: int = 2) -> dict[str, Any]:
     }
 
 
-def _memory(network: ZSENetwork, config: TrainConfig, batch: int, outlines: bool) -> int:
+def _memory(trainee: loop.Trainee, config: TrainConfig, batch: int, outlines: bool) -> int:
     """Bytes that are kept for the backward pass of so many pairs, and of as many outlines where those are asked."""
+    network = trainee.network
     size, places = network.config.preprocess.size, network.backbone.places
     pictures, masks = torch.zeros(batch, size, size, 3, dtype=torch.uint8), torch.eye(batch, dtype=torch.bool)
     asked = (pictures, pictures, torch.ones(batch, places, 2)) if outlines and config.outlined else None
@@ -193,7 +199,12 @@ def _memory(network: ZSENetwork, config: TrainConfig, batch: int, outlines: bool
         autocast(torch.device("cpu"), config),
         torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
     ):
-        losses(network, Batch(pictures, pictures, masks, torch.ones_like(masks), asked), config)
+        made = Batch(pictures, pictures, masks, torch.ones_like(masks), asked)
+        if trainee.heads is None:
+            losses(network, made, config)
+        else:
+            first = torch.zeros(batch, dtype=torch.int64)
+            prototype_losses(network, trainee.heads, dataclasses.replace(made, classes=(first, first)), config)
     return sum(storage.nbytes() for storage in kept.values())
 
 
@@ -202,6 +213,11 @@ def _check_parts(config: TrainConfig, world: int) -> None:
         raise UsageError(
             f"--batch-size {config.batch_size} cannot be shared by {world} processes, "
             f"each in {config.accumulate} parts",
+            "take a multiple of their product",
+        )
+    if config.draws == "pictures" and config.photos % (world * config.accumulate):
+        raise UsageError(
+            f"--photos {config.photos} cannot be shared by {world} processes, each in {config.accumulate} parts",
             "take a multiple of their product",
         )
     if config.outlined % (world * config.accumulate):
@@ -235,8 +251,17 @@ def _data(
             path = told[0]
     stamps = [*dataset.stamps(items.id).values()]
     pictures = Pictures(items, dataset.root, job.model.preprocess, path, stamps)
-    sampler = Sampler(dataset.items.take(used), job.config)
+    sampler = _sampler(dataset.items.take(used), job.config)
     return Batches(pictures, sampler, np.searchsorted(rows, used), job.config, network.backbone.grid), held
+
+
+def _sampler(items: Items, config: TrainConfig) -> Sampler | PictureSampler:
+    return PictureSampler(items, config) if config.draws == "pictures" else Sampler(items, config)
+
+
+def _classes(job: Job) -> list[str]:
+    """The names of the classes, in the order of their codes, where training has prototypes of them."""
+    return list(job.dataset.items.label.names) if job.config.ret_loss == "prototypes" else []
 
 
 def _all_rows(used: Ints, held: list[HeldOut]) -> Ints:

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from zsecli.model.backbone import TrunkEmbed
 from zsecli.model.config import ModelConfig, SelectionConfig
 from zsecli.model.network import ZSENetwork
 from zsecli.model.weights import check_fit
-from zsecli.render.training_curve import curve
+from zsecli.render.training_curve import draw_curve
 from zsecli.runtime.console import SILENT
 from zsecli.runtime.console import Progress as Bar
 from zsecli.runtime.files import is_foreign
@@ -31,7 +32,10 @@ from zsecli.train import state
 from zsecli.train.batches import Batches, loader
 from zsecli.train.config import TrainConfig
 from zsecli.train.frozen_cache import frozen_parts
+from zsecli.train.heads import Heads
 from zsecli.train.log import Log
+from zsecli.train.prototype_step import prototype_losses
+from zsecli.train.running_mean import RunningMean
 from zsecli.train.step import LOSSES, autocast, losses
 from zsecli.train.validate import HeldOut, diverged, validate
 
@@ -40,6 +44,35 @@ logger = logging.getLogger(__name__)
 LOG_EVERY = 10  # steps
 SAVE_EVERY = 600  # seconds between two states within an epoch
 DIVERGED = 10  # times the loss of the beginning
+PROTOTYPES = 6  # times the learning rate of the heads: each prototype is drawn in few steps
+SCALARS = 100  # times the same: single numbers that begin at 10 move too little otherwise
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """A network and what trains it.
+
+    heads: of a training with prototypes. average: of one that keeps the running mean of its weights.
+    """
+
+    network: ZSENetwork
+    optimizer: AdamW
+    heads: Heads | None = None
+    average: RunningMean | None = None
+
+    @property
+    def kept(self) -> ZSENetwork:
+        """The network that is validated, and written."""
+        return self.network if self.average is None else self.average.network
+
+    def modules(self) -> dict[str, nn.Module]:
+        """What a state has to hold, by name."""
+        modules: dict[str, nn.Module] = {"model": self.network}
+        if self.heads is not None:
+            modules["heads"] = self.heads
+        if self.average is not None:
+            modules["average"] = self.average
+        return modules
 
 
 @dataclass(frozen=True)
@@ -101,10 +134,12 @@ def build(
     weights: Path | None,
     device: torch.device,
     begin: Path | None = None,
-) -> tuple[ZSENetwork, AdamW]:
+    classes: Sequence[str] = (),
+) -> Trainee:
     """A new network, its frozen part frozen, and its optimiser; the same for the same seed.
 
     Args:
+        classes: the names of those that are seen, for prototypes of them.
         begin: a checkpoint whose backbone it begins with, instead of one that knows photos alone.
 
     Raises:
@@ -146,18 +181,34 @@ def build(
             raise UsageError(f"--freeze-stride {config.freeze_stride}: the backbone has no trunk", "--freeze-blocks N")
         for parameter in embed.below(config.freeze_stride):
             parameter.requires_grad_(False)
+    heads = None
+    if config.ret_loss == "prototypes":
+        heads = Heads(network, classes).to(device)
+        if not config.distill_weight:
+            del heads.teacher
+        network.backbone.classifier.requires_grad_(False)  # the space in which the untouched backbone teaches
+    optimizer = AdamW(_groups(network, heads, config), weight_decay=config.weight_decay)
+    average = RunningMean(network, config.average) if config.average else None
+    return Trainee(network, optimizer, heads, average)
+
+
+def _groups(network: ZSENetwork, heads: Heads | None, config: TrainConfig) -> list[dict[str, Any]]:
+    """The optimiser's groups of parameters, each with its learning rate."""
+    embed = network.backbone.vit.patch_embed
     begun = embed.trunk if isinstance(embed, TrunkEmbed) else network.backbone.vit
-    known = {id(p) for p in begun.parameters()}
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    known = {id(parameter) for parameter in begun.parameters()}
+    matches = network.relation.matches
+    scalars = {id(parameter) for parameter in matches.few()} if matches is not None else set()
+    groups: dict[float, list[nn.Parameter]] = {}
     for parameter in network.parameters():
         if parameter.requires_grad:
-            groups[id(parameter) in known].append(parameter)
-    made = [
-        {"params": groups[key], "lr": lr, "peak": lr}
-        for key, lr in ((True, config.lr), (False, config.head_lr))
-        if groups[key]
-    ]
-    return network, AdamW(made, weight_decay=config.weight_decay)
+            rate = config.lr if id(parameter) in known else config.head_lr
+            if id(parameter) in scalars:
+                rate = SCALARS * config.head_lr
+            groups.setdefault(rate, []).append(parameter)
+    if heads is not None:
+        groups.setdefault(PROTOTYPES * config.head_lr, []).append(heads.prototypes)
+    return [{"params": parameters, "lr": rate, "peak": rate} for rate, parameters in groups.items()]
 
 
 def factor(step: int, config: TrainConfig) -> float:
@@ -171,8 +222,7 @@ def factor(step: int, config: TrainConfig) -> float:
 
 
 def run(
-    network: ZSENetwork,
-    optimizer: AdamW,
+    trainee: Trainee,
     batches: Batches,
     held: list[HeldOut],
     config: TrainConfig,
@@ -183,7 +233,7 @@ def run(
     workers: int = 0,
     progress: Bar = SILENT,
 ) -> dict[str, float]:
-    """Train `network`, from where a run with the same key was stopped; returns the best validation.
+    """Train the network, from where a run with the same key was stopped; returns the best validation.
 
     `best` holds the best checkpoint so far, and the folder of that name with the suffix `.run` the last one, the
     state, the log and its curve.
@@ -197,7 +247,7 @@ def run(
         ZseError: the loss is not finite, or grows without end; the last checkpoints stay.
     """
     files, log = Files(best), Log(Files(best).folder)
-    done = state.load(files.state, key, network, optimizer) or state.Progress()
+    done = state.load(files.state, key, trainee.modules(), trainee.optimizer) or state.Progress()
     if _main():
         log.truncate(done.step)
         if done.step:
@@ -209,35 +259,36 @@ def run(
     saved = timer_start = time.perf_counter()
     timed_steps = 0
     while not done.ended:
-        done.unlogged = (*done.unlogged, _step(network, optimizer, parts, done.step, config))
+        done.unlogged = (*done.unlogged, _step(trainee, parts, done.step, config))
         done.step += 1
         timed_steps += 1
         progress(1)
         if done.step % LOG_EVERY == 0:
             if _main():
                 speed = timed_steps * _pictures_per_step(config) / (time.perf_counter() - timer_start)
-                loss = _write(log, done, optimizer, config, speed)
+                loss = _write(log, done, trainee.optimizer, config, speed)
                 first = loss if math.isinf(first) else first
                 if loss > DIVERGED * first:
                     raise diverged(done.step, f"the loss is {loss:.3g}, and was {first:.3g}")
             done.unlogged = ()
             timer_start, timed_steps = time.perf_counter(), 0
         if done.step % config.epoch_steps == 0:
-            _epoch(network, batches, held, config, done, files, log, about)
+            _epoch(trainee.kept, batches, held, config, done, files, log, about)
             state_due = True
             timer_start, timed_steps = time.perf_counter(), 0
         else:  # a record of the log is not cut in two
             state_due = done.step % LOG_EVERY == 0 and time.perf_counter() - saved > SAVE_EVERY
         if state_due and _main():
-            state.save(files.state, key, done, network, optimizer)
+            state.save(files.state, key, done, trainee.modules(), trainee.optimizer)
             saved = time.perf_counter()
     found = [r for r in log.records() if r["kind"] == "validation"]
     best_of = next((r for r in found if r.get("epoch") == done.best_epoch), {})  # a log can be lost
     return {k: v for k, v in best_of.items() if isinstance(v, float)}
 
 
-def _step(network: ZSENetwork, optimizer: AdamW, parts: Any, step: int, config: TrainConfig) -> tuple[float, ...]:
+def _step(trainee: Trainee, parts: Any, step: int, config: TrainConfig) -> tuple[float, ...]:
     """One optimiser step; returns the losses, in the order of LOSSES."""
+    network, optimizer, heads = trainee.network, trainee.optimizer, trainee.heads
     device = next(network.parameters()).device
     _train_mode(network, step // config.epoch_steps, config)
     torch.manual_seed(config.seed + (step << 16) + (dist.get_rank() if dist.is_initialized() else 0))
@@ -246,13 +297,12 @@ def _step(network: ZSENetwork, optimizer: AdamW, parts: Any, step: int, config: 
     for _ in range(config.accumulate):
         batch = next(parts)
         with autocast(device, config):
-            found = losses(network, batch, config)
+            found = losses(network, batch, config) if heads is None else prototype_losses(network, heads, batch, config)
         (found.total / config.accumulate).backward()
-        values = [found.total, found.ret, found.match, found.outline]
-        sums += torch.stack(values).detach().float().cpu() / config.accumulate
-    if dist.is_initialized():
-        _average([*(p.grad for p in network.parameters() if p.grad is not None)], sums)
+        sums += found.values() / config.accumulate
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if dist.is_initialized():
+        _average([p.grad for p in parameters if p.grad is not None], sums)
     norm = nn.utils.clip_grad_norm_(parameters, config.clip or math.inf)
     if not torch.isfinite(sums).all() or not torch.isfinite(norm):
         said = ", ".join(f"{name} {value:.3g}" for name, value in zip(LOSSES, sums, strict=True))
@@ -260,6 +310,8 @@ def _step(network: ZSENetwork, optimizer: AdamW, parts: Any, step: int, config: 
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor(step, config)
     optimizer.step()
+    if trainee.average is not None:
+        trainee.average.update(network, step + 1)
     return tuple(sums.tolist())
 
 
@@ -295,6 +347,8 @@ def _average(gradients: list[torch.Tensor], sums: torch.Tensor) -> None:
 
 def _pictures_per_step(config: TrainConfig) -> int:
     """Pictures that the network encodes in one optimiser step."""
+    if config.draws == "pictures":
+        return config.batch_size + config.photos + config.outlined
     return config.batch_size * (2 if config.hard_negatives else 4) + 2 * config.outlined
 
 
@@ -305,8 +359,10 @@ def _write(log: Log, done: state.Progress, optimizer: AdamW, config: TrainConfig
         speed: pictures a second.
     """
     means = {name: sum(v) / len(v) for name, v in zip(LOSSES, zip(*done.unlogged, strict=True), strict=True)}
-    if not config.outlines:
-        del means["outline"]
+    weights = {"outline": config.outlines, "distill": config.distill_weight, "own": config.own_weight}
+    for name, weight in weights.items():
+        if not weight:
+            del means[name]
     lr = optimizer.param_groups[-1]["lr"]
     log.append({"kind": "train", "step": done.step, **means, "lr": lr, "pictures_per_second": speed})
     return means["loss"]
@@ -339,7 +395,7 @@ def _epoch(
             done.best, done.best_epoch, done.stale = score, epoch, 0
             checkpoint.save(network, files.best, about)
         checkpoint.save(network, files.last, about)
-        curve(log.records(), files.curve, files.best.stem)
+        draw_curve(log.records(), files.curve, files.best.stem)
         done.ended = done.step >= config.steps or bool(config.patience and done.stale >= config.patience)
     if dist.is_initialized():
         told = [done.ended]

@@ -61,6 +61,42 @@ def correspondence(similarity: Tensor, target: Tensor, temperature: float) -> Te
     return (-(target * log_share).sum((1, 2)) / asked.clamp(min=1)).mean()
 
 
+def divergence(logits: Tensor, known: Tensor, temperature: float) -> Tensor:
+    """Mean over B of the Kullback-Leibler divergence of softmax(logits / temperature) from the probabilities `known`.
+
+    Args:
+        logits, known: (B, C) each. After Hinton et al. 2015 (arXiv 1503.02531), without their factor temperature ** 2.
+    """
+    return F.kl_div((_precise(logits) / temperature).log_softmax(-1), known, reduction="batchmean")
+
+
+def named_classes(logits: Tensor, named: Tensor) -> Tensor:
+    """Mean over the rows with a class of -log of the probability that all their classes have together.
+
+    Args:
+        logits: (B, C). named: (B, C) bool; a row without any does not count.
+    """
+    rows = named.any(1)
+    log_share = _precise(logits[rows]).log_softmax(-1).masked_fill(~named[rows], -torch.inf)
+    return -torch.logsumexp(log_share, 1).sum() / max(1, int(rows.sum()))
+
+
+def choice(logits: Tensor, match: Tensor, counts: Tensor) -> Tensor:
+    """Of relation logits (B, N) with N candidates each: cross entropy of the choice among them, and of every pair.
+
+    Args:
+        match: (B, N) bool; the choice is right with any that matches, and a row without one makes none. counts: (B, N)
+            bool; other pairs are left out of both.
+    """
+    logits = _precise(logits)
+    each = F.binary_cross_entropy_with_logits(logits, match.to(logits), reduction="none")
+    every = (each * counts).sum() / counts.sum().clamp(min=1)
+    rows = (match & counts).any(1)
+    log_share = logits[rows].masked_fill(~counts[rows], -torch.inf).log_softmax(1)
+    right = torch.logsumexp(log_share.masked_fill(~(match & counts)[rows], -torch.inf), 1)
+    return every - right.sum() / max(1, int(rows.sum()))
+
+
 def hardest(similarity: Tensor, allowed: Tensor) -> Tensor:
     """(B,) int64, the column of the highest `similarity` (B, C) that is `allowed` (B, C) bool; -1 in a row without."""
     best = similarity.masked_fill(~allowed, -torch.inf).argmax(1)

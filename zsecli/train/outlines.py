@@ -8,14 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter
 
-from zsecli.images.decode import Pixels, frame_input
+from zsecli.arrays import Pixels
 from zsecli.images.geometry import move_points, patch_centres, similarity_matrix, warp_image
+from zsecli.images.preprocess import frame_input
 from zsecli.images.preprocess_rules import Preprocess
 from zsecli.images.strokes import find_stroke_patches
 from zsecli.train.augment import colours, ink, paper_of
+from zsecli.train.freehand import roughen
 
 FAINT, CLEAR = 20, 80  # grey levels of a colour step that leaves no line, and of one that leaves a black line
 TURN, ANY_TURN = 45.0, 0.2  # degrees; share of photos turned by any angle
+GENTLE = 15.0  # degrees, for photos that are to be recognised too, and never by any angle
 SCALE, SHIFT = (0.6, 1.4), 0.15  # of the photo's size; share of its side
 
 
@@ -40,7 +43,13 @@ def outline(photo: Pixels) -> Image.Image:
 
 
 def outlined(
-    photo: Pixels, preprocess: Preprocess, grid: tuple[int, int], rng: np.random.Generator, strength: float
+    photo: Pixels,
+    preprocess: Preprocess,
+    grid: tuple[int, int],
+    rng: np.random.Generator,
+    strength: float,
+    most: float | None = None,
+    freehand: float = 0.0,
 ) -> Outlined:
     """A prepared photo (S, S, 3) uint8, turned, scaled, shifted and often mirrored, and the outline of what it was.
 
@@ -49,9 +58,12 @@ def outlined(
 
     Args:
         grid: rows and columns of the P patches. rng: all that is random; the same state makes the same pair.
+        most: degrees that any photo turns by; None: as said above. freehand: strength of `zsecli.train.freehand`.
     """
     size = (photo.shape[1], photo.shape[0])
-    turn = 180.0 if rng.random() < ANY_TURN else TURN
+    turn = most
+    if turn is None:
+        turn = 180.0 if rng.random() < ANY_TURN else TURN
     matrix = similarity_matrix(
         size,
         turn * rng.uniform(-1, 1),
@@ -64,6 +76,8 @@ def outlined(
     places = move_points(matrix, frame.to_picture(patch_centres(grid, patch))) / patch
     shown = find_stroke_patches(drawn, grid) & ((places >= 0) & (places < (grid[1], grid[0]))).all(1)
     image, lines = Image.fromarray(photo), Image.fromarray(drawn).convert("L")
+    if freehand:
+        lines = roughen(lines, paper_of(lines), rng, freehand)
     changed = (
         ink(lines, paper_of(lines), rng, strength),
         colours(warp_image(image, matrix, paper_of(image)), rng, strength),

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zsecli.model import tensorfile
 from zsecli.model.config import LATER, from_plain
-from zsecli.model.network import ZSENetwork
 from zsecli.model.tensorfile import refusing
 from zsecli.model.weights import check_fit
 from zsecli.train.step import LOSSES
 
 SCHEMA = "training"
 HINT = "delete it: the run begins again"
+EARLIER = 4  # losses that a step had in earlier versions
+TEACHER = "teacher."  # of names that are not saved: it is the backbone as it came
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -37,9 +39,17 @@ class Progress:
     unlogged: tuple[tuple[float, ...], ...] = field(default=(), metadata=LATER)
 
 
-def save(path: Path, key: str, progress: Progress, network: ZSENetwork, optimizer: Optimizer) -> None:
-    """Write the state beside `path`, then replace it. key: of the run, which alone may go on from here."""
-    tensors = {f"model.{name}": t.detach().cpu() for name, t in network.state_dict().items()}
+def save(path: Path, key: str, progress: Progress, modules: Mapping[str, nn.Module], optimizer: Optimizer) -> None:
+    """Write the state beside `path`, then replace it.
+
+    Args:
+        key: of the run, which alone may go on from here. modules: the network as `model`, and what else is trained.
+    """
+    tensors = {
+        f"{prefix}.{name}": tensor.detach().cpu()
+        for prefix, module in modules.items()
+        for name, tensor in _state(module).items()
+    }
     for i, parameter in enumerate(_parameters(optimizer)):
         for name in _MOMENTS:
             if name in optimizer.state[parameter]:
@@ -49,8 +59,8 @@ def save(path: Path, key: str, progress: Progress, network: ZSENetwork, optimize
     tensorfile.write(path, {name: t.contiguous() for name, t in tensors.items()}, metadata)
 
 
-def load(path: Path, key: str, network: ZSENetwork, optimizer: Optimizer) -> Progress | None:
-    """Fill network and optimiser from the state that a run with this `key` left; None where there is none.
+def load(path: Path, key: str, modules: Mapping[str, nn.Module], optimizer: Optimizer) -> Progress | None:
+    """Fill modules and optimiser from the state that a run with this `key` left; None where there is none.
 
     Raises:
         StoreError: the file is damaged, or of another network.
@@ -59,15 +69,19 @@ def load(path: Path, key: str, network: ZSENetwork, optimizer: Optimizer) -> Pro
     if found is None or found[0] != key:
         return None
     tensors = tensorfile.read(path, HINT)[1]
-    state = {name.removeprefix("model."): tensors.pop(name) for name in list(tensors) if name.startswith("model.")}
     what = f"{path}: does not fit its network"
-    check_fit(state, network.state_dict(), what, HINT)
+    states = {}
+    for prefix, module in modules.items():
+        names = [name for name in tensors if name.startswith(f"{prefix}.")]
+        states[prefix] = {name.removeprefix(f"{prefix}."): tensors.pop(name) for name in names}
+        check_fit(states[prefix], _state(module), what, HINT)
     wanted: dict[str, Tensor] = {}
     for i, parameter in enumerate(_parameters(optimizer)):
         if any(f"{name}.{i}" in tensors for name in _MOMENTS):  # a parameter that no step moved has none
             wanted |= {f"{name}.{i}": parameter.new_empty(()) if name == "step" else parameter for name in _MOMENTS}
     check_fit(tensors, wanted, what, HINT)
-    network.load_state_dict(state)
+    for prefix, module in modules.items():
+        module.load_state_dict(states[prefix], strict=False)
     for i, parameter in enumerate(_parameters(optimizer)):
         moments = {name: tensors[f"{name}.{i}"] for name in _MOMENTS if f"{name}.{i}" in tensors}
         if moments:
@@ -86,9 +100,15 @@ def where(path: Path) -> tuple[str, Progress] | None:
         progress = from_plain(Progress, json.loads(metadata["progress"]))
         if metadata["zse-schema"] != SCHEMA or min(progress.step, progress.best_epoch, progress.stale) < 0:
             raise ValueError(f"schema {metadata['zse-schema']}, {progress}")
-        if any(len(values) != len(LOSSES) for values in progress.unlogged):
+        if any(len(values) not in (EARLIER, len(LOSSES)) for values in progress.unlogged):
             raise ValueError(f"a step has {len(LOSSES)} losses")
+        none = (0.0,) * len(LOSSES)
+        progress.unlogged = tuple((*values, *none[len(values) :]) for values in progress.unlogged)
         return metadata["run-key"], progress
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in module.state_dict().items() if not name.startswith(TEACHER)}
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:

@@ -14,13 +14,14 @@ from zsecli.images.preprocess_rules import Role
 from zsecli.model.backbone import Encoding
 from zsecli.model.embedders.base import normalise
 from zsecli.model.network import ZSENetwork
+from zsecli.model.retrieval_head import Retrieval
 from zsecli.model.scoring import Score, centred_cosine
 from zsecli.model.selection import kept
 from zsecli.train.batches import Batch
 from zsecli.train.config import TrainConfig
 from zsecli.train.losses import contrastive, correspondence, hardest, matching, triplet
 
-LOSSES = ("loss", "ret", "match", "outline")  # as the log calls them; the first is the weighted sum
+LOSSES = ("loss", "ret", "match", "outline", "distill", "own")  # as the log calls them; the first is the weighted sum
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,18 @@ class Losses:
     ret: Tensor
     match: Tensor
     outline: Tensor
+    distill: Tensor | None = None
+    own: Tensor | None = None
+
+    def values(self) -> Tensor:
+        """(L,) in the order of LOSSES, without gradients; 0 for what a way of training does not have."""
+        parts = (self.total, self.ret, self.match, self.outline, self.distill, self.own)
+        return (
+            torch.stack([torch.zeros_like(self.total) if part is None else part for part in parts])
+            .detach()
+            .float()
+            .cpu()
+        )
 
 
 def losses(network: ZSENetwork, batch: Batch, config: TrainConfig) -> Losses:
@@ -67,8 +80,20 @@ def _retrieval(network: ZSENetwork, batch: Batch, config: TrainConfig) -> tuple[
 
 
 def _outlines(network: ZSENetwork, sketch: Tensor, photo: Tensor, places: Tensor, config: TrainConfig) -> Tensor:
-    """The loss on where strokes are found, by the tokens after cross-attention, less their picture's mean."""
     ours, theirs = encode(network, sketch, "sketch", config), encode(network, photo, "photo", config)
+    return locate_strokes(network, ours, theirs, places, config)
+
+
+def locate_strokes(
+    network: ZSENetwork, ours: Encoding, theirs: Encoding, places: Tensor, config: TrainConfig
+) -> Tensor:
+    """The loss on where the strokes of V outlines are found in their photos, by the tokens after cross-attention.
+
+    Each token less its picture's mean.
+
+    Args:
+        places: (V, P, 2), see `zsecli.train.outlines.Outlined`.
+    """
     score = network.score(ours, theirs)
     similarity = centred_cosine(score.sketch[:, 1:], score.photo[:, 1:])
     target = spread(places.to(similarity.device), network.backbone.grid)
@@ -94,7 +119,7 @@ def spread(places: Tensor, grid: tuple[int, int], width: float = 0.5) -> Tensor:
 
 def _contrastive(sketch: Encoding, photo: Encoding, batch: Batch, config: TrainConfig) -> Tensor:
     positive, counts = batch.positive.to(sketch.ret.device), batch.counts.to(sketch.ret.device)
-    return contrastive(_gather(sketch.ret), _gather(photo.ret), positive, counts, config.temperature)
+    return contrastive(gather(sketch.ret), gather(photo.ret), positive, counts, config.temperature)
 
 
 def autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
@@ -120,7 +145,7 @@ def _with_hardest(network: ZSENetwork, sketch: Encoding, photo: Encoding, batch:
     every, similarity, positive, counted = _all_pairs(sketch, photo, batch)
     negative = hardest(similarity, counted & ~positive)
     own = torch.arange(len(negative), device=negative.device)
-    photos = torch.cat([own + _first(len(own)), negative.clamp(min=0)])
+    photos = torch.cat([own + first_row(len(own)), negative.clamp(min=0)])
     match = torch.cat([torch.ones_like(own), torch.zeros_like(own)]).bool()
     return score_pairs(network, sketch, own.repeat(2), every, photos), match, match | (negative >= 0).repeat(2)
 
@@ -142,8 +167,9 @@ def _with_nearest(
 
 def _all_pairs(sketch: Encoding, photo: Encoding, batch: Batch) -> tuple[Encoding, Tensor, Tensor, Tensor]:
     """The photos of all processes; of R sketches with these C (R, C): cosine of [Ret], whether they match, count."""
-    every = Encoding(_gather(photo.tokens), _gather(photo.index), photo.attention)
-    own = slice(_first(len(sketch.ret)), _first(len(sketch.ret)) + len(sketch.ret))
+    every = Encoding(gather(photo.tokens), gather(photo.index), photo.attention)
+    assert photo.retrieval is None
+    own = slice(first_row(len(sketch.ret)), first_row(len(sketch.ret)) + len(sketch.ret))
     similarity = F.normalize(sketch.ret.detach(), dim=-1) @ F.normalize(every.ret.detach(), dim=-1).T
     return every, similarity, batch.positive[own].to(similarity.device), batch.counts[own].to(similarity.device)
 
@@ -157,7 +183,7 @@ def _weight(counts: Tensor) -> Tensor | float:
     return counts.sum() * dist.get_world_size() / mean.clamp(min=1)
 
 
-def _first(count: int) -> int:
+def first_row(count: int) -> int:
     """The first row of this process among those of all, of which each has `count`."""
     return count * dist.get_rank() if dist.is_initialized() else 0
 
@@ -166,12 +192,17 @@ def score_pairs(
     network: ZSENetwork, sketch: Encoding, sketches: Tensor, photo: Encoding, photos: Tensor | None = None
 ) -> Score:
     """The pairs of rows `sketches` and `photos` (None: all in order); what a picture's pairs share is computed once."""
-    ours = network.prepare(sketch.tokens, sketch.index, "sketch").rows(sketches)
-    theirs = network.prepare(photo.tokens, photo.index, "photo")
+    ours = network.prepare_encoding(sketch, "sketch").rows(sketches)
+    theirs = network.prepare_encoding(photo, "photo")
     return network.score_prepared(ours, theirs if photos is None else theirs.rows(photos))
 
 
-def _gather(x: Tensor) -> Tensor:
+def with_vector(vector: Tensor | None) -> Retrieval | None:
+    """What an encoding needs of its pictures as wholes to be scored: (B, R) retrieval vectors."""
+    return None if vector is None else Retrieval(vector, vector, vector)
+
+
+def gather(x: Tensor) -> Tensor:
     """(R, ...) of this process -> (W * R, ...) of all of them, by rank, with gradients."""
     return _Gather.apply(x) if dist.is_initialized() else x
 

@@ -20,7 +20,7 @@ from zsecli.model.backbone import Encoding
 from zsecli.model.network import ZSENetwork
 from zsecli.train.batches import Pictures
 from zsecli.train.config import TrainConfig
-from zsecli.train.step import autocast, encode, score_pairs
+from zsecli.train.step import autocast, encode, score_pairs, with_vector
 
 AT_MOST = 1000  # sketches, and photos, of a held-out set: the more, the longer every epoch
 AT_ONCE = 32
@@ -115,13 +115,15 @@ def diverged(step: int | None, why: str) -> ZseError:
 def _encode(network: ZSENetwork, pictures: Pictures, rows: Ints, config: TrainConfig) -> Encoding:
     """Pictures (R,) of one modality, on the CPU; their tokens in half precision, as a store keeps them."""
     role: Literal["sketch", "photo"] = "sketch" if pictures.items.modality[rows[0]] == SKETCH else "photo"
-    tokens, index = [], []
+    tokens, index, vectors = [], [], []
     with autocast(next(network.parameters()).device, config):
         for start in range(0, len(rows), AT_ONCE):
             made = encode(network, pictures.stack(rows[start : start + AT_ONCE]), role, config)
             tokens.append(made.tokens.cpu().half())
             index.append(made.index.cpu())
-    return Encoding(torch.cat(tokens), torch.cat(index), torch.empty(0))
+            vectors.append(made.ret.float().cpu())
+    own = torch.cat(vectors) if network.has_own_ret else None
+    return Encoding(torch.cat(tokens), torch.cat(index), torch.empty(0), with_vector(own))
 
 
 def _cosine(sketch: Encoding, photo: Encoding) -> NDArray[np.float32]:
@@ -144,7 +146,12 @@ def _related(
     for row, values in zip(rows, found, strict=True):
         first = np.argsort(-values, kind="stable")[:SHORTLIST]
         ours, theirs = (
-            Encoding(x.tokens[at].to(device).float(), x.index[at].to(device), x.attention)
+            Encoding(
+                x.tokens[at].to(device).float(),
+                x.index[at].to(device),
+                x.attention,
+                with_vector(x.ret[at].to(device) if network.has_own_ret else None),
+            )
             for x, at in ((sketch, [row]), (photo, first))
         )
         with autocast(device, config):

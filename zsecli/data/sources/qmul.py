@@ -18,7 +18,7 @@ from zsecli.data.sources.class_folders import (
 from zsecli.data.sources.options import SourceOptions
 from zsecli.data.sources.source import Benchmark
 from zsecli.errors import ZseError
-from zsecli.images.decode import SUFFIXES
+from zsecli.images.formats import SUFFIXES
 from zsecli.runtime.textfiles import read_lines
 
 LISTS = "photo_train.txt, photo_test.txt, sketch_train.txt, sketch_test.txt"

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 class Embedder(Protocol):
     """A model that embeds pictures.
 
-    width: D. tokens: 1 + T, or 0 for a model without tokens. kept: T where selection drops tokens, else None.
+    width: R, of [Ret]. token_width: D. tokens: 1 + T, or 0 for a model without tokens. kept: T where selection drops
+    tokens, else None.
     preprocess: how its pictures are made. about: what a store's provenance should say of it. device: where it computes.
     """
 
     device: torch.device
     width: int
+    token_width: int
     tokens: int
     kept: int | None
     preprocess: Preprocess
@@ -81,7 +83,8 @@ class NetworkEmbedder:
         self.network, self.device = network.to(device).to(memory_format=torch.channels_last).eval(), device
         self.preprocess = network.config.preprocess
         backbone = network.backbone
-        self.width, self.tokens = backbone.width, 1 + backbone.kept
+        self.token_width, self.tokens = backbone.width, 1 + backbone.kept
+        self.width = backbone.width if backbone.retrieval_head is None else backbone.retrieval_head.width
         self.kept = None if backbone.kept == backbone.places else backbone.kept
         self.about = {
             "preset": network.config.preset,
@@ -95,4 +98,4 @@ class NetworkEmbedder:
         out = self.network.encode(normalise(pictures, self.preprocess, self.device), role)
         index = None if self.kept is None else out.index.cpu().numpy()
         tokens = out.tokens.float().cpu().numpy()
-        return Embedded(tokens[:, 0], tokens, index)
+        return Embedded(out.ret.float().cpu().numpy(), tokens, index)

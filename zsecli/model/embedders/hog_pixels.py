@@ -25,7 +25,7 @@ class PixelEmbedder:
     side = 32
 
     def __init__(self) -> None:
-        self.width = self.side**2
+        self.width = self.token_width = self.side**2
         self.preprocess = Preprocess(self.side, interpolation="box")
         self.about = {"baseline": f"{self.side} x {self.side} grey values, mean removed"}
 
@@ -49,7 +49,7 @@ class HogEmbedder:
             raise ZseError("the hog baseline needs scikit-image", "pip install scikit-image") from error
         self.hog = hog
         self.preprocess = Preprocess(128, interpolation="bilinear")
-        self.width = len(hog(np.zeros((128, 128)), **CELLS))
+        self.width = self.token_width = len(hog(np.zeros((128, 128)), **CELLS))
         self.about = {"baseline": f"HOG of 128 x 128 grey values, {CELLS}"}
 
     def embed(self, pictures: NDArray[np.uint8], role: Role) -> Embedded:

@@ -31,7 +31,7 @@ class FrozenEmbedder:
         self.preprocess = Preprocess(config["input_size"][1], config["mean"], config["std"], kind)
         self.dtype = dtype_of(precision, device)
         self.model, self.device = model.to(device, self.dtype).to(memory_format=torch.channels_last).eval(), device
-        self.width = self.embed(
+        self.width = self.token_width = self.embed(
             np.zeros((1, self.preprocess.size, self.preprocess.size, 3), np.uint8), "photo"
         ).ret.shape[1]
         self.about = {"backbone": spec.name, "device": str(device)}
