@@ -1,4 +1,4 @@
-"""The one error type a user meets: what is wrong, and what to do about it."""
+"""Errors for users: what is wrong, and what to do about it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,28 @@ import os
 import re
 from collections.abc import Iterable
 
-DONE, FAILED, USAGE, UNUSABLE, SKIPPED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+# Exit codes.
+DONE = 0
+FAILED = 1
+USAGE = 2
+UNUSABLE = 3
+SKIPPED = 4
+INTERRUPTED = 130
 
 
 class ZseError(Exception):
-    """A failure with its remedy; the command line prints `error: message` and `hint: hint`."""
+    """A failure and how to fix it; the command line prints `error: message` and `hint: hint`."""
 
     code = FAILED
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
-        self.message, self.hint = message, hint
+        self.message = message
+        self.hint = hint
 
 
 class UsageError(ZseError):
-    """The words of the command are off: exit code 2."""
+    """Wrong usage of a command or a function: exit code 2."""
 
     code = USAGE
 
@@ -38,13 +45,16 @@ class DryRunEnded(Exception):
 
 
 def get_errno(error: BaseException | None) -> int | None:
-    """The system's number of what it refused (`errno`); HDF5 and safetensors have it in a text alone."""
-    found = re.search(r"(?:errno = |os error )(\d+)", str(error))
-    return getattr(error, "errno", None) or (int(found[1]) if found else None)
+    """The system's error number; HDF5 and safetensors have it in a text alone. None where there is none."""
+    number: int | None = getattr(error, "errno", None)
+    if number:
+        return number
+    match = re.search(r"(?:errno = |os error )(\d+)", str(error))
+    return int(match[1]) if match else None
 
 
 def system_error(number: int, path: object) -> ZseError:
-    """What the system refused to do with `path`, in words."""
+    """The error for what the system refused to do with `path`."""
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ZseError(f"{path}: no space left", "free some, then run the command again: it goes on where it stopped")
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -54,5 +64,5 @@ def system_error(number: int, path: object) -> ZseError:
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """`; did you mean 'x'?` where one of `names` is close to `name`, else nothing."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    matches = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -1,4 +1,4 @@
-"""Where things lie when a command is given no path: `./zse`, `--workspace`, `ZSE_WORKSPACE`."""
+"""Where files are when a command is given no path: `./zse`, `--workspace`, `ZSE_WORKSPACE`."""
 
 from __future__ import annotations
 
@@ -14,33 +14,35 @@ from zsecli.errors import ZseError, did_you_mean
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder of a project's stores and checkpoints; nothing is made before it is needed."""
+    """The folder of a project's stores and checkpoints; folders are made when they are needed."""
 
     root: Path = Path("zse")
 
     def dataset(self, name: str) -> Path:
-        return self.root / "datasets" / f"{_plain(name)}.h5"
+        return self.root / "datasets" / f"{_file_name(name)}.h5"
 
     def features(self, name: str, model: str, part: str) -> Path:
-        return self.root / "features" / f"{_plain(name)}.{_plain(part)}.{_plain(model)}.h5"
+        return self.root / "features" / f"{_file_name(name)}.{_file_name(part)}.{_file_name(model)}.h5"
 
-    def ranking(self, sketches: Path, photos: Path, how: str) -> Path:
+    def ranking(self, sketches: Path, photos: Path, options: str) -> Path:
         """Of two feature stores, often one; stores of one name in different folders have different rankings."""
         name = sketches.stem if sketches == photos else f"{sketches.stem}--{photos.stem}"
-        if any(store.parent != self.root / "features" for store in (sketches, photos)):
-            places = f"{sketches.resolve()}\0{photos.resolve()}"
-            name += f".{hashlib.sha256(os.fsencode(places)).hexdigest()[:8]}"
-        return self.root / "rankings" / f"{_plain(name, 120)}.{_plain(how)}.h5"
+        features = self.root / "features"
+        if sketches.parent != features or photos.parent != features:
+            inputs = f"{sketches.resolve()}\0{photos.resolve()}"
+            name += f".{_short_hash(inputs)}"
+        return self.root / "rankings" / f"{_file_name(name, 120)}.{_file_name(options)}.h5"
 
     def checkpoint(self, name: str) -> Path:
-        return self.root / "models" / f"{_plain(name)}.safetensors"
+        return self.root / "models" / f"{_file_name(name)}.safetensors"
 
     def made_of(self, kind: str, model: str, *pictures: Path) -> Path:
-        """What the names of files made of these pictures by a model begin with; others of the same names get others."""
-        told = "\0".join([model, *(str(picture.resolve()) for picture in pictures)])
-        more = f"+{len(pictures) - 2}" if len(pictures) > 2 else ""
-        name = f"{_plain(pictures[0].stem)}--{_plain(pictures[1].stem)}{more}"
-        return self.root / kind / f"{name}.{hashlib.sha256(os.fsencode(told)).hexdigest()[:8]}"
+        """The beginning of the names of files made of these pictures by a model; other pictures have another."""
+        inputs = "\0".join([model, *(str(picture.resolve()) for picture in pictures)])
+        name = f"{_file_name(pictures[0].stem)}--{_file_name(pictures[1].stem)}"
+        if len(pictures) > 2:
+            name += f"+{len(pictures) - 2}"
+        return self.root / kind / f"{name}.{_short_hash(inputs)}"
 
     def find_dataset(self, name: str | None) -> Path:
         """The dataset store called `name`, or the one prepared last.
@@ -51,13 +53,13 @@ class Workspace:
         if name is not None:
             path = self.dataset(name)
             if not path.is_file():
-                known = [p.stem for p in self._stores()]
+                names = [store.stem for store in self._dataset_stores()]
                 raise ZseError(
-                    f"no data set {name!r} in {self.root}{did_you_mean(name, known)}",
-                    f"zse prepare makes one (there: {', '.join(known) or 'none'})",
+                    f"no data set {name!r} in {self.root}{did_you_mean(name, names)}",
+                    f"zse prepare makes one (there: {', '.join(names) or 'none'})",
                 )
             return path
-        stores = self._stores()
+        stores = self._dataset_stores()
         if not stores:
             raise ZseError(
                 f"no data set is prepared in {self.root}", "zse prepare demo, or zse prepare folder YOUR_FOLDER"
@@ -65,30 +67,34 @@ class Workspace:
         return stores[-1]
 
     def make_newest(self, store: Path) -> None:
-        """Let a dataset store that is prepared again, and has not changed, be the one prepared last."""
-        stores = self._stores()
-        if store in stores[:-1]:
+        """Let a dataset store that was prepared again, and has not changed, be the one prepared last."""
+        if store in self._dataset_stores()[:-1]:
             os.utime(store)
 
     def newest_checkpoint(self) -> Path | None:
-        found = self._files("models", "*.safetensors")
-        return found[-1] if found else None
+        """The checkpoint written last; None where there is none."""
+        checkpoints = self._list_files("models", "*.safetensors")
+        return checkpoints[-1] if checkpoints else None
 
-    def _stores(self) -> list[Path]:
+    def _dataset_stores(self) -> list[Path]:
         """Finished dataset stores, the newest last."""
-        return self._files("datasets", "*.h5")
+        return self._list_files("datasets", "*.h5")
 
-    def _files(self, kind: str, pattern: str) -> list[Path]:
-        """The newest last; a link that leads nowhere is passed over."""
-        found = (path for path in (self.root / kind).glob(pattern) if path.is_file())
-        return sorted(found, key=lambda p: p.stat().st_mtime_ns)
+    def _list_files(self, kind: str, pattern: str) -> list[Path]:
+        """The files of a kind, the newest last; links that lead nowhere are left out."""
+        files = [path for path in (self.root / kind).glob(pattern) if path.is_file()]
+        return sorted(files, key=lambda path: path.stat().st_mtime_ns)
 
 
-def _plain(name: str, most: int = 60) -> str:
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:8]
+
+
+def _file_name(name: str, most: int = 60) -> str:
     """`name` as part of a file name of at most so many bytes: without separators, control characters, leading dots."""
     name = unicodedata.normalize("NFC", name)  # a Mac's folder and what is typed are one name
-    plain = re.sub(r"[^\w.@+-]+", "-", name).strip(".-") or "unnamed"
-    if len(plain.encode()) <= most:
-        return plain
+    safe = re.sub(r"[^\w.@+-]+", "-", name).strip(".-") or "unnamed"
+    if len(safe.encode()) <= most:
+        return safe
     digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
-    return f"{plain.encode()[: most - 9].decode(errors='ignore')}-{digest}"
+    return f"{safe.encode()[: most - 9].decode(errors='ignore')}-{digest}"

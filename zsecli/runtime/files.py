@@ -1,8 +1,8 @@
-"""Files that are whole or not there: written beside their name, which they take when they are finished.
+"""Files that are complete or not there: written beside their final name, which they take when they are finished.
 
-What is written is always a file of one's own. A symbolic link that lies where it will be is replaced, never followed.
-A side file (`.partial`, `.lock`, `.hashes`) is reused or removed only where its content says that zse made it; where a
-user's file has its name, the side file takes the next one: `NAME.2.partial`.
+A symbolic link at the final name is replaced, never followed: nobody else's file is written. A side file (`.partial`,
+`.lock`, `.hashes`) is reused or removed only where its content says that zse made it; where a user's file has its
+name, the side file takes the next one: `NAME.2.partial`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from zsecli.runtime import locks
 from zsecli.runtime.marks import HEAD, is_own_file
 
 LOCK_MARK = b"zse"  # a lock file is empty, or begins so
-NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # which Windows has not
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # 0 on Windows
 NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 
 
@@ -42,13 +42,14 @@ def side_paths(path: Path) -> Iterator[Path]:
 
 
 def is_foreign(path: Path, made_by_zse: Callable[[bytes], bool] = is_own_file, *, in_place: bool = True) -> bool:
-    """Whether zse did not make what is at `path`: a file with content but no mark, or with a second name, or no file.
+    """Whether something at `path` was not made by zse: a file with content but no mark, or a folder, pipe or device.
 
-    A symbolic link is not foreign: it is replaced, and what it leads to is not touched.
+    A symbolic link is not foreign: it is replaced, and its target is not touched.
 
     Args:
-        made_by_zse: whether a file that begins with these bytes is one of zse.
-        in_place: it would be written where it is, so that a second name (a hard link) would lose its content too.
+        made_by_zse: whether a file that begins with these bytes was made by zse.
+        in_place: it would be written where it is; then a file with a second name (a hard link) is foreign too, as the
+            other name would lose its content.
     """
     try:
         status = path.lstat()
@@ -66,61 +67,62 @@ def is_foreign(path: Path, made_by_zse: Callable[[bytes], bool] = is_own_file, *
 
 def move_into_place(path: Path, partial: Path) -> None:
     """Give the finished file `partial` the name `path`, replacing an older file at once."""
-    with partial.open("r+b") as file:  # Windows flushes no file that is open to be read
+    with partial.open("r+b") as file:  # Windows flushes no file that is opened for reading
         os.fsync(file.fileno())  # else a power cut could leave the name without the content
     os.replace(partial, path)
 
 
 def check_is_file(path: Path) -> None:
-    """UsageError where `path`, or what it links to, is a folder, a pipe or a device: files alone are replaced."""
+    """UsageError where `path`, or its target, is a folder, a pipe or a device: only files are replaced."""
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder", "give the name of a file")
     if path.exists() and not path.is_file():
-        what = "is a folder" if path.is_dir() else "is a pipe, a socket or a device"
-        raise UsageError(f"{path}: {what}", "give the name of a file")
+        raise UsageError(f"{path}: is a pipe, a socket or a device", "give the name of a file")
 
 
 @contextlib.contextmanager
 def atomic_write(*paths: Path) -> Iterator[list[Path]]:
-    """Files to write in the places of `paths`; they take these names when the block ends, or go if it fails.
+    """Files to write instead of `paths`; they take these names when the block ends, and are removed if it fails.
 
     Raises:
         StoreError: another process is writing one of them. UsageError: one of them is no file.
     """
     for path in paths:
         check_is_file(path)
-    made: list[Path] = []
-    with contextlib.ExitStack() as held:
+    partials: list[Path] = []
+    with contextlib.ExitStack() as claims:
         try:
             for path in paths:
                 partial, release = _claim(partial_path(path), partial_path(path), is_own_file)
-                held.callback(release)
-                made.append(partial)
-            yield list(made)
-            for path, partial in zip(paths, list(made), strict=True):
+                claims.callback(release)
+                partials.append(partial)
+            yield list(partials)
+            for path, partial in zip(paths, list(partials), strict=True):
                 move_into_place(path, partial)
-                made.remove(partial)
+                partials.remove(partial)
         except Exception as error:
             number = get_errno(error)
             if number is None or getattr(error, "filename", None):
                 raise
-            raise system_error(number, paths[0]) from error  # of a write that fails it does not say where
+            raise system_error(number, paths[0]) from error  # the error of a failed write names no file
         finally:
-            for file in made:
-                file.unlink(missing_ok=True)
+            for partial in partials:
+                partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def exclusive_lock(path: Path, wait: bool = False) -> Iterator[None]:
-    """This process alone works on `path` while the block lasts; a killed one blocks nobody.
+    """A lock on `path` while the block lasts; a killed process leaves none.
 
     Args:
-        wait: until another is done.
+        wait: wait until another process releases it.
 
     Raises:
-        StoreError: another process does, and is not waited for.
+        StoreError: another process holds it, and `wait` is False.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    wanted = path.with_name(f".{path.name}.lock")
-    lock, release = _claim(wanted, path, lambda head: head.startswith(LOCK_MARK), wait)
+    lock_path = path.with_name(f".{path.name}.lock")
+    lock, release = _claim(lock_path, path, lambda head: head.startswith(LOCK_MARK), wait)
     try:
         yield
     finally:
@@ -129,24 +131,26 @@ def exclusive_lock(path: Path, wait: bool = False) -> Iterator[None]:
 
 
 def _claim(
-    wanted: Path, target: Path, made_by_zse: Callable[[bytes], bool], wait: bool = False
+    side_path: Path, target: Path, made_by_zse: Callable[[bytes], bool], wait: bool = False
 ) -> tuple[Path, Callable[[], None]]:
-    """An empty file under the first name that is free, and what lets other processes have it again.
+    """Lock an empty file under the first free name of a side file; returns it, and the function that releases it.
 
-    What a killed run left there is emptied; a symbolic link, by which another file would be written, goes. A file that
-    zse did not make (`is_foreign`) stays as it is, and the next of `side_paths(wanted)` is taken.
+    A file that a killed run left is emptied; a symbolic link, through which another file would be written, is removed.
+    A file that zse did not make (`is_foreign`) stays as it is, and the next of `side_paths(side_path)` is taken.
 
     Args:
-        target: what is written meanwhile, for messages. wait: until the process that holds it is done.
+        target: the file that is written meanwhile, for messages.
+        wait: wait until the process that holds it is done.
 
     Raises:
-        StoreError: another process holds it. ZseError: an I/O error.
+        StoreError: another process holds it, and `wait` is False.
+        ZseError: an I/O error.
     """
-    names = side_paths(wanted)
+    names = side_paths(side_path)
     path = next(names)
     while True:
         with contextlib.suppress(FileNotFoundError):
-            kind = path.lstat().st_mode  # asked once: another process may make the file between two questions
+            kind = path.lstat().st_mode  # read once: another process may make the file between two looks
             if stat.S_ISLNK(kind):
                 path.unlink()
             elif not stat.S_ISREG(kind):  # a folder, a pipe or a device
@@ -155,7 +159,7 @@ def _claim(
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | NO_LINK | NO_WAIT, 0o666)
         except PermissionError:
-            if not path.exists():  # it is the folder that may not be written
+            if not path.exists():  # writing to the folder is not allowed
                 raise
             path = next(names)
             continue
@@ -165,8 +169,8 @@ def _claim(
             os.close(descriptor)
             raise
         with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), path.lstat()):  # else who held it has renamed or removed it
-                if not is_foreign(path, made_by_zse):  # asked under the lock: what is being written has no mark yet
+            if os.path.samestat(os.fstat(descriptor), path.lstat()):  # else its holder has renamed or removed it
+                if not is_foreign(path, made_by_zse):  # looked at under the lock: a file being written has no mark yet
                     os.ftruncate(descriptor, 0)
                     if holding is None:
                         return path, bind(os.close, descriptor)

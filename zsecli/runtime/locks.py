@@ -1,7 +1,8 @@
-"""One process at a time: by the system's lock on a file, or by a second file beside it that says who holds it.
+"""One process at a time: by the system's lock on a file, or by a second file beside it that names its holder.
 
-Some network file systems have no locks, and Python on Windows has not these. The second file is made with O_EXCL, which
-fails where it exists already; it names a process, so that one which was killed blocks nobody on its machine.
+Some network file systems have no locks, and Python on Windows has none of this kind. The second file is made with
+O_EXCL, which fails where it exists already; it names a process, so that one which was killed blocks nobody on its
+machine.
 """
 
 from __future__ import annotations
@@ -31,33 +32,34 @@ YOUNG = 10  # seconds within which a process that has made its file has also wri
 NAMELESS = ("", "localhost", "localhost.localdomain")  # names that several machines have
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Holder:
     """The process that holds a file.
 
-    boot, namespace, started: what tells processes of the same number apart, where the system says so: the machine's
-    boot, the container, and when the process began. since: Unix time at which it took the file.
+    Boot, namespace and start tell processes of the same number apart; "" where the system does not say.
     """
 
     host: str
-    boot: str
-    namespace: str
+    boot: str  # id of the machine's boot
+    namespace: str  # of process numbers: the container
     pid: int
-    started: str
-    since: int
+    started: str  # when the process began, in the system's own measure
+    since: int  # Unix time at which it took the file
 
 
 def hold_file(descriptor: int, path: Path, target: Path, wait: bool = False) -> Path | None:
     """Take the file `path`, which is open as `descriptor`, for this process.
 
     Args:
-        target: what is written meanwhile, for messages. wait: until the process that holds it is done.
+        target: the file that is written meanwhile, for messages.
+        wait: wait until the process that holds it is done.
 
     Returns:
         None where the system locks it until `descriptor` is closed; else the file to remove when the work is done.
 
     Raises:
-        StoreError: another process holds it, and is not waited for. ZseError: the system's lock ends in an I/O error.
+        StoreError: another process holds it, and `wait` is False.
+        ZseError: the system's lock ends in an I/O error.
     """
     holding = path.with_name(f".{path.name.removeprefix('.')}.held")
     if _lock(descriptor, target, wait) and not os.path.lexists(holding):
@@ -118,7 +120,7 @@ def _make(holding: Path) -> bool:
 
 
 def _read(holding: Path) -> str | None:
-    """What the file says; None where it is gone."""
+    """The content of the file; None where it is gone."""
     try:
         if holding.is_symlink() or not holding.is_file():
             if not os.path.lexists(holding):
@@ -140,7 +142,7 @@ def _parse(text: str, holding: Path) -> Holder | None:
     if not text:
         with contextlib.suppress(FileNotFoundError):
             if time.time() - holding.stat().st_mtime < YOUNG:
-                return Holder("", "", "", 0, "", int(time.time()))
+                return Holder(host="", boot="", namespace="", pid=0, started="", since=int(time.time()))
         return None
     try:
         values = json.loads(text)
@@ -152,23 +154,23 @@ def _parse(text: str, holding: Path) -> Holder | None:
 
 
 def _remove(holding: Path, text: str) -> None:
-    """Remove the file that says `text`, of a process that has ended, and no other that was made in its place by now.
+    """Remove the file with the content `text`, of a process that has ended, and no other that replaced it by now.
 
-    No system call removes a file only where it says something. So the right to remove this one is a file of its own,
-    named after what it says: one process has it, and nobody else can put another file in its place meanwhile.
+    No system call removes a file only where it has a certain content. So the permission to remove this one is a file
+    of its own, named after that content: one process has it, and nobody else can replace the file meanwhile.
     """
-    right = holding.with_name(f"{holding.name}.{hashlib.sha256(text.encode()).hexdigest()[:12]}")
-    if not _make(right):
-        owner = _read(right)
-        if owner is not None and _has_ended(owner, right):  # killed before it was done
-            _remove(right, owner)
+    permission = holding.with_name(f"{holding.name}.{hashlib.sha256(text.encode()).hexdigest()[:12]}")
+    if not _make(permission):
+        owner = _read(permission)
+        if owner is not None and _has_ended(owner, permission):  # killed before it was done
+            _remove(permission, owner)
         time.sleep(POLL / 10)
         return
     try:
         if _read(holding) == text and _has_ended(text, holding):
             holding.unlink(missing_ok=True)
     finally:
-        right.unlink(missing_ok=True)
+        permission.unlink(missing_ok=True)
 
 
 def _has_ended(text: str, holding: Path) -> bool:
@@ -178,7 +180,7 @@ def _has_ended(text: str, holding: Path) -> bool:
 
 
 def _is_gone(holder: Holder) -> bool:
-    """Whether the process has certainly ended. Of other machines and containers nobody can tell."""
+    """Whether the process has certainly ended; unknown for other machines and containers."""
     here = _this_process()
     if holder.host != here.host:
         return False
@@ -192,11 +194,11 @@ def _is_gone(holder: Holder) -> bool:
 def _is_alive(pid: int) -> bool:
     if pid <= 0:
         return False
-    if sys.platform == "win32":  # where os.kill() would end it
+    if sys.platform == "win32":  # where os.kill() would end the process
         import ctypes
 
         kernel = ctypes.windll.kernel32
-        process = kernel.OpenProcess(0x1000, False, pid)  # to ask of it no more than how it is
+        process = kernel.OpenProcess(0x1000, False, pid)  # the right to query its state alone
         if not process:
             return bool(kernel.GetLastError() == 5)  # it is another user's
         code = ctypes.c_ulong()
@@ -214,7 +216,8 @@ def _is_alive(pid: int) -> bool:
 
 def _this_process() -> Holder:
     host, boot, namespace = _this_machine()
-    return Holder(host, boot, namespace, os.getpid(), _start_of(os.getpid()), int(time.time()))
+    pid = os.getpid()
+    return Holder(host=host, boot=boot, namespace=namespace, pid=pid, started=_start_of(pid), since=int(time.time()))
 
 
 @cache
