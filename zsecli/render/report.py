@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -211,12 +211,8 @@ def write_report(evaluation: Evaluation, output: Path, per_class: bool, overwrit
         UsageError: the name says no format, or the file holds something else and `overwrite` is not set.
     """
     check_report_path(output)
-    if output.suffix == ".json":
-        text = format_json(evaluation, with_queries=True)
-    elif output.suffix == ".csv":
-        text = format_csv(evaluation)
-    else:
-        text = format_markdown(evaluation, per_class)
+    format_report: Callable[[Evaluation, bool], str] = REPORT_FORMATS.load(output.suffix.removeprefix("."))
+    text = format_report(evaluation, per_class)
     if output.exists():
         if output.read_bytes() == text.encode():
             return
