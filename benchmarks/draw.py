@@ -31,7 +31,6 @@ from PIL import Image, ImageChops
 
 from lib.tables import block, print_conditions, print_header, print_row
 from zsecli.data.items import PHOTO, Items
-from zsecli.data.picture_list import find_pictures
 from zsecli.data.sources.demo import demo_folder
 from zsecli.images.picture_errors import PictureError
 from zsecli.model.spec import ModelSpec
@@ -40,9 +39,9 @@ from zsecli.serve.app import DrawServer
 from zsecli.serve.drawings import DrawingRefused, encode_drawing, read_drawing
 from zsecli.serve.levels import SCRIBBLES
 from zsecli.serve.scribbles import draw_scribble
-from zsecli.stages import defaults
+from zsecli.stages import embed
+from zsecli.stages.defaults import Compute
 from zsecli.store.features import FeatureWriter
-from zsecli.workspace import Workspace
 
 SIZES = (1_000, 10_000, 100_000)
 TOKENS, WIDTH = 197, 256
@@ -209,15 +208,16 @@ def judge(server: DrawServer, pictures: list[bytes]) -> list[tuple[bool, int]]:
 def print_levels(folder: Path, name: str, photos: list[Row], kinds: dict[str, list[Row]], root: Path) -> None:
     """Rows of the table for one gallery."""
     listed = {str(root / row["path"]): row["class"] for row in photos}
-    compute = defaults.Compute("cpu")
-    made = defaults.embed_pictures(
-        Workspace(folder / "zse"),
-        find_pictures(map(Path, listed)),
-        ModelSpec.parse("small"),
-        "photo",
-        compute,
-        folder / f"{name}.h5",
-        True,
+    made = embed.run(
+        embed.EmbedRequest(
+            pictures=[Path(path) for path in listed],
+            modality="photo",
+            model=ModelSpec.parse("small"),
+            compute=Compute("cpu"),
+            output=folder / f"{name}.h5",
+            overwrite=True,
+            workspace=folder / "zse",
+        )
     )
     request = serving.ServeOptions(store=made.path, name=name, model=ModelSpec.parse("small"), device="cpu")
     with serving.open_server(request, 1) as server:

@@ -36,7 +36,7 @@ STILL_UPWARDS = {
     ("explain", "train"),
     ("train", "render"),
 }
-MOST_FOR_HELP, MOST_FOR_INSPECT = 34, 105  # modules
+MOST_FOR_HELP, MOST_FOR_INSPECT = 34, 60  # modules
 
 
 @cache

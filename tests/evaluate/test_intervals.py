@@ -150,11 +150,11 @@ def test_the_test_is_the_plain_loop() -> None:
 def test_random_signs_agree_with_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     differences = np.random.default_rng(6).normal(0.3, 1, 14)
     exact = sign_flip_p(differences, np.arange(14))
-    monkeypatch.setattr(intervals, "EXACT", 3)
+    monkeypatch.setattr(intervals, "MAX_EXACT_CLUSTERS", 3)
     drawn = sign_flip_p(differences, np.arange(14))
     assert drawn == pytest.approx(exact, abs=0.01) and drawn != exact
     assert drawn == sign_flip_p(differences, np.arange(14), seed=0) != sign_flip_p(differences, np.arange(14), seed=1)
-    monkeypatch.setattr(intervals, "_AT_ONCE", 100)  # in chunks that do not divide their number
+    monkeypatch.setattr(intervals, "_SIGNS_AT_ONCE", 100)  # in chunks that do not divide their number
     assert sign_flip_p(differences, np.arange(14)) == pytest.approx(exact, abs=0.01)
 
 

@@ -123,8 +123,8 @@ def test_a_join_that_was_stopped_when_all_was_done_leaves_no_shards(
     zse(*words, "1/2").ok()
     original = FeatureWriter.finish
 
-    def stop(self: FeatureWriter, part: bool = False) -> Path:
-        path = original(self, part)
+    def stop(self: FeatureWriter, is_shard: bool = False) -> Path:
+        path = original(self, is_shard)
         if path.name == "new.h5":
             raise KeyboardInterrupt
         return path

@@ -630,6 +630,7 @@ def test_scribbles_are_always_the_same() -> None:
     assert np.array_equal(pictures[3], np.asarray(draw_scribble(3)))
 
 
+@pytest.mark.network
 def test_the_shipped_network_knows_scribbles_from_drawings(pictures: Path, tmp_path: Path) -> None:
     """On few photos; docs/draw.md has the figures of many."""
     call(tmp_path, "embed", pictures / "photo", "--modality", "photo", "--model", "small", "-o", "photos.h5").ok()

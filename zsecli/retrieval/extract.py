@@ -32,8 +32,8 @@ from zsecli.runtime.fingerprint import installed_versions, run_key
 from zsecli.runtime.log_levels import NOTICE
 from zsecli.runtime.parallel import block_interrupts, end_with_parent
 from zsecli.runtime.shards import WHOLE, Shard
-from zsecli.store.features import FeatureWriter, open_features, read_skipped, writer_for_merge
-from zsecli.store.hdf5 import is_up_to_date
+from zsecli.store.features import FeatureWriter, read_skipped, writer_for_merge
+from zsecli.store.hdf5 import is_up_to_date, read_current_header
 from zsecli.store.shards import merge_shards, remove_shards
 from zsecli.store.writer import check_target, update_provenance
 from zsecli.vocabulary import EMBEDDERS
@@ -113,10 +113,11 @@ def extract_features(
         ZseError: a picture of a data set changed since its hash was taken, or no picture at all can be used.
     """
     key = features_key(items, spec, precision)
-    if is_up_to_date(output, "features", key):
+    header = read_current_header(output, "features", key)
+    if header is not None:
         remove_shards(shard, output, "features", key)
         if shard.is_main:
-            _keep_places(output, items, root, spec, (origin or {}).get("dataset"))
+            _keep_places(output, header.provenance, items, root, spec, (origin or {}).get("dataset"))
         return ExtractResult(output, False, read_skipped(output))
     check_target(output, "features", overwrite)
     from zsecli.model.embedders.base import resolve_device  # here: an up-to-date run needs no torch
@@ -158,14 +159,14 @@ def extract_features(
     return ExtractResult(path, due or (whole and shard.count > 1), read_skipped(path) if path.is_file() else [])
 
 
-def _keep_places(store: Path, items: Items, root: Path, spec: ModelSpec, dataset: str | None) -> None:
+def _keep_places(
+    store: Path, provenance: dict[str, Any], items: Items, root: Path, spec: ModelSpec, dataset: str | None
+) -> None:
     """Let a finished store say where its pictures, their data set and its model are now: they may have moved."""
-    with open_features(store) as features:
-        said = features.header.provenance
     now = {}
-    if said.get("root") != str(root.resolve()) and not all(Path(name).is_absolute() for name in items.id):
+    if provenance.get("root") != str(root.resolve()) and not all(Path(name).is_absolute() for name in items.id):
         now = {"root": str(root.resolve())} | ({"dataset": dataset} if dataset else {})
-    if spec.text != said.get("model") and not is_there(said.get("model")):
+    if spec.text != provenance.get("model") and not is_there(provenance.get("model")):
         now["model"] = spec.text
     if now:
         update_provenance(store, "features", **now)

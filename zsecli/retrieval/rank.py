@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import sys
@@ -25,7 +26,7 @@ from zsecli.runtime.log_levels import NOTICE
 from zsecli.runtime.parallel import count_cores, map_in_order
 from zsecli.runtime.shards import WHOLE, Shard
 from zsecli.store.features import Features, open_features
-from zsecli.store.hdf5 import is_up_to_date, open_store, read_header
+from zsecli.store.hdf5 import is_up_to_date, open_store, read_current_header, read_header
 from zsecli.store.ranking import RankingWriter
 from zsecli.store.remake_commands import remake_features
 from zsecli.store.shards import merge_shards, remove_shards
@@ -67,17 +68,20 @@ def rank_features(
     Raises:
         StoreError: the stores were made by different models, or without what `options.by` needs.
     """
-    with open_features(sketches) as all_sketches, open_features(photos) as all_photos:
+    with contextlib.ExitStack() as stores:
+        all_sketches = stores.enter_context(open_features(sketches))
+        all_photos = all_sketches if photos == sketches else stores.enter_context(open_features(photos))
         queries, gallery = _of(all_sketches, SKETCH, "sketch"), _of(all_photos, PHOTO, "photo")
         _check(queries, gallery, options, model)
         if sketches != photos:
             _warn_of_others(all_sketches, queries, "sketches")
             _warn_of_others(all_photos, gallery, "photos")
         key = ranking_key(queries.header, gallery.header, options)
-        if is_up_to_date(output, "ranking", key):
+        header = read_current_header(output, "ranking", key)
+        if header is not None:
             remove_shards(shard, output, "ranking", key)
             if shard.is_main:
-                _keep_roots(output, queries.header, gallery.header)
+                _keep_roots(output, header.provenance, queries.header, gallery.header)
             return RankResult(output, False)
         check_target(output, "ranking", overwrite)
         job = _Job(sketches, photos, queries, gallery, options)
@@ -177,14 +181,12 @@ def _places(*stores: Header) -> dict[str, list[str]]:
     return {"roots": [one.get("root", "") for one in said], "datasets": [one.get("dataset", "") for one in said]}
 
 
-def _keep_roots(ranking: Path, *stores: Header) -> None:
+def _keep_roots(ranking: Path, provenance: dict[str, Any], *stores: Header) -> None:
     """Let a finished ranking say where its pictures and its model are now: they may have moved since."""
-    with open_store(ranking, "ranking") as file:
-        said = read_header(file, ranking).provenance
     now: dict[str, Any] = _places(*stores)
-    moved = any(now["roots"]) and said.get("roots") != now["roots"]
+    moved = any(now["roots"]) and provenance.get("roots") != now["roots"]
     model = stores[-1].provenance.get("model")
-    if model != said.get("model") and said.get("weights") and not is_there(said.get("model")):
+    if model != provenance.get("model") and provenance.get("weights") and not is_there(provenance.get("model")):
         now["model"] = model
     elif not moved:
         return

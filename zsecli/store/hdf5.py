@@ -131,13 +131,19 @@ def read_header(file: h5py.File, path: Path) -> Header:
 
 def is_up_to_date(path: Path, kind: str, key: str) -> bool:
     """Whether `path` is a finished store of this kind with the run key `key`."""
+    return read_current_header(path, kind, key) is not None
+
+
+def read_current_header(path: Path, kind: str, key: str) -> Header | None:
+    """The header of a finished store of this kind with the run key `key`; None where `path` is anything else."""
     if not path.is_file():
-        return False
+        return None
     try:
         with open_store(path, kind) as file:
-            return str(file.attrs["run-key"]) == key
+            header = read_header(file, path)
     except StoreError:
-        return False
+        return None
+    return header if header.run_key == key else None
 
 
 def may_be_store(path: Path, kind: str) -> bool:
