@@ -31,10 +31,8 @@ from zsecli.model.config import Precision, preset
 from zsecli.model.embedders.base import NetworkEmbedder, compute_in_full_float32, dtype_of, normalise, resolve_device
 from zsecli.model.network import ZSENetwork
 from zsecli.model.spec import SHIPPED
-from zsecli.retrieval.extract import ON_CPU as CPU_BATCH
-from zsecli.retrieval.extract import ON_GPU as GPU_BATCH
-from zsecli.retrieval.extract import write_features
-from zsecli.retrieval.picture_reader import Input, Reader
+from zsecli.retrieval.extract import CPU_BATCH, GPU_BATCH, write_features
+from zsecli.retrieval.picture_reader import Input, PictureReader
 from zsecli.retrieval.relation_scores import RelationScorer
 from zsecli.runtime.console import SILENT
 from zsecli.runtime.parallel import map_in_order, use_threads
@@ -122,7 +120,7 @@ def pictures() -> tuple[Items, Items]:
 
 
 def decoded(items: Items, model: NetworkEmbedder) -> list[Any]:
-    reader = Reader(items, Path(), model.preprocess)
+    reader = PictureReader(items, Path(), model.preprocess)
     return [one.pixels for one in map(reader.__getitem__, range(len(items))) if isinstance(one, Input)]
 
 
@@ -146,7 +144,17 @@ def embedding(case: Case, photos: Items) -> None:
 
         def stage(model: Any = model, size: int = size) -> None:
             with tempfile.TemporaryDirectory() as folder:
-                write_features(some, Path(), model, Path(folder) / "x.h5", "", {}, SILENT, size, None)
+                write_features(
+                    some,
+                    Path(),
+                    model,
+                    Path(folder) / "x.h5",
+                    key="",
+                    provenance={},
+                    progress=SILENT,
+                    batch_size=size,
+                    workers=None,
+                )
 
         took = in_turn(
             {
@@ -224,7 +232,17 @@ def evaluation(case: Case, sketches: Items, photos: Items) -> None:
             paths = [Path(name) / kind for kind in ("sketches.h5", "photos.h5")]
             size = GPU_BATCH if ON_GPU else CPU_BATCH
             for items, path in zip((drawn, shown), paths, strict=True):
-                write_features(items, Path(), models[precision], path, "", {}, SILENT, size, None)
+                write_features(
+                    items,
+                    Path(),
+                    models[precision],
+                    path,
+                    key="",
+                    provenance={},
+                    progress=SILENT,
+                    batch_size=size,
+                    workers=None,
+                )
             with open_features(paths[0]) as ours, open_features(paths[1]) as theirs:
                 rows, columns = (x.ravel() for x in np.indices((count, count)))
                 RelationScorer(case.networks[precision], DEVICE, ours, theirs).score(rows, columns)

@@ -24,18 +24,19 @@ NAMES = list(TOP.commands)
 
 HEAD = """# Commands
 
-What every command says of itself with `--help`, 100 columns wide. Common to all:
+The `--help` of every command, 100 columns wide. Common to all:
 
-- stdout carries data alone: the path of the finished store, or what `--format` or `--json` asks for. Notes and progress
-  go to stderr, where a terminal watches it; errors, skipped inputs and what was done to a sketch always do.
-  Names are UTF-8 in and out, whatever the locale. What stderr cannot take (a full disk, a closed pipe) changes nothing.
-- An error is two lines, what is wrong and what to do, and an exit code: 1 failed, 2 wrong usage, 3 a store or
-  checkpoint that cannot be used, 4 done but some inputs were skipped, 130 interrupted. `--debug` adds the traceback.
-- A stage that is done says so and computes nothing. `-o` never replaces another content unasked. With `--overwrite` it
-  does, but never an input, by whatever name or link, and nothing but a file: no folder, pipe or device. A store
-  replaces only a store of its own kind.
-- Typed options go before the environment, that before `--config FILE.toml`, that before the default. The file has a
-  section for each command and a key for each long option; a name that is none is an error:
+- stdout carries only data: the path of the finished store, or what `--format` or `--json` requests. Notes and
+  progress go to stderr if it is a terminal; errors, skipped inputs and changes made to a sketch always do. Names are
+  UTF-8 in and out, whatever the locale. If stderr cannot be written (a full disk, a closed pipe), nothing else
+  changes.
+- An error is two lines, the problem and a remedy, and an exit code: 1 failed, 2 wrong usage, 3 a store or checkpoint
+  that cannot be used, 4 done but some inputs were skipped, 130 interrupted. `--debug` adds the traceback.
+- A finished stage says "up to date" and computes nothing. `-o` never replaces other content without `--overwrite`.
+  With it, an output may replace a file, but never an input, under any name or link, and never a folder, pipe or
+  device. A store replaces only a store of its own kind.
+- Options on the command line take precedence over the environment, then `--config FILE.toml`, then defaults. The file
+  has a section for each command and a key for each long option; an unknown key is an error:
 
 ```toml
 [embed]

@@ -18,6 +18,7 @@ from zsecli.model import checkpoint
 from zsecli.model.network import ZSENetwork
 from zsecli.model.scoring import Scoring
 from zsecli.model.spec import ModelSpec
+from zsecli.retrieval import compatible_stores
 from zsecli.retrieval import rank as ranking
 from zsecli.retrieval import relation_scores as relation
 from zsecli.retrieval.match_options import MatchOptions
@@ -96,7 +97,7 @@ def test_by_ret_is_the_cosine(stores: tuple[Path, Path], center: bool, monkeypat
     if center:
         vectors = [x - x.mean(0) for x in vectors]
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in vectors]
-    monkeypatch.setattr(ranking, "CENTRE_FROM", 5)
+    monkeypatch.setattr(compatible_stores, "MIN_TO_CENTRE", 5)
     indices, scores = rank(stores, by="ret", center=center)
     expected = unit[0] @ unit[1].T
     np.testing.assert_array_equal(indices, np.argsort(-expected, axis=1))
@@ -153,9 +154,9 @@ def test_each_picture_is_prepared_once(stores: tuple[Path, Path], monkeypatch: p
     prepared: dict[str, int] = {"sketch": 0, "photo": 0}
     original = Scoring.prepare
 
-    def count(self: Scoring, tokens: torch.Tensor, index: torch.Tensor, role: str) -> object:
+    def count(self: Scoring, tokens: torch.Tensor, index: torch.Tensor, role: str, *own_ret: object) -> object:
         prepared[role] += len(tokens)
-        return original(self, tokens, index, role)  # type: ignore[arg-type]
+        return original(self, tokens, index, role, *own_ret)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Scoring, "prepare", count)
     monkeypatch.setattr(relation, "PICTURES_AT_ONCE", 4)

@@ -6,7 +6,7 @@ from zsecli.errors import StoreError
 from zsecli.model.embedders.base import NetworkEmbedder
 from zsecli.model.load import load
 from zsecli.model.spec import ModelSpec
-from zsecli.retrieval.rank import no_relation_network
+from zsecli.retrieval.compatible_stores import no_relation_network
 from zsecli.store.ranking import Ranking
 from zsecli.store.remake_commands import remake_ranking
 

@@ -21,7 +21,7 @@ class MatchOptions:
     """How to rank the photos of a gallery for a sketch."""
 
     by: str = "cascade"
-    """Scoring rule, one of `zsecli.retrieval.scoring_rules.SCORING_RULES`."""
+    """Scoring rule, one of `zsecli.vocabulary.SCORING_RULES`."""
     shortlist: int = 100
     """Photos per query that a cascade re-ranks, or that an approximate search finds."""
     ignore_same: str | None = None

@@ -1,4 +1,4 @@
-"""The pictures of a table, one by one, as a model wants them."""
+"""Reads the pictures of a table, one by one, as inputs of a model."""
 
 from __future__ import annotations
 
@@ -15,65 +15,71 @@ from zsecli.images.normalize_sketch import Change
 from zsecli.images.picture_errors import PictureError
 from zsecli.images.preprocess_rules import Preprocess
 
-LATE = "while the run went on"  # ends the reason of a file that could be listed, but then not be used
+LATE = "while the run went on"  # ends the reason of a file that was listed, but could then not be used
 
 
 class Input(NamedTuple):
-    """A picture as the model wants it, uint8 (S, S, 3), and what was done to it for that."""
+    """The input of a model."""
 
     pixels: Pixels
+    """(S, S, 3) uint8."""
     changes: tuple[Change, ...]
+    """How a sketch was cleaned up."""
 
 
-class Reader:
-    """Picture `row` as the model wants it; or the reason why it cannot be used.
+class PictureReader:
+    """Picture `row` as the input of a model; or the reason why it is skipped.
 
-    The list of a data set is a promise: its blank sketches are pictures as others are, as `prepare` kept them, and a
-    file that went or changed is an error. Pictures that were given one by one, which have no class, are skipped there.
+    Pictures of a data set are never skipped silently: blank sketches are kept, as `prepare` kept them, and a file that
+    went or changed is an error. Pictures that were given one by one, which have no class, are skipped in these cases.
 
     An error is returned, not raised: a worker process would send it home with its whole traceback.
 
     Args:
-        part: the pictures are some of more; a file that went is an error then too, or the parts would not fit.
-        memory: what decoding waits for; one that is shared where worker processes read.
+        is_shard: the pictures are a shard of more; a file that went is then an error too, or the shards would not fit.
+        memory: budget that decoding waits for; a shared one where worker processes read.
     """
 
     def __init__(
-        self, items: Items, root: Path, preprocess: Preprocess, part: bool = False, memory: MemoryBudget = MEMORY
+        self, items: Items, root: Path, preprocess: Preprocess, is_shard: bool = False, memory: MemoryBudget = MEMORY
     ) -> None:
-        self.items, self.root, self.preprocess, self.memory = items, root, preprocess, memory
-        self._single = not items.label.names
-        self._lenient = self._single and not part
+        self.items = items
+        self.root = root
+        self.preprocess = preprocess
+        self.memory = memory
+        self._are_single = not items.label.names
+        self._may_skip = self._are_single and not is_shard
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, row: int) -> Input | str | ZseError:
-        file, role = self.root / self.items.id[row], MODALITIES[self.items.modality[row]]
+        file = self.root / self.items.id[row]
+        modality = MODALITIES[self.items.modality[row]]
         try:
             loaded = load_input(
                 file,
-                role,
+                modality,
                 self.preprocess,
                 sha256=self.items.sha256[row].tobytes(),
-                reject_blank=self._single and role == "sketch",
+                reject_blank=self._are_single and modality == "sketch",
                 memory=self.memory,
             )
         except OSError as error:
-            why = error.strerror or str(error)
-            if self._lenient:
-                return f"{why}, {LATE}"
-            gone = ChangedPicture(f"{file}: {why}", "it was there when the list was made: make the list again")
-            return self._unlike(gone)
+            reason = error.strerror or str(error)
+            if self._may_skip:
+                return f"{reason}, {LATE}"
+            gone = ChangedPicture(f"{file}: {reason}", "it was there when the list was made: make the list again")
+            return self._adapt_hint(gone)
         except ContentChanged:
-            return f"changed {LATE}" if self._lenient else self._unlike(changed(file))
+            return f"changed {LATE}" if self._may_skip else self._adapt_hint(changed(file))
         except PictureError as error:
             return str(error)
         return Input(loaded.pixels, loaded.changes)
 
-    def _unlike(self, error: ChangedPicture) -> ChangedPicture:
-        """The error of a picture that is not what was listed; of single ones this run made the list itself."""
-        if self._single:
+    def _adapt_hint(self, error: ChangedPicture) -> ChangedPicture:
+        """The error of a picture that is not what was listed; single pictures were listed by this very run."""
+        if self._are_single:
             return ChangedPicture(error.message, "it was there when the run began: run every shard again")
         return error
 

@@ -1,4 +1,4 @@
-"""Two feature stores -> a ranking store."""
+"""Ranking: two feature stores -> a ranking store."""
 
 from __future__ import annotations
 
@@ -15,10 +15,17 @@ import numpy as np
 
 from zsecli.data.items import PHOTO, SKETCH
 from zsecli.data.provenance import ORIGIN, Header
-from zsecli.errors import StoreError, UsageError, ZseError
-from zsecli.model.config import Precision
+from zsecli.errors import ZseError
 from zsecli.model.spec import ModelSpec, is_there
+from zsecli.retrieval.compatible_stores import (
+    check_stores,
+    load_scorer,
+    picture_folders,
+    select_modality,
+    warn_of_other_modality,
+)
 from zsecli.retrieval.match_options import MatchOptions, queries_per_block
+from zsecli.retrieval.rankers.base import PairScorer
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.files import partial_path
 from zsecli.runtime.fingerprint import installed_versions, run_key
@@ -28,20 +35,22 @@ from zsecli.runtime.shards import WHOLE, Shard
 from zsecli.store.features import Features, open_features
 from zsecli.store.hdf5 import is_up_to_date, open_store, read_current_header, read_header
 from zsecli.store.ranking import RankingWriter
-from zsecli.store.remake_commands import remake_features
 from zsecli.store.shards import merge_shards, remove_shards
 from zsecli.store.writer import check_target, update_provenance
 
 logger = logging.getLogger(__name__)
 
-THREADS = 8  # that rank by [Ret], at most: each holds a block
-CENTRE_FROM = 10  # a mean over fewer pictures says more about them than about their modality
+MAX_THREADS = 8  # that rank by [Ret]: each holds a block
+ENTRY_BYTES = 8  # of a ranking: an index and a score
 
 
 @dataclass(frozen=True)
 class RankResult:
+    """A ranking, or a shard of one."""
+
     path: Path
     fresh: bool
+    """Whether it had to be computed."""
 
 
 def rank_features(
@@ -58,57 +67,40 @@ def rank_features(
 ) -> RankResult:
     """Rank the photos of the feature store `photos` for each sketch of the feature store `sketches`.
 
-    The two may be one file. Nothing is computed where `output` holds just that already.
+    The two may be one file. Nothing is computed where `output` already holds this ranking.
 
     Args:
-        model: the network, for relation scores; None: where the stores say it lies.
-        shard: the share of the sketches to rank for; the last one to be done puts the shards together in `output`.
-        progress: told the number of pairs, and of those just ranked.
+        model: the network, for relation scores; None: the one that the stores name.
+        shard: the share of the sketches to rank for; the last shard to finish merges them into `output`.
+        progress: receives the number of pairs, and of those just ranked.
 
     Raises:
         StoreError: the stores were made by different models, or without what `options.by` needs.
     """
     with contextlib.ExitStack() as stores:
-        all_sketches = stores.enter_context(open_features(sketches))
-        all_photos = all_sketches if photos == sketches else stores.enter_context(open_features(photos))
-        queries, gallery = _of(all_sketches, SKETCH, "sketch"), _of(all_photos, PHOTO, "photo")
-        _check(queries, gallery, options, model)
+        sketch_store = stores.enter_context(open_features(sketches))
+        photo_store = sketch_store if photos == sketches else stores.enter_context(open_features(photos))
+        queries = select_modality(sketch_store, SKETCH, "sketch")
+        gallery = select_modality(photo_store, PHOTO, "photo")
+        check_stores(queries, gallery, options, model)
         if sketches != photos:
-            _warn_of_others(all_sketches, queries, "sketches")
-            _warn_of_others(all_photos, gallery, "photos")
+            warn_of_other_modality(sketch_store, queries, "sketches")
+            warn_of_other_modality(photo_store, gallery, "photos")
         key = ranking_key(queries.header, gallery.header, options)
         header = read_current_header(output, "ranking", key)
         if header is not None:
             remove_shards(shard, output, "ranking", key)
             if shard.is_main:
-                _keep_roots(output, header.provenance, queries.header, gallery.header)
-            return RankResult(output, False)
+                _update_locations(output, header.provenance, queries.header, gallery.header)
+            return RankResult(output, fresh=False)
         check_target(output, "ranking", overwrite)
-        job = _Job(sketches, photos, queries, gallery, options)
-        step = queries_per_block(options, len(gallery.items), _prepared_bytes(gallery))
-        count = len(queries.items)
-        rows, path, own = shard.rows(count, step), shard.path(output), shard.key(key)
-        due = rows.start < rows.stop and not is_up_to_date(path, "ranking", own)
-        if due:
-            joined = count if shard.count > 1 else 0  # written once more, when the shards are put together
-            _check_room(path, (rows.stop - rows.start + joined) * job.depth * 8)
-            scorer = None
-            if options.ranker.uses_relation:
-                scorer = _scorer(queries, gallery, model, device, options.precision)
-            logger.info(f"ranking {len(gallery.items)} photos for {rows.stop - rows.start} sketches by {options.by}")
-            _rank(job, scorer, rows, step, path, own, progress)
-
-        def begin(one: Path) -> RankingWriter:
-            with open_store(one, "ranking") as like:
-                return job.writer(output, key, slice(0, count), read_header(like, one).provenance)
-
-        whole = merge_shards(shard, output, "ranking", key, count, step, begin)
-    return RankResult(output if whole else path, due or (whole and shard.count > 1))
+        job = _RankingJob(sketches=sketches, photos=photos, queries=queries, gallery=gallery, options=options)
+        return _rank_shard(job, output, key, model, device, shard, progress)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What is ranked, and what is said of it in the store."""
+@dataclass(frozen=True, kw_only=True)
+class _RankingJob:
+    """What is ranked, and what the store records of it."""
 
     sketches: Path
     photos: Path
@@ -118,47 +110,93 @@ class _Job:
 
     @property
     def depth(self) -> int:
-        """Photos kept of a query."""
-        most = min(self.options.shortlist if self.options.ann else len(self.gallery.items), len(self.gallery.items))
-        return min(self.options.depth or most, most)
+        """Photos that are kept per query."""
+        available = len(self.gallery.items)
+        if self.options.ann:
+            available = min(self.options.shortlist, available)
+        return min(self.options.depth or available, available)
 
-    @property
     def provenance(self) -> dict[str, Any]:
-        ours, theirs = self.queries.header, self.gallery.header
+        query_header, photo_header = self.queries.header, self.gallery.header
         return {
             "argv": sys.argv[1:],
             "versions": installed_versions(),
             "sketches": str(self.sketches),
             "photos": str(self.photos),
-            "model": theirs.provenance.get("model"),
-            "weights": theirs.provenance.get("weights"),
-            "origins": [_origin(self.queries), _origin(self.gallery)],
+            "model": photo_header.provenance.get("model"),
+            "weights": photo_header.provenance.get("weights"),
+            "origins": [_read_origin(self.queries), _read_origin(self.gallery)],
             "folder": str(Path.cwd()),
-            **_places(ours, theirs),
-            "inputs": [ours.run_key, theirs.run_key],
+            **picture_folders(query_header, photo_header),
+            "inputs": [query_header.run_key, photo_header.run_key],
             **self.options.to_dict(),
         }
 
-    def writer(self, path: Path, key: str, rows: slice, provenance: dict[str, Any]) -> RankingWriter:
-        """Of the ranking for the sketches `rows`."""
+    def open_writer(self, path: Path, key: str, rows: slice, provenance: dict[str, Any]) -> RankingWriter:
+        """The writer of the ranking for the sketches `rows`."""
         items = self.queries.items
-        some = items if rows == slice(0, len(items)) else items.take(np.r_[rows])
-        return RankingWriter(path, key, provenance, some, self.gallery.items, self.depth)
+        if rows != slice(0, len(items)):
+            items = items.take(np.r_[rows])
+        return RankingWriter(path, key, provenance, items, self.gallery.items, self.depth)
 
 
-def _rank(job: _Job, scorer: Any, rows: slice, step: int, path: Path, key: str, progress: Progress) -> None:
-    """Write the ranking for the sketches `rows`, `step` of them together, or the rest of it."""
-    options, photos = job.options, len(job.gallery.items)
-    ranker = options.ranker(job.queries, job.gallery, options, scorer)
-    progress.start((rows.stop - rows.start) * photos)
-    with job.writer(path, key, rows, job.provenance | ranker.provenance) as store:
-        progress(store.rows * photos)
+def _rank_shard(
+    job: _RankingJob,
+    output: Path,
+    key: str,
+    model: ModelSpec | None,
+    device: str,
+    shard: Shard,
+    progress: Progress,
+) -> RankResult:
+    """Rank for a share of the sketches, or all of them, and merge the shards if this one finishes last."""
+    n_queries, n_photos = len(job.queries.items), len(job.gallery.items)
+    step = queries_per_block(job.options, n_photos, _prepared_bytes(job.gallery))
+    rows = shard.rows(n_queries, step)
+    path, shard_key = shard.path(output), shard.key(key)
+    is_due = rows.start < rows.stop and not is_up_to_date(path, "ranking", shard_key)
+    if is_due:
+        n_written = rows.stop - rows.start
+        if shard.count > 1:
+            n_written += n_queries  # once more when the shards are merged
+        _check_disk_space(path, n_written * job.depth * ENTRY_BYTES)
+        scorer = None
+        if job.options.ranker.uses_relation:
+            scorer = load_scorer(job.queries, job.gallery, model, device, job.options.precision)
+        logger.info(f"ranking {n_photos} photos for {rows.stop - rows.start} sketches by {job.options.by}")
+        _write_ranking(job, scorer, rows, step, path, shard_key, progress)
+
+    def open_merged(shard_path: Path) -> RankingWriter:
+        with open_store(shard_path, "ranking") as file:
+            provenance = read_header(file, shard_path).provenance
+        return job.open_writer(output, key, slice(0, n_queries), provenance)
+
+    is_merged = merge_shards(shard, output, "ranking", key, n_queries, step, open_merged)
+    return RankResult(output if is_merged else path, fresh=is_due or (is_merged and shard.count > 1))
+
+
+def _write_ranking(
+    job: _RankingJob,
+    scorer: PairScorer | None,
+    rows: slice,
+    step: int,
+    path: Path,
+    key: str,
+    progress: Progress,
+) -> None:
+    """Write the ranking for the sketches `rows`, or the rest of it, `step` sketches at a time."""
+    n_photos = len(job.gallery.items)
+    ranker = job.options.ranker(job.queries, job.gallery, job.options, scorer)
+    progress.start((rows.stop - rows.start) * n_photos)
+    with job.open_writer(path, key, rows, job.provenance() | ranker.provenance) as store:
+        progress(store.rows * n_photos)
         starts = range(rows.start + store.rows, rows.stop, step)
         blocks = [slice(start, min(start + step, rows.stop)) for start in starts]
-        rank = partial(ranker.rank, advance=progress)
-        ranked = map_in_order(rank, blocks, min(THREADS, count_cores())) if ranker.is_thread_safe else map(rank, blocks)
-        for block, (indices, scores) in zip(blocks, ranked, strict=True):
-            store.write(block.start - rows.start, indices[:, : job.depth], scores[:, : job.depth])
+        rank_block = partial(ranker.rank, advance=progress)
+        n_threads = min(MAX_THREADS, count_cores())
+        ranked = map_in_order(rank_block, blocks, n_threads) if ranker.is_thread_safe else map(rank_block, blocks)
+        for block, (photos, scores) in zip(blocks, ranked, strict=True):
+            store.write(block.start - rows.start, photos[:, : job.depth], scores[:, : job.depth])
         store.finish()
     for message in ranker.notes():
         logger.log(NOTICE, message)
@@ -175,29 +213,31 @@ def is_ranked(sketches: Path, photos: Path, output: Path, options: MatchOptions)
         return is_up_to_date(output, "ranking", ranking_key(queries.header, gallery.header, options))
 
 
-def _places(*stores: Header) -> dict[str, list[str]]:
-    """The folders of the sketches and of the photos, and the data sets that list them, as the feature stores say."""
-    said = [store.provenance for store in stores]
-    return {"roots": [one.get("root", "") for one in said], "datasets": [one.get("dataset", "") for one in said]}
+def _update_locations(ranking: Path, recorded: dict[str, Any], sketches: Header, photos: Header) -> None:
+    """Record in a finished ranking where its pictures and its model are now: they may have moved since.
 
-
-def _keep_roots(ranking: Path, provenance: dict[str, Any], *stores: Header) -> None:
-    """Let a finished ranking say where its pictures and its model are now: they may have moved since."""
-    now: dict[str, Any] = _places(*stores)
-    moved = any(now["roots"]) and provenance.get("roots") != now["roots"]
-    model = stores[-1].provenance.get("model")
-    if model != provenance.get("model") and provenance.get("weights") and not is_there(provenance.get("model")):
-        now["model"] = model
-    elif not moved:
+    Args:
+        recorded: the provenance of the ranking.
+    """
+    current: dict[str, Any] = picture_folders(sketches, photos)
+    has_moved = any(current["roots"]) and recorded.get("roots") != current["roots"]
+    model = photos.provenance.get("model")
+    is_model_gone = model != recorded.get("model") and recorded.get("weights") and not is_there(recorded.get("model"))
+    if is_model_gone:
+        current["model"] = model
+    elif not has_moved:
         return
-    update_provenance(ranking, "ranking", **now)
-    logger.info(f"{ranking}: its pictures are below {', '.join(dict.fromkeys(now['roots']))}, its model is {model}")
+    update_provenance(ranking, "ranking", **current)
+    folders = ", ".join(dict.fromkeys(current["roots"]))
+    logger.info(f"{ranking}: its pictures are below {folders}, its model is {model}")
 
 
-def _check_room(path: Path, size: int) -> None:
-    """ZseError where the disk has no room for a ranking of so many bytes, less what is there of it."""
-    partial, folder = partial_path(path), next(p for p in path.absolute().parents if p.is_dir())
-    size -= partial.stat().st_size if partial.exists() else 0
+def _check_disk_space(path: Path, size: int) -> None:
+    """ZseError where the disk has no room for a ranking of `size` bytes, less what a partial file already holds."""
+    partial_file = partial_path(path)
+    if partial_file.exists():
+        size -= partial_file.stat().st_size
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
     free = shutil.disk_usage(folder).free
     if size > free:
         raise ZseError(
@@ -207,78 +247,13 @@ def _check_room(path: Path, size: int) -> None:
 
 
 def _prepared_bytes(gallery: Features) -> int:
-    """Of a picture prepared for the relation network, in float32."""
-    return int(4 * 4 * np.prod(gallery.file["tokens"].shape[1:])) if gallery.has_tokens else 0
+    """Size of a picture prepared for the relation network: tokens, q, k and v in float32."""
+    if not gallery.has_tokens:
+        return 0
+    return int(4 * 4 * np.prod(gallery.file["tokens"].shape[1:]))
 
 
-def _of(features: Features, modality: int, name: str) -> Features:
-    chosen = features.take(features.items.modality == modality)
-    if not len(chosen.items):
-        raise StoreError(f"{features.path}: holds no {name}", f"zse embed --modality {name} says what the pictures are")
-    return chosen
-
-
-def _origin(features: Features) -> dict[str, str]:
-    """What the store says of where its pictures come from, as far as it does."""
-    return {name: features.header.provenance[name] for name in ORIGIN if name in features.header.provenance}
-
-
-def no_relation_network(model: str) -> StoreError:
-    return StoreError(f"{model} has no relation network", "rank with --by ret")
-
-
-def _warn_of_others(features: Features, chosen: Features, name: str) -> None:
-    """Single pictures of the other modality in a store that was given for one: perhaps they were mistaken for it."""
-    others = len(features.items) - len(chosen.items)
-    if others and features.header.provenance.get("source") == "pictures":
-        logger.warning(
-            f"{features.path}: {others} of its {len(features.items)} pictures are no {name} and take no part"
-        )
-
-
-def _check(queries: Features, gallery: Features, options: MatchOptions, model: ModelSpec | None) -> None:
-    ours, theirs = queries.header.provenance, gallery.header.provenance
-    same = (
-        all(ours.get(k) == theirs.get(k) for k in ("weights", "preprocess"))
-        and queries.width == gallery.width
-        and queries.token_width == gallery.token_width
-    )
-    if not same or (not ours.get("weights") and ours.get("model") != theirs.get("model")):
-        what = f"{queries.path} and {gallery.path} were made by different models"
-        if ours.get("model") == theirs.get("model"):
-            hint = remake_features(queries.path, gallery.path)
-            raise StoreError(f"{what}: {ours.get('model')} changed in between", hint)
-        raise StoreError(what, f"embed both with the same --model (now {ours.get('model')} and {theirs.get('model')})")
-    if model is not None and (model.weights_hash() or model.text) != (theirs.get("weights") or theirs.get("model")):
-        raise StoreError(
-            f"{model.text}: is not the model that made {gallery.path}",
-            "leave --model out: the stores name theirs; or embed again with this one",
-        )
-    if options.ranker.uses_relation and not (queries.has_tokens and gallery.has_tokens and ours.get("relation")):
-        raise no_relation_network(str(ours.get("model")))
-    if options.center and min(len(queries.items), len(gallery.items)) < CENTRE_FROM:
-        raise UsageError(
-            f"--center needs the means of at least {CENTRE_FROM} sketches and {CENTRE_FROM} photos",
-            "leave it out for a single picture",
-        )
-
-
-def _scorer(queries: Features, gallery: Features, model: ModelSpec | None, device: str, precision: Precision) -> Any:
-    """The relation network that made the features."""
-    from zsecli.model.checkpoint import load_scoring
-    from zsecli.model.embedders.base import compute_in_full_float32, dtype_of, resolve_device
-    from zsecli.retrieval.relation_scores import RelationScorer
-
-    made_by = gallery.header.provenance
-    spec = model or ModelSpec.recorded(made_by.get("model"), gallery.path)
-    if not spec.has_relation:  # whatever the store says
-        raise no_relation_network(spec.text)
-    if spec.weights_hash() != made_by.get("weights"):
-        hint = remake_features(queries.path, gallery.path)
-        raise StoreError(f"{spec.text}: is no longer the model that made {gallery.path}", hint)
-    on = resolve_device(device)
-    compute_in_full_float32()
-    assert spec.file is not None
-    network = load_scoring(spec.file).to(on)
-    network.lower(dtype_of(precision, on))
-    return RelationScorer(network, on, queries, gallery)
+def _read_origin(features: Features) -> dict[str, str]:
+    """The data set and split of a store, as far as it records them."""
+    recorded = features.header.provenance
+    return {name: recorded[name] for name in ORIGIN if name in recorded}

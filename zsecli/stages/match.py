@@ -12,8 +12,9 @@ from typing import cast
 from zsecli.data.splits import Split
 from zsecli.model.config import Precision
 from zsecli.model.spec import ModelSpec
+from zsecli.retrieval.compatible_stores import no_relation_network
 from zsecli.retrieval.match_options import MatchOptions
-from zsecli.retrieval.rank import is_ranked, no_relation_network, rank_features
+from zsecli.retrieval.rank import is_ranked, rank_features
 from zsecli.runtime.shards import WHOLE
 from zsecli.stages.defaults import (
     DEFAULT_WORKSPACE,

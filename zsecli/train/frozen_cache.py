@@ -21,7 +21,7 @@ from zsecli.model.backbone import TrunkEmbed
 from zsecli.model.embedders.base import normalise
 from zsecli.model.network import ZSENetwork
 from zsecli.model.vit import last_norm, opening_parts
-from zsecli.retrieval.extract import ON_CPU, ON_GPU, write_features
+from zsecli.retrieval.extract import CPU_BATCH, GPU_BATCH, write_features
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.fingerprint import installed_versions, run_key
 from zsecli.store.hdf5 import is_up_to_date
@@ -95,10 +95,10 @@ def cached(
             root,
             model,
             path,
-            key,
-            provenance,
-            progress,
-            ON_CPU if device.type == "cpu" else ON_GPU,
-            workers,
+            key=key,
+            provenance=provenance,
+            progress=progress,
+            batch_size=CPU_BATCH if device.type == "cpu" else GPU_BATCH,
+            workers=workers,
         )
     return path

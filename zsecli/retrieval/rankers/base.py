@@ -9,7 +9,7 @@ import numpy as np
 
 from zsecli.arrays import Floats32, Ints
 from zsecli.retrieval.match_options import MatchOptions
-from zsecli.retrieval.order import order
+from zsecli.retrieval.order import order_by_score
 from zsecli.store.features import Features
 
 Advance = Callable[[int], None]
@@ -31,7 +31,7 @@ class PairScorer(Protocol):
 class Ranker(Protocol):
     """A scoring rule: ranks blocks of queries against a whole gallery.
 
-    A class with these members, named in `zsecli.retrieval.rankers.RANKERS`, is what `zse match --by` offers.
+    A class with these members, named in `zsecli.vocabulary.SCORING_RULES`, is what `zse match --by` offers.
     """
 
     uses_ret: ClassVar[bool]
@@ -51,7 +51,7 @@ class Ranker(Protocol):
 
     @staticmethod
     def queries_per_block(n_photos: int, prepared_bytes: int) -> int:
-        """Queries to rank together; see `zsecli.retrieval.rankers.queries_per_block`."""
+        """Queries to rank together; see `zsecli.retrieval.match_options.queries_per_block`."""
 
     def rank(self, block: slice, advance: Advance) -> tuple[Ints, Floats32]:
         """Gallery rows (B, K) int32 of a block of queries, best first, and scores; -1 and NaN behind the last."""
@@ -77,9 +77,9 @@ def sort_scores(scores: Floats32) -> tuple[Ints, Floats32]:
     """Columns (B, K) int32 in the order of scores (B, K), and the sorted scores; where a score is NaN, -1 and NaN."""
     is_missing = np.isnan(scores)
     if not is_missing.any():
-        columns = order(scores)
+        columns = order_by_score(scores)
         return columns.astype(np.int32), np.take_along_axis(scores, columns, 1)
-    columns = order(np.where(is_missing, -np.inf, scores))
+    columns = order_by_score(np.where(is_missing, -np.inf, scores))
     sorted_scores = np.take_along_axis(scores, columns, 1)
     columns[np.isnan(sorted_scores)] = -1
     return columns.astype(np.int32), sorted_scores
