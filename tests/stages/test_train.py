@@ -197,6 +197,11 @@ def test_training_with_prototypes(data: Dataset, tmp_path: Path, model: ModelCon
     assert all(float(found[name]) > 0 for name in ("ret", "match", "outline", "distill", "own"))  # type: ignore[arg-type]
 
 
+def test_a_frozen_head_is_not_cached(data: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not kept in the cache"):
+        trained(data, tmp_path, dataclasses.replace(SHORT, freeze_blocks=0), HEADED)
+
+
 def test_prototypes_need_a_head(data: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="keeps its backbone's head"):
         trained(data, tmp_path, PROTOTYPES, STILL)

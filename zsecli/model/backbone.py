@@ -383,6 +383,11 @@ class HeadedTrunkEmbed(TrunkEmbed):
         reached = {name for name, parameter in trunk.named_parameters() if parameter.grad is not None}
         return [parameter for name, parameter in self.trunk.named_parameters() if name in reached]
 
+    def maps(self, picture: Tensor) -> Tensor:
+        near, far = self.trunk.forward_intermediates(picture, list(self.indices), intermediates_only=True)
+        laid = lay_over(to_channels_first(self.trunk, near), to_channels_first(self.trunk, far), self.grid_size[0])
+        return laid.flatten(2).transpose(1, 2)
+
     def tokens_and_feature(self, picture: Tensor, is_sketch: bool) -> tuple[Tensor, Tensor]:
         """Pictures (B, 3, H, W) of one modality -> patch tokens (B, P, D) and the head's features (B, F)."""
         last, maps = self.trunk.forward_intermediates(picture, list(self.indices))

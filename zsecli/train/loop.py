@@ -170,6 +170,11 @@ def build(
         raise UsageError(
             f"--keep-rate {config.keep_rate}: block {wrong[0]}, which selects tokens, {why}", "--keep-rate 1"
         )
+    if config.freeze_blocks is not None and not config.augment and network.backbone.retrieval_head is not None:
+        raise UsageError(
+            f"--freeze-blocks {config.freeze_blocks}: what a head needs is not kept in the cache of a frozen part",
+            "--augment above 0, which computes pictures anew",
+        )
     if config.freeze_blocks is not None:
         for part in frozen_parts(network, config.freeze_blocks):
             part.requires_grad_(False)
