@@ -21,7 +21,7 @@ from lib.timing import spread
 from zsecli.data.items import PHOTO, SKETCH, UNSEEN, Column, Items
 from zsecli.evaluate.measure import measure_queries
 from zsecli.evaluate.protocols import INTER_METRICS, SPLITS
-from zsecli.retrieval.order import order
+from zsecli.retrieval.order import order_by_score
 from zsecli.store.ranking import RankingWriter, open_ranking
 
 QUERIES, PHOTOS, CLASSES = 2000, 17101, 25  # photos and classes of Sketchy's usual unseen part
@@ -128,7 +128,7 @@ def main() -> None:
 
     def rank() -> None:
         for rows in slices:
-            indices[rows] = order(scores[rows])
+            indices[rows] = order_by_score(scores[rows])
 
     def loop(name: str, program: Callable[..., list[float]], ranked: Any, labels: Any, label: Any) -> list[list[float]]:
         return timed(name, PLAIN, lambda: [program(ranked[q], labels, label[q]) for q in range(PLAIN)])

@@ -299,7 +299,7 @@ def test_stdout_is_as_it_is_in_a_pipe_and_plain_on_a_terminal(
     assert "\x1b[2J" in piped
     quiet_of_orders(zse("inspect", "zse/datasets/evil.h5").out)
     for module in ("cli.inspect", "render.hits"):
-        monkeypatch.setattr(sys.modules[f"zsecli.{module}"], "shown", console.escape_for_terminal)
+        monkeypatch.setattr(sys.modules[f"zsecli.{module}"], "escape_for_stdout", console.escape_for_terminal)
     quiet_of_orders(zse("match", "--by", "ret", "--format", "tsv", "--top", "12").out)
     quiet_of_orders(zse("match", "--by", "ret", "--format", "json", "--top", "12").out)
     quiet_of_orders(zse("inspect", "zse/datasets/evil.h5", "--json").out)

@@ -87,8 +87,8 @@ def test_a_killed_process_blocks_nobody(tmp_path: Path, no_locks: None) -> None:
 import fcntl, os, signal, sys
 def flock(*_): raise OSError(95, "Operation not supported")
 fcntl.flock = flock
-from pathlib import Path; from zsecli.runtime.files import alone
-with alone(Path({str(tmp_path / "a")!r})): os.kill(os.getpid(), signal.SIGKILL)
+from pathlib import Path; from zsecli.runtime.files import exclusive_lock
+with exclusive_lock(Path({str(tmp_path / "a")!r})): os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -signal.SIGKILL
     assert (tmp_path / ".a.lock.held").is_file()

@@ -16,7 +16,7 @@ from zsecli.evaluate.intervals import confidence_interval
 from zsecli.evaluate.metrics import RelevantRanks, metric_function, required_depth
 from zsecli.evaluate.protocols import ENTRIES_AT_ONCE, Protocol, iterate_query_blocks, select_pictures
 from zsecli.evaluate.report_model import ProtocolReport
-from zsecli.retrieval.order import tied
+from zsecli.retrieval.order import count_tied
 from zsecli.store.ranking import Ranking
 
 
@@ -155,6 +155,6 @@ def count_ties(ranking: Ranking) -> tuple[int, int]:
     queries_per_block = max(1, ENTRIES_AT_ONCE // max(1, depth))
     for start in range(0, len(ranking.query), queries_per_block):
         scores = ranking.scores[start : start + queries_per_block][:, :compared]
-        ties += tied(scores)
+        ties += count_tied(scores)
         entries += int(np.count_nonzero(np.isfinite(scores)))
     return ties, entries

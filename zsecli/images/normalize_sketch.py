@@ -40,8 +40,11 @@ def find_stroke_box(grey: Array) -> Box | None:
     if paper - ink < CONTRAST:
         return None
     is_dark = grey < (paper + ink) / 2
-    rows, columns = np.flatnonzero(is_dark.any(1)), np.flatnonzero(is_dark.any(0))
-    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
+    rows = np.flatnonzero(is_dark.any(1))
+    columns = np.flatnonzero(is_dark.any(0))
+    left, right = int(columns.min()), int(columns.max()) + 1
+    top, bottom = int(rows.min()), int(rows.max()) + 1
+    return left, top, right, bottom
 
 
 def normalize_picture(
@@ -104,9 +107,11 @@ def _even_out(image: Image.Image) -> Image.Image | None:
     small = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
     closed = small.filter(ImageFilter.MaxFilter(GAP)).filter(ImageFilter.MinFilter(GAP))
     light = np.asarray(closed, np.float32)
-    light = np.maximum(light, max(1.0, SHADOW * float(np.percentile(light, 95))))
-    dark = find_stroke_box(np.asarray(small))
-    ink = find_stroke_box(np.minimum(255, np.asarray(small) / light * 255))
+    brightest = float(np.percentile(light, 95))
+    light = np.maximum(light, max(1.0, SHADOW * brightest))
+    grey = np.asarray(small)
+    dark = find_stroke_box(grey)
+    ink = find_stroke_box(np.minimum(255, grey / light * 255))
     if dark is None or ink is None or _area(ink) >= CLEAN * _area(dark):
         return None
     full_light = Image.fromarray(light).resize(image.size, Image.Resampling.BILINEAR)

@@ -36,7 +36,9 @@ def frame_input(image: Image.Image, modality: Modality, preprocess: Preprocess) 
 
 
 def _frame_whole(image: Image.Image, preprocess: Preprocess) -> Frame:
-    return Frame(left=0, top=0, across=image.width / preprocess.size, down=image.height / preprocess.size)
+    across = image.width / preprocess.size
+    down = image.height / preprocess.size
+    return Frame(left=0, top=0, across=across, down=down)
 
 
 def _resize(image: Image.Image, preprocess: Preprocess) -> tuple[Pixels, Frame]:
@@ -56,7 +58,9 @@ def _crop(image: Image.Image, preprocess: Preprocess) -> tuple[Pixels, Frame]:
         margin = round(CROP_MARGIN * (max(right - left, bottom - top) - 1))
         left = max(0, left - margin)
         top = max(0, top - margin)
-        image = image.crop((left, top, min(image.width, right + margin), min(image.height, bottom + margin)))
+        right = min(image.width, right + margin)
+        bottom = min(image.height, bottom + margin)
+        image = image.crop((left, top, right, bottom))
     size = preprocess.size
     resized = ImageOps.contain(image, (size, size), _RESAMPLING[preprocess.interpolation])
     paper = int(np.percentile(grey, 95))
@@ -66,7 +70,13 @@ def _crop(image: Image.Image, preprocess: Preprocess) -> tuple[Pixels, Frame]:
     square.paste(resized, (x, y))
     across = image.width / max(1, resized.width)
     down = image.height / max(1, resized.height)
-    return np.asarray(square), Frame(left=left - x * across, top=top - y * down, across=across, down=down)
+    frame = Frame(
+        left=left - x * across,
+        top=top - y * down,
+        across=across,
+        down=down,
+    )
+    return np.asarray(square), frame
 
 
 def _crop_as_released(image: Image.Image, preprocess: Preprocess) -> tuple[Pixels, Frame]:
@@ -81,25 +91,43 @@ def _crop_as_released(image: Image.Image, preprocess: Preprocess) -> tuple[Pixel
     pixels = np.asarray(convert_mode(image, "RGB"))
     cut_left = cut_top = 0
     is_dark = _find_dark_pixels(pixels)
-    rows, columns = np.flatnonzero(is_dark.any(1)), np.flatnonzero(is_dark.any(0))
+    rows = np.flatnonzero(is_dark.any(1))
+    columns = np.flatnonzero(is_dark.any(0))
     if len(rows):
         # the far side stops one short of symmetry, as theirs does
         cut_top = max(0, int(rows.min()) - MARGIN)
         cut_left = max(0, int(columns.min()) - MARGIN)
-        pixels = pixels[cut_top : rows.max() + MARGIN, cut_left : columns.max() + MARGIN]
+        cut_bottom = rows.max() + MARGIN
+        cut_right = columns.max() + MARGIN
+        pixels = pixels[cut_top:cut_bottom, cut_left:cut_right]
     height, width = pixels.shape[:2]
-    size, longest = preprocess.size, max(height, width)
-    shape = max(1, height * size // longest), max(1, width * size // longest)
+    size = preprocess.size
+    longest = max(height, width)
+    new_height = max(1, height * size // longest)
+    new_width = max(1, width * size // longest)
     values = torch.from_numpy(np.array(pixels, np.float32)).permute(2, 0, 1).unsqueeze(0)
-    values = F.interpolate(values, size=shape, mode="bilinear", align_corners=False, antialias=False)
-    resized = values.round().clamp(0, 255).squeeze(0).permute(1, 2, 0).numpy().astype(np.uint8)
+    values = F.interpolate(
+        values,
+        size=(new_height, new_width),
+        mode="bilinear",
+        align_corners=False,
+        antialias=False,
+    )
+    values = values.round().clamp(0, 255)
+    resized = values.squeeze(0).permute(1, 2, 0).numpy().astype(np.uint8)
     square = np.full((size, size, 3), resized.max(), np.uint8)
-    top = (size - shape[0]) // 2
-    left = (size - shape[1]) // 2
-    square[top : top + shape[0], left : left + shape[1]] = resized
-    across = width / shape[1]
-    down = height / shape[0]
-    return square, Frame(left=cut_left - left * across, top=cut_top - top * down, across=across, down=down)
+    top = (size - new_height) // 2
+    left = (size - new_width) // 2
+    square[top : top + new_height, left : left + new_width] = resized
+    across = width / new_width
+    down = height / new_height
+    frame = Frame(
+        left=cut_left - left * across,
+        top=cut_top - top * down,
+        across=across,
+        down=down,
+    )
+    return square, frame
 
 
 def _find_dark_pixels(pixels: Pixels) -> Mask:

@@ -15,12 +15,15 @@ WHOLE: Factors = (1, 1)
 def iterate_tiles(image: Image.Image, factors: Factors = WHOLE) -> Iterator[tuple[int, int, Image.Image]]:
     """Left, top and copy of each tile of a picture; tiles begin at multiples of the factors."""
     across, down = factors
-    width = min(image.width, max(1, TILE_PIXELS // down // across) * across)
-    height = min(image.height, max(1, TILE_PIXELS // width // down) * down)
+    width = max(1, TILE_PIXELS // down // across) * across
+    width = min(image.width, width)
+    height = max(1, TILE_PIXELS // width // down) * down
+    height = min(image.height, height)
     for top in range(0, image.height, height):
+        bottom = min(image.height, top + height)
         for left in range(0, image.width, width):
-            box = (left, top, min(image.width, left + width), min(image.height, top + height))
-            yield left, top, image.crop(box)
+            right = min(image.width, left + width)
+            yield left, top, image.crop((left, top, right, bottom))
 
 
 def map_tiles(

@@ -26,8 +26,10 @@ def write_dataset(path: Path, dataset: Dataset, provenance: dict[str, Any]) -> P
         file.attrs.update({"name": dataset.name, "root": str(dataset.root)})
         group = file.create_group("items")
         write_items(dataset.items, group)
-        group.create_dataset("size", data=dataset.size, dtype="i8").attrs["unit"] = "bytes"
-        group.create_dataset("mtime", data=dataset.mtime, dtype="i8").attrs["unit"] = "nanoseconds since 1970"
+        size = group.create_dataset("size", data=dataset.size, dtype="i8")
+        size.attrs["unit"] = "bytes"
+        mtime = group.create_dataset("mtime", data=dataset.mtime, dtype="i8")
+        mtime.attrs["unit"] = "nanoseconds since 1970"
         file.create_dataset("report", data=json.dumps(dataset.report))
         file.attrs["partition"] = dataset.partition
         for name, columns in (("partitions", dataset.partitions), ("flags", dataset.flags)):

@@ -16,12 +16,15 @@ NAMES = {"label": "classes", "instance": "instances", "family": "families"}  # c
 def write_items(items: Items, group: h5py.Group) -> None:
     """Write the table into an empty group."""
     _write_text(group, "id", items.id)
-    group.create_dataset("modality", data=items.modality, dtype="u1").attrs["meaning"] = "0 sketch, 1 photo"
-    group.create_dataset("part", data=items.part, dtype="i1").attrs["meaning"] = "0 seen, 1 unseen, -1 neither"
+    modality = group.create_dataset("modality", data=items.modality, dtype="u1")
+    modality.attrs["meaning"] = "0 sketch, 1 photo"
+    part = group.create_dataset("part", data=items.part, dtype="i1")
+    part.attrs["meaning"] = "0 seen, 1 unseen, -1 neither"
     group.create_dataset("sha256", data=items.sha256, dtype="u1")
     for name, names in NAMES.items():
         column = items.column(name)
-        group.create_dataset(name, data=column.codes, dtype="i4").attrs["meaning"] = f"row of {names}, -1 none"
+        codes = group.create_dataset(name, data=column.codes, dtype="i4")
+        codes.attrs["meaning"] = f"row of {names}, -1 none"
         _write_text(group, names, column.names)
 
 

@@ -55,12 +55,14 @@ def _ranking_commands(ranking: Ranking, words: list[str]) -> list[str]:
     provenance = ranking.header.provenance
     datasets = _read_datasets(ranking)
     lines = [_format_line(*_prepare_command(dataset)) for dataset in datasets]
+    folder = _folder_of(provenance)
     stores = [str(provenance.get(side)) for side in ("sketches", "photos")]
-    given = [Path(_folder_of(provenance), store) for store in stores if store in words]
-    lines += [_embed_command(store) for store in given]
+    given = [store for store in stores if store in words]
+    for store in given:
+        lines.append(_embed_command(Path(folder, store)))
     if not given:
         words = _complete_command(words, datasets, provenance)
-    lines.append(_format_line(_folder_of(provenance), words))
+    lines.append(_format_line(folder, words))
     return lines
 
 
@@ -77,7 +79,9 @@ def _prepare_command(dataset: Dataset) -> tuple[Path, list[str]]:
     provenance: Mapping[str, Any] = dataset.header.provenance if dataset.header is not None else {}
     path = dataset.path or Path(f"{dataset.name}.h5")
     folder = _folder_of(provenance)
-    source = provenance["source"] if isinstance(provenance.get("source"), str) else str(dataset.root)
+    source = provenance.get("source")
+    if not isinstance(source, str):
+        source = str(dataset.root)
     words = _repeat_command(provenance.get("argv"), ("prepare",), path, provenance)
     if words is None:  # another command prepared it on its way, or no command at all
         words = _make_prepare_command(dataset, path, source)
