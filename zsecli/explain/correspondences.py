@@ -5,7 +5,6 @@ Scores are (P, C) float32, sketch places in rows and photo places in columns, hi
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from zsecli.explain.pair import Mask, Pair
 from zsecli.model.scoring import centred_cosine
+from zsecli.vocabulary import EXPLANATION_SOURCES
 
 Source = Literal["cosine", "attention", "contribution"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -38,12 +38,7 @@ def scores(pair: Pair, source: Source) -> Scores:
     attention: of the cross-attention, mean over heads, the geometric mean of both directions.
     contribution: what a pair of tokens adds to the relation score, in logits (`contribution`).
     """
-    functions: dict[Source, Callable[[Pair], Scores]] = {
-        "cosine": _cosine,
-        "attention": _attention,
-        "contribution": contribution,
-    }
-    found = functions[source](pair)
+    found = EXPLANATION_SOURCES.load(source)(pair)
     return np.where(pair.sketch.kept[:, None] & pair.photo.kept[None], found, np.float32(0))
 
 

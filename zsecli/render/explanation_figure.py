@@ -29,6 +29,7 @@ from zsecli.render.patch_overlay import (
     resize_for_figure,
 )
 from zsecli.runtime.marks import png_text
+from zsecli.vocabulary import EXPLANATION_SOURCES
 
 MAX_LINES = 12  # matches drawn
 MIN_DISTANCE = 1.5  # patches between two drawn matches
@@ -37,11 +38,6 @@ LARGE, SMALL = 420, 245  # sides of the pictures
 PAIR_TOP = 108  # of the two large pictures
 PANEL_ROW = SMALL + 62  # height of a row of small pictures with their text
 HEADING = 12.5  # size of text
-DESCRIPTIONS: dict[Source, str] = {
-    "cosine": "likeness of the tokens after cross-attention",
-    "attention": "cross-attention in both directions",
-    "contribution": "what a pair of tokens adds to the relation score",
-}
 
 
 @dataclass(frozen=True)
@@ -133,7 +129,8 @@ def _draw_matches(canvas: Canvas, pair: Pair, source: Source) -> None:
     """Both pictures, and numbered lines between the patches of the surest matches."""
     matches = best(scores(pair, source), pair.sketch.asked, pair.photo.asked)
     shown = select_spread_matches(matches, pair.sketch.grid)
-    text = f"Best matches by {source}: {DESCRIPTIONS[source]}; {len(shown)} of {len(matches)}, 1 is the surest"
+    description = EXPLANATION_SOURCES[source].description
+    text = f"Best matches by {source}: {description}; {len(shown)} of {len(matches)}, 1 is the surest"
     if not pair.sketch.strokes.all():
         text += "; blank patches of the sketch are left out"
     canvas.text(MARGIN, 96, text, INK, 14, bold=True)

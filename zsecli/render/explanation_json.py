@@ -33,11 +33,11 @@ def describe_explanation(
         "source": source,
         "preprocess": vars(pair.network.config.preprocess),
         "sketch": describe_side(pair.sketch),
-        **_describe_photo(pair),
+        **_describe_photo(pair, source),
     }
     if contrast is not None:
         difference = contribution(pair).sum(1) - contribution(contrast).sum(1)
-        document["contrast"] = {**_describe_photo(contrast), "difference": _round_all(difference)}
+        document["contrast"] = {**_describe_photo(contrast, source), "difference": _round_all(difference)}
     return document
 
 
@@ -46,10 +46,10 @@ def write_json(document: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps(document) + "\n", "utf-8")  # in ASCII: the name of a file need not be UTF-8
 
 
-def _describe_photo(pair: Pair) -> dict[str, Any]:
+def _describe_photo(pair: Pair, shown_first: Source) -> dict[str, Any]:
     """Everything that depends on the photo."""
     queried, valid = pair.sketch.asked, pair.photo.asked
-    all_scores = {source: scores(pair, source) for source in SOURCES}
+    all_scores = {source: scores(pair, source) for source in dict.fromkeys((*SOURCES, shown_first))}
     matches: dict[str, list[Any]] = {}
     nearest: dict[str, dict[str, Any]] = {}
     for source, values in all_scores.items():
