@@ -213,7 +213,7 @@ def print_levels(folder: Path, name: str, photos: list[Row], kinds: dict[str, li
             pictures=[Path(path) for path in listed],
             modality="photo",
             model=ModelSpec.parse("small"),
-            compute=Compute("cpu"),
+            compute=Compute(device="cpu"),
             output=folder / f"{name}.h5",
             overwrite=True,
             workspace=folder / "zse",

@@ -157,7 +157,7 @@ def embedding(case: Case, photos: Items) -> None:
                     provenance={},
                     progress=SILENT,
                     batch_size=size,
-                    workers=None,
+                    workers=0,
                 )
 
         seconds = in_turn(
@@ -245,7 +245,7 @@ def evaluation(case: Case, sketches: Items, photos: Items) -> None:
                     provenance={},
                     progress=SILENT,
                     batch_size=size,
-                    workers=None,
+                    workers=0,
                 )
             with open_features(paths[0]) as ours, open_features(paths[1]) as theirs:
                 rows, columns = (x.ravel() for x in np.indices((count, count)))
