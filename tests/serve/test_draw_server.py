@@ -661,7 +661,7 @@ def test_why_names_places_of_both(server: Server, browser: Browser) -> None:
     scores = [score for *_, score in told["matches"]]
     assert scores == sorted(scores, reverse=True)
     assert scores
-    surest = {tuple(match[:2]) for match in whole["matches"]["cosine"][:3]}
+    surest = {tuple(match[:2]) for match in whole["matches"][whole["source"]][:3]}
     assert surest <= {tuple(match[:2]) for match in told["matches"][:6]}
 
 

@@ -43,8 +43,8 @@ def measure_queries(ranking: Ranking, protocol: Protocol, seen_classes: Collecti
     Args:
         seen_classes: as in `zsecli.evaluate.protocols.iterate_query_blocks`.
     """
-    metric_functions = {name: metric_function(name) for name in protocol.metrics}
-    values: dict[str, list[Floats64]] = {name: [np.empty(0)] for name in protocol.metrics}
+    metric_functions = {name: metric_function(name) for name in protocol.reported_metrics}
+    values: dict[str, list[Floats64]] = {name: [np.empty(0)] for name in protocol.reported_metrics}
     columns = [np.empty((4, 0), np.int64)]
     for block in iterate_query_blocks(ranking, protocol, seen_classes):
         ranks, n_listed = block.relevant_ranks()
@@ -80,7 +80,7 @@ def measure_protocol(ranking: Ranking, protocol: Protocol, seen_classes: Collect
         ZseError: the ranking is too short for every metric of the protocol.
     """
     measured = measure_queries(ranking, protocol, seen_classes)
-    omitted = [name for name in protocol.metrics if not _is_determined(name, measured)]
+    omitted = [name for name in protocol.reported_metrics if not _is_determined(name, measured)]
     per_query = {}
     if len(measured.rows):
         per_query = {name: values for name, values in measured.values.items() if name not in omitted}
