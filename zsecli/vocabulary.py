@@ -74,17 +74,17 @@ EXPLANATION_SOURCES: Registry[Entry] = Registry(
         Entry(
             name="cosine",
             description="similarity of the tokens after cross-attention",
-            target="zsecli.explain.correspondences:_cosine",
+            target="zsecli.explain.correspondences:score_similarity",
         ),
         Entry(
             name="attention",
             description="cross-attention in both directions",
-            target="zsecli.explain.correspondences:_attention",
+            target="zsecli.explain.correspondences:score_attention",
         ),
         Entry(
             name="contribution",
             description="what a pair of tokens adds to the relation score",
-            target="zsecli.explain.correspondences:contribution",
+            target="zsecli.explain.correspondences:score_contribution",
         ),
     ],
 )
