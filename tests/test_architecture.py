@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.fast
+pytestmark = [pytest.mark.fast, pytest.mark.xdist_group("architecture")]  # one worker parses the package
 
 PACKAGE = Path(__file__).resolve().parents[1] / "zsecli"
 LAYERS = (

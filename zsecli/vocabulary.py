@@ -11,6 +11,8 @@ package calls `register`, for example:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from zsecli.registry import Entry, Registry
 
 MODALITIES = ("sketch", "photo")
@@ -69,9 +71,158 @@ SCORING_RULES: Registry[Entry] = Registry(
 EXPLANATION_SOURCES: Registry[Entry] = Registry(
     "source of explanations",
     [
-        Entry(name="cosine", description="similarity of the tokens after cross-attention", target=""),
-        Entry(name="attention", description="the cross-attention", target=""),
-        Entry(name="contribution", description="what a pair of tokens adds to the relation score", target=""),
+        Entry(
+            name="cosine",
+            description="similarity of the tokens after cross-attention",
+            target="zsecli.explain.correspondences:score_similarity",
+        ),
+        Entry(
+            name="attention",
+            description="cross-attention in both directions",
+            target="zsecli.explain.correspondences:score_attention",
+        ),
+        Entry(
+            name="contribution",
+            description="what a pair of tokens adds to the relation score",
+            target="zsecli.explain.correspondences:score_contribution",
+        ),
     ],
 )
-"""Which correspondences `zse explain --source` shows first."""
+"""Which correspondences `zse explain --source` shows first: functions of a `zsecli.explain.pair.Pair` that return
+(P, C) float32, a score for each patch of the sketch with each patch of the photo."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedderEntry(Entry):
+    """A kind of model. Its target is a function (spec, device, precision) that returns an
+    `zsecli.model.embedders.base.Embedder`."""
+
+    form: str
+    """What the user types: `NAME`, or `KIND:NAME`."""
+    is_network: bool = False
+    """Whether there is something to compute on a GPU, in a precision."""
+    library: str = ""
+    """The distribution that decides features too: its version is part of their run key."""
+
+
+EMBEDDERS: Registry[EmbedderEntry] = Registry(
+    "kind of model",
+    [
+        EmbedderEntry(
+            name="checkpoint",
+            form="FILE",
+            description="a checkpoint (.safetensors, or the authors' .pth)",
+            target="zsecli.model.load:load_checkpoint",
+            is_network=True,
+        ),
+        EmbedderEntry(
+            name="frozen",
+            form="frozen:NAME[=WEIGHTS]",
+            description="a timm backbone",
+            target="zsecli.model.load:load_frozen",
+            is_network=True,
+            library="timm",
+        ),
+        EmbedderEntry(
+            name="pixels",
+            form="pixels",
+            description="grey values of a thumbnail",
+            target="zsecli.model.load:load_pixels",
+        ),
+        EmbedderEntry(
+            name="hog",
+            form="hog",
+            description="histograms of oriented gradients",
+            target="zsecli.model.load:load_hog",
+            library="scikit-image",
+        ),
+    ],
+)
+"""What `--model` takes."""
+
+REPORT_FORMATS: Registry[Entry] = Registry(
+    "report format",
+    [
+        Entry(
+            name="json",
+            description="every query and class",
+            target="zsecli.render.report:json_report",
+        ),
+        Entry(name="csv", description="the means, one row per metric", target="zsecli.render.report:csv_report"),
+        Entry(name="md", description="tables as Markdown", target="zsecli.render.report:format_markdown"),
+    ],
+)
+"""What `zse evaluate -o` writes, by the suffix of the file: functions of an
+`zsecli.evaluate.report_model.Evaluation` and of whether classes are wanted, which return text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricEntry(Entry):
+    """A metric. Its target is a function of `zsecli.evaluate.metrics.RelevantRanks`, and of k where the name has @K,
+    that returns (Q,) float64."""
+
+    mean: str = "{}"
+    """The name of its mean over queries, around its own."""
+    reported_by_class: tuple[str, ...] = ()
+    """Full names, as `P@100`, that an extension adds to reports in which photos of the same class are relevant."""
+    reported_by_object: tuple[str, ...] = ()
+    """The same for reports in which photos of the same object are."""
+
+
+_METRICS = "zsecli.evaluate.metrics:"
+METRICS: Registry[MetricEntry] = Registry(
+    "metric",
+    [
+        MetricEntry(
+            name="AP (raw)", description="average precision", target=f"{_METRICS}average_precision", mean="m{}"
+        ),
+        MetricEntry(
+            name="AP (voc)",
+            description="average of interpolated precision",
+            target=f"{_METRICS}average_precision_voc",
+            mean="m{}",
+        ),
+        MetricEntry(
+            name="AP@K (voc, strict)",
+            description="the same of the first K, over min(K, R)",
+            target=f"{_METRICS}average_precision_at_voc",
+            mean="m{}",
+        ),
+        MetricEntry(
+            name="AP@K (strict)",
+            description="average precision of the first K, over min(K, R)",
+            target=f"{_METRICS}average_precision_at",
+            mean="m{}",
+        ),
+        MetricEntry(
+            name="AP@K (lenient)",
+            description="average precision of the first K, over their hits",
+            target=f"{_METRICS}average_precision_at_lenient",
+            mean="m{}",
+        ),
+        MetricEntry(
+            name="AP@K (trec)",
+            description="average precision of the first K, over R",
+            target=f"{_METRICS}average_precision_at_trec",
+            mean="m{}",
+        ),
+        MetricEntry(name="P@K", description="hits in the first K, over K", target=f"{_METRICS}precision_at"),
+        MetricEntry(
+            name="P@K (capped)",
+            description="precision of the first min(K, R)",
+            target=f"{_METRICS}precision_at_capped",
+        ),
+        MetricEntry(
+            name="Acc@K",
+            description="whether a relevant photo is in the first K",
+            target=f"{_METRICS}accuracy_at",
+        ),
+        MetricEntry(
+            name="reciprocal rank",
+            description="1 / rank of the first relevant photo",
+            target=f"{_METRICS}reciprocal_rank",
+            mean="mean {}",
+        ),
+    ],
+)
+"""What `zse evaluate` measures; `zsecli.evaluate.protocols` lists which of them a report has, and in which order."""

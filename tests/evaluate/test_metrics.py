@@ -14,7 +14,7 @@ from helpers.golden import load_golden
 from helpers.oracles import ORACLE
 from zsecli.evaluate import metrics
 from zsecli.evaluate.metrics import RelevantRanks, mean_name, metric_function, required_depth, single_query_metric
-from zsecli.retrieval.order import order, tied
+from zsecli.retrieval.order import count_tied, order_by_score
 
 CUT_NAMES = [
     "AP@{} (voc, strict)",
@@ -44,7 +44,7 @@ def relevance(query: Query) -> list[bool]:
 
 def ranks_of(scores: NDArray[np.floating], relevant: NDArray[np.bool_]) -> NDArray[np.int64]:
     """1-based ranks of the relevant photos of one query, by the code under test."""
-    return np.flatnonzero(relevant[order(scores[None])[0]]) + 1
+    return np.flatnonzero(relevant[order_by_score(scores[None])[0]]) + 1
 
 
 def query_ranks(query: Query) -> NDArray[np.int64]:
@@ -189,29 +189,29 @@ def test_unknown_names_are_refused_with_the_names(name: str) -> None:
 @given(scores=SCORES)
 def test_order_and_ties(scores: list[list[float]]) -> None:
     array = np.array(scores, dtype=np.float32)
-    best = order(array)
+    best = order_by_score(array)
     assert best.dtype == np.int64
     assert best.tolist() == [[i for _, i in sorted((-score, i) for i, score in enumerate(row))] for row in scores]
     ranked = np.pad(np.take_along_axis(array, best, axis=1), ((0, 0), (0, 2)), constant_values=np.nan)
-    assert tied(ranked) == sum(row.count(score) > 1 for row in scores for score in row)
+    assert count_tied(ranked) == sum(row.count(score) > 1 for row in scores for score in row)
 
 
 @examples
 @given(scores=st.lists(st.floats(allow_nan=False, width=32), max_size=30))
 def test_order_is_the_stable_sort(scores: list[float]) -> None:
     array = np.array([scores, scores[::-1]], dtype=np.float32)
-    np.testing.assert_array_equal(order(array), np.argsort(-array, axis=1, kind="stable"))
+    np.testing.assert_array_equal(order_by_score(array), np.argsort(-array, axis=1, kind="stable"))
 
 
 def test_order_is_stable_in_a_long_row_and_compares_in_float32() -> None:
     scores = np.random.default_rng(0).integers(0, 5, size=(2, 20_000)).astype(np.float32)
-    np.testing.assert_array_equal(order(scores), [np.lexsort((np.arange(20_000), -row)) for row in scores])
-    assert order(np.array([[1.0, 1.0 + 1e-12]])).tolist() == [[0, 1]]
+    np.testing.assert_array_equal(order_by_score(scores), [np.lexsort((np.arange(20_000), -row)) for row in scores])
+    assert order_by_score(np.array([[1.0, 1.0 + 1e-12]])).tolist() == [[0, 1]]
 
 
 def test_order_refuses_nan() -> None:
     with pytest.raises(ValueError, match="NaN"):
-        order(np.array([[0.1, np.nan]], dtype=np.float32))
+        order_by_score(np.array([[0.1, np.nan]], dtype=np.float32))
 
 
 def test_doctests() -> None:

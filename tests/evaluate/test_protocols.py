@@ -25,7 +25,7 @@ from zsecli.evaluate.report_model import Evaluation
 from zsecli.render import report as reporting
 from zsecli.render import trec
 from zsecli.render.report import format_markdown
-from zsecli.retrieval.order import order
+from zsecli.retrieval.order import order_by_score
 from zsecli.runtime.console import escape_for_terminal
 from zsecli.store.ranking import RankingWriter, open_ranking
 
@@ -59,7 +59,7 @@ def write(
         ours, theirs = getattr(query, ignore), getattr(gallery, ignore)
         same = (ours.codes_in(theirs.names)[:, None] == theirs.codes) & (ours.codes[:, None] >= 0)
         scores[same] = np.nan
-    indices = order(np.where(np.isnan(scores), -np.inf, scores))
+    indices = order_by_score(np.where(np.isnan(scores), -np.inf, scores))
     ranked = np.take_along_axis(scores, indices, 1)
     indices[np.isnan(ranked)] = -1
     with RankingWriter(
@@ -295,7 +295,7 @@ def test_no_name_means_anything_in_markdown_or_ends_a_line(tmp_path: Path) -> No
     gallery = table(1, len(labels), np.random.default_rng(0), label=Column.from_values(labels))
     gallery.part[:] = UNSEEN
     scores = np.random.default_rng(1).random((len(labels), len(labels))).astype(np.float32)
-    indices = order(scores)
+    indices = order_by_score(scores)
     with RankingWriter(
         tmp_path / "r.h5", "k", {"by": "ret", "model": "www.model.org"}, made, gallery, len(labels)
     ) as store:

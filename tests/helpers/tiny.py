@@ -7,7 +7,14 @@ from dataclasses import replace
 import torch
 
 from zsecli.images.preprocess_rules import Preprocess
-from zsecli.model.config import BackboneConfig, CrossAttentionConfig, ModelConfig, RelationConfig, SelectionConfig
+from zsecli.model.config import (
+    BackboneConfig,
+    CrossAttentionConfig,
+    ModelConfig,
+    RelationConfig,
+    RetrievalConfig,
+    SelectionConfig,
+)
 from zsecli.model.network import ZSENetwork
 
 TINY = ModelConfig(
@@ -27,6 +34,15 @@ def still(model: ModelConfig) -> ModelConfig:
     return replace(model, cross_attention=heads, relation=relation)
 
 
+HEADED = replace(
+    TINY,
+    backbone=replace(TINY.backbone, depth=1, ret="mean"),
+    selection=SelectionConfig(blocks=(1,), blank="drop"),
+    cross_attention=replace(TINY.cross_attention, quiet=True, dropout=0.0),
+    relation=RelationConfig(cell=1, readout="matches", dropout=0.0),
+    retrieval=RetrievalConfig(kind="head"),
+)
+HEADED_VIT = replace(HEADED, backbone=LEAST.backbone)
 STILL = still(LEAST)
 STILL_HYBRID = still(TINY)
 

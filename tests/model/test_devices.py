@@ -42,6 +42,7 @@ from zsecli.train.config import TrainConfig
 from zsecli.train.config import preset as training
 from zsecli.train.frozen_cache import _Beginning
 from zsecli.train.validate import HeldOut, validate
+from zsecli.vocabulary import EXPLANATION_SOURCES
 
 CUDA = torch.device("cuda", 0)
 SKETCH = DEMO / "sketch/animal-bird/1F413__fluent-hc.png"
@@ -281,7 +282,7 @@ def test_explain(config: ModelConfig) -> None:
         scores = correspondences.scores(pair, "contribution")
         matches = correspondences.best(scores, pair.sketch.asked, pair.photo.asked)
         tested = faithfulness.measure(pair, matches or [correspondences.Match(0, 0, 1.0)], orders=2)
-    assert set(described["matches"]) == set(correspondences.SOURCES)
+    assert set(described["matches"]) == set(EXPLANATION_SOURCES)
     assert tested.random_deletion.shape == (2, faithfulness.STEPS + 1)
 
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from helpers.checkpoints import save_shipped_trunk
 from helpers.commands import Zse, call
 from helpers.demo import part_of_demo
-from helpers.tiny import LEAST, STILL, STILL_HYBRID, build
+from helpers.tiny import HEADED, HEADED_VIT, LEAST, STILL, STILL_HYBRID, build
 from helpers.warm import commands, end, processes, together
 from zsecli.data.dataset import Dataset
 from zsecli.data.items import SEEN, UNSEEN
@@ -42,6 +42,13 @@ UNSEEN_CLASSES = ("animal-bird", "lock")
 SHORT = TrainConfig(
     seed=1, epochs=2, epoch_draws=16, batch_size=8, ret_loss="contrastive", ret_weight=1.0, match_weight=1.0,
     instance_share=0.5, hard_negatives=True, ignore_same="family", lr=1e-3, head_lr=1e-3,
+)  # fmt: skip
+
+
+PROTOTYPES = dataclasses.replace(
+    SHORT, ret_loss="prototypes", draws="pictures", photos=8, outlines=4, candidates=3, relation_loss="ranking",
+    augment=1.0, freehand=1.0, paste=0.5, distill_weight=4.0, name_weight=1.0, own_weight=1.0, average=0.9,
+    ignore_same=None, family_weights=(("noto", 2.0),),
 )  # fmt: skip
 
 
@@ -172,6 +179,29 @@ def test_every_way_of_training(data: Dataset, tmp_path: Path, change: dict[str, 
     assert len(list(tmp_path.glob("cache/*.h5"))) == (config.freeze_blocks is not None and not config.augment)
 
 
+@pytest.mark.parametrize("model", [HEADED, HEADED_VIT], ids=["hybrid", "vit"])
+def test_training_with_prototypes(data: Dataset, tmp_path: Path, model: ModelConfig) -> None:
+    """What is kept is the running mean; the classifier stays, and the means of both modalities are there."""
+    config = dataclasses.replace(PROTOTYPES, epochs=1, epoch_draws=80)
+    result = trained(data, tmp_path, config, model)
+    assert 0 < result.validation["score"] <= 1
+    network, _ = checkpoint.load(result.path)
+    torch.manual_seed(PROTOTYPES.seed)
+    fresh = build(model, PROTOTYPES.seed)
+    assert torch.equal(network.backbone.classifier.weight, fresh.backbone.classifier.weight)
+    head = network.backbone.retrieval_head
+    assert head is not None
+    for mean in (head.feature_mean, head.class_mean):
+        assert mean.sketch.abs().sum() > 0 and not torch.equal(mean.sketch, mean.photo)
+    found = records(tmp_path)[0]
+    assert all(float(found[name]) > 0 for name in ("ret", "match", "outline", "distill", "own"))  # type: ignore[arg-type]
+
+
+def test_prototypes_need_a_head(data: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="keeps its backbone's head"):
+        trained(data, tmp_path, PROTOTYPES, STILL)
+
+
 def test_frozen_weights_do_not_change(data: Dataset, tmp_path: Path) -> None:
     short = dataclasses.replace(SHORT, epochs=1)
     for name, blocks in (("all", None), ("trunk", 0), ("two", 2)):
@@ -220,15 +250,20 @@ def test_frozen_tokens_from_the_cache_are_those_of_the_pictures(data: Dataset, t
 MOVING = dataclasses.replace(SHORT, epochs=4, augment=1.0)
 
 
-def moving(store: Path, folder: Path) -> None:
+def moving(store: Path, folder: Path, config: TrainConfig, model: ModelConfig) -> None:
     torch.set_num_threads(1)
-    trained(read_dataset(store), folder, MOVING, LEAST)
+    trained(read_dataset(store), folder, config, model)
 
 
+@pytest.mark.parametrize(
+    ("config", "model"), [(MOVING, LEAST), (dataclasses.replace(PROTOTYPES, epochs=4), HEADED_VIT)], ids=["", "headed"]
+)
 @pytest.mark.xdist_group("faults")  # one process has everything imported for all of them
-def test_a_killed_run_ends_with_the_same_weights(store: Path, tmp_path: Path) -> None:
+def test_a_killed_run_ends_with_the_same_weights(
+    store: Path, tmp_path: Path, config: TrainConfig, model: ModelConfig
+) -> None:
     def begin(name: str) -> Any:
-        process = processes.Process(target=moving, args=(store, tmp_path / name))
+        process = processes.Process(target=moving, args=(store, tmp_path / name, config, model))
         process.start()
         return process
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def _section(file: Path, name: str, section: Any, commands: Mapping[str, Any]) -
     }
     values = {}
     for key, given in section.items():
-        param = options.get(key.replace("_", "-"))
+        param = options.get(key.replace("_", "-")) or _find_by_former_name(key, options.values())
         if param is None:
             raise UsageError(
                 f"{file}: [{name}] has no option {key!r}{did_you_mean(key, options)}", f"options: {', '.join(options)}"
@@ -57,3 +57,9 @@ def _section(file: Path, name: str, section: Any, commands: Mapping[str, Any]) -
             raise UsageError(f"{file}: [{name}] {key} is no single value", "a text, a number, true or false")
         values[param.name] = [given] if param.multiple and not isinstance(given, list) else given
     return values
+
+
+def _find_by_former_name(key: str, params: Iterable[Any]) -> Any:
+    """The option that has a key as another of its names; None where there is none."""
+    flag = f"--{key.replace('_', '-')}"
+    return next((param for param in params if flag in param.opts), None)

@@ -29,13 +29,14 @@ def explain(
     query: opt.Query = None,
     rank: opt.Rank = "1",
     source: Annotated[
-        str,
+        str | None,
         choice(
             "--source",
             EXPLANATION_SOURCES,
-            f"Which correspondences to show first. {EXPLANATION_SOURCES.describe()}.",
+            f"Which correspondences to show first. Default: those that explain the network best. "
+            f"{EXPLANATION_SOURCES.describe()}.",
         ),
-    ] = "cosine",
+    ] = None,
     contrast: Annotated[
         Path | None,
         typer.Option("--contrast", metavar="PHOTO", help="Explain why the first photo matches rather than this one."),

@@ -56,7 +56,7 @@ Model = Annotated[
         "--model",
         metavar="MODEL",
         envvar="ZSE_MODEL",
-        help=f"One of: {HELP}. Default: the workspace's newest checkpoint, else small.",
+        help=f"{HELP}. Default: the workspace's newest checkpoint, else small.",
     ),
     INPUT,
 ]

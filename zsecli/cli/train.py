@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shlex
 from pathlib import Path
@@ -13,10 +12,9 @@ import typer
 from zsecli.cli import options as opt
 from zsecli.cli.arguments import INPUT, input_files
 from zsecli.cli.callbacks import choice
-from zsecli.cli.results import finish
+from zsecli.cli.results import finish, print_lines
 from zsecli.errors import UsageError
 from zsecli.runtime import console
-from zsecli.workspace import Workspace
 
 
 def train(
@@ -27,7 +25,7 @@ def train(
     ] = None,
     preset: Annotated[
         str,
-        typer.Option("--preset", metavar="NAME", help="Network and way of training: paper, released, small."),
+        typer.Option("--preset", metavar="NAME", help="Network and training defaults: paper, released, small."),
     ] = "paper",
     backbone: Annotated[
         str | None,
@@ -55,7 +53,7 @@ def train(
         typer.Option("--partition", metavar="NAME", help="Train on the seen classes of this split, as 21 of sketchy."),
     ] = "",
     name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="Of the checkpoint. Default: DATASET-PRESET.")
+        str | None, typer.Option("--name", metavar="NAME", help="Name of the checkpoint. Default: DATASET-PRESET.")
     ] = None,
     output: Annotated[
         Path | None,
@@ -74,7 +72,12 @@ def train(
     ] = None,
     accumulate: Annotated[
         int | None,
-        typer.Option("--accumulate", metavar="N", min=1, help="Parts of a step, one after the other, to save memory."),
+        typer.Option(
+            "--accumulate",
+            metavar="N",
+            min=1,
+            help="Parts of each step, computed in turn to save memory.",
+        ),
     ] = None,
     ret_loss: Annotated[
         str | None,
@@ -87,13 +90,19 @@ def train(
     ret_weight: Annotated[
         float | None, typer.Option("--ret-weight", metavar="W", min=0, help="Weight of the loss on [Ret].")
     ] = None,
-    margin: Annotated[float | None, typer.Option("--margin", metavar="D", help="Of the triplet loss.")] = None,
+    margin: Annotated[float | None, typer.Option("--margin", metavar="D", help="Margin of the triplet loss.")] = None,
     temperature: Annotated[
-        float | None, typer.Option("--temperature", metavar="T", min=1e-3, help="Of the contrastive loss.")
+        float | None, typer.Option("--temperature", metavar="T", min=1e-3, help="Temperature of the contrastive loss.")
     ] = None,
     match_weight: Annotated[
         float | None,
-        typer.Option("--match-weight", metavar="W", min=0, help="Weight of the loss on the relation score."),
+        typer.Option(
+            "--relation-weight",
+            "--match-weight",
+            metavar="W",
+            min=0,
+            help="Weight of the loss on the relation score. --match-weight is its former name.",
+        ),
     ] = None,
     high: Annotated[
         float | None, typer.Option("--high", metavar="S", min=0, max=1, help="Relation score of matching pairs.")
@@ -139,12 +148,12 @@ def train(
             "--outlines",
             metavar="N",
             min=0,
-            help="Photos of a step that are moved at random and asked where the strokes of their own outline are.",
+            help="Photos per step used for the outline loss: each is warped and matched to its own edge drawing.",
         ),
     ] = None,
     outline_weight: Annotated[
         float | None,
-        typer.Option("--outline-weight", metavar="W", min=0, help="Weight of the loss on what --outlines asks."),
+        typer.Option("--outline-weight", metavar="W", min=0, help="Weight of the outline loss."),
     ] = None,
     draws: Annotated[
         str | None,
@@ -212,7 +221,7 @@ def train(
     ignore_same: opt.IgnoreSame = None,
     augment: Annotated[
         float | None,
-        typer.Option("--augment", metavar="S", min=0, max=1, help="Strength of the random changes of pictures."),
+        typer.Option("--augment", metavar="S", min=0, max=1, help="Strength of the augmentation of pictures."),
     ] = None,
     lr: Annotated[float | None, typer.Option("--lr", metavar="R", min=0, help="Learning rate of the backbone.")] = None,
     head_lr: Annotated[
@@ -221,17 +230,18 @@ def train(
     weight_decay: Annotated[float | None, typer.Option("--weight-decay", metavar="R", min=0, help="Of AdamW.")] = None,
     schedule: Annotated[
         str | None,
-        choice("--schedule", ("constant", "cosine"), "Of the learning rates."),
+        choice("--schedule", ("constant", "cosine"), "Schedule of the learning rates."),
     ] = None,
     warmup: Annotated[
-        int | None, typer.Option("--warmup", metavar="N", min=0, help="Steps in which the learning rates rise.")
+        int | None, typer.Option("--warmup", metavar="N", min=0, help="Steps of linear warm-up of the learning rates.")
     ] = None,
     clip: Annotated[
-        float | None, typer.Option("--clip", metavar="G", min=0, help="Largest norm of a gradient; 0: any.")
+        float | None,
+        typer.Option("--clip", metavar="G", min=0, help="Clip the gradient norm to G; 0: do not clip."),
     ] = None,
     precision: Annotated[
         str | None,
-        choice("--precision", ("fp32", "bf16"), "Of the forward pass."),
+        choice("--precision", ("fp32", "bf16"), "Precision of the forward pass."),
     ] = None,
     freeze_stride: Annotated[
         int | None,
@@ -257,7 +267,7 @@ def train(
         typer.Option("--keep-rate", metavar="S", min=0.01, max=1, help="Share of tokens that each selection keeps."),
     ] = None,
     selection_after: Annotated[
-        int | None, typer.Option("--selection-after", metavar="N", min=0, help="Epochs without selection before.")
+        int | None, typer.Option("--selection-after", metavar="N", min=0, help="Epochs before token selection begins.")
     ] = None,
     patience: Annotated[
         int | None,
@@ -267,15 +277,13 @@ def train(
     ] = None,
     swap: Annotated[
         str | None,
-        choice("--swap", ("q", "k"), "What cross-attention takes from the other."),
+        choice("--swap", ("q", "k"), "What cross-attention takes from the other picture."),
     ] = None,
     tokenizer: Annotated[
         str | None,
         choice("--tokenizer", ("off", "sketch", "both"), "Where the learnable tokens join."),
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", metavar="N", min=0, help="Of everything drawn at random.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="Random seed.")] = None,
     device: opt.Device = "auto",
     workers: opt.Workers = 0,
     dry_run: opt.DryRun = False,
@@ -292,79 +300,94 @@ def train(
       zse train sketchy --preset small --backbone-weights tf_efficientnet_lite0.safetensors
       torchrun --nproc-per-node=2 -m zsecli train sketchy
 
-    What an option is not given for, the preset says. A tenth of the seen classes and a twentieth of the other objects
-    are held out, and the network that is best on them is kept; no unseen class is looked at. A run that was stopped
-    goes on from its last state and ends with the same weights. Beside the checkpoint lies a folder `.run` with the
-    last one, the log and its curve.
+    The preset gives the default of every option. A tenth of the seen classes and a twentieth of the other objects are
+    held out, and the network that is best on them is kept; no unseen class is looked at. A run that was stopped
+    resumes from its last state and ends with the same weights. The folder `.run` beside the checkpoint has the last
+    network, the log and its curve.
     """
-    from zsecli.model import config as model_config
     from zsecli.runtime.distributed import get_launch
-    from zsecli.stages import defaults
-    from zsecli.stages.find_dataset import find_dataset
-    from zsecli.stages.guards import reject_inputs
-    from zsecli.store.dataset import read_dataset
-    from zsecli.train import config as train_config
-    from zsecli.train.job import Job, plan_training, train_network
-    from zsecli.train.loop import Files
+    from zsecli.stages import train as stage
 
-    given = {k: v for k, v in locals().items() if k in train_config.TrainConfig.__dataclass_fields__ and v is not None}
+    changes = {name: context.params[name] for name in TRAINING_OPTIONS if context.params[name] is not None}
     if family_weights is not None:
-        given["family_weights"] = tuple(_family_weight(text) for text in family_weights)
-    way = dataclasses.replace(train_config.preset(preset), **given)
-    network = _network(model_config, preset, backbone, swap, tokenizer)
-    if scratch and backbone_weights:
-        raise UsageError("--scratch and --backbone-weights both say how the backbone begins", "leave out one")
-    if backbone_from and (scratch or backbone_weights):
-        other = "--scratch" if scratch else "--backbone-weights"
-        raise UsageError(f"--backbone-from and {other} both say how the backbone begins", "leave out one")
-    if backbone_from and not backbone_from.is_file():
-        raise UsageError(f"--backbone-from {backbone_from}: no such checkpoint", "a file that zse train wrote")
-    if backbone_weights and not backbone_weights.is_file():
-        raise UsageError(f"--backbone-weights {backbone_weights}: no such file", "a file of weights in timm's names")
-    first = get_launch().rank == 0  # of torchrun's processes the one that talks
-    ws = Workspace(workspace)
-    data = read_dataset(find_dataset(ws, dataset, dry_run))
-    job = Job(data, partition, network, way, backbone_weights, not scratch, backbone_from)
-    label = name or "-".join(filter(None, (data.name, partition, preset)))
-    target = output or ws.checkpoint(label)
-    if target.suffix != ".safetensors":
-        raise UsageError(f"-o {target}: a checkpoint ends with .safetensors", f"-o {target}.safetensors")
-    for file in (target, *Files(target).beside):
-        reject_inputs(file, input_files(context))
+        changes["family_weights"] = tuple(_parse_family_weight(text) for text in family_weights)
+    request = stage.TrainRequest(
+        dataset=dataset,
+        partition=partition,
+        preset=preset,
+        changes=changes,
+        backbone=backbone,
+        backbone_weights=backbone_weights,
+        backbone_from=backbone_from,
+        scratch=scratch,
+        swap=swap,
+        tokenizer=tokenizer,
+        name=name,
+        output=output,
+        overwrite=overwrite,
+        device=device,
+        workers=workers,
+        dry_run=dry_run,
+        workspace=workspace,
+        protected=input_files(context),
+    )
+    result = stage.run(request, progress=console.show_progress)
     if dry_run:
-        found = plan_training(job) | {"checkpoint": str(target)}
-        print(json.dumps(found)) if as_json else _show(found)
+        _print_plan(result.plan, as_json)
         return
-    with defaults.explain_changed_pictures(data), console.show_progress("training") as progress:
-        result = train_network(
-            job, target, ws.root / "cache", device=device, workers=workers, overwrite=overwrite, progress=progress
-        )
-    if not result.fresh:
-        console.print_info(f"up to date: {target}")
-    hint = f"zse evaluate --data {shlex.quote(data.name)} --model {shlex.quote(str(target))}"
-    if first:
+    if get_launch().rank == 0:  # of torchrun's processes the one that talks to the user
+        hint = f"zse evaluate --data {shlex.quote(result.dataset)} --model {shlex.quote(str(result.path))}"
         finish(result.path, result.fresh, [], as_json, hint, validation=result.validation)
 
 
-def _network(presets: Any, name: str, backbone: str | None, swap: str | None, tokenizer: str | None) -> Any:
-    """The preset's configuration with what is asked otherwise."""
-    network = presets.preset(name)
-    if backbone is not None:
-        other = presets.preset(backbone)
-        if other.backbone.kind == "hybrid":
-            raise UsageError(f"--backbone {backbone}: is a preset, and no timm backbone", f"--preset {backbone}")
-        network = dataclasses.replace(network, backbone=dataclasses.replace(network.backbone, name=other.backbone.name))
-        if network.backbone.kind == "vit":
-            values = dataclasses.replace(network.preprocess, mean=other.preprocess.mean, std=other.preprocess.std)
-            network = dataclasses.replace(network, preprocess=values)
-    if swap is not None:
-        network = dataclasses.replace(network, cross_attention=dataclasses.replace(network.cross_attention, swap=swap))
-    if tokenizer is not None:
-        network = dataclasses.replace(network, tokenizer=dataclasses.replace(network.tokenizer, on=tokenizer))
-    return network
+TRAINING_OPTIONS = (
+    "seed",
+    "epochs",
+    "epoch_draws",
+    "batch_size",
+    "accumulate",
+    "ret_loss",
+    "ret_weight",
+    "margin",
+    "temperature",
+    "match_weight",
+    "high",
+    "low",
+    "instance_share",
+    "class_draws",
+    "hard_negatives",
+    "candidates",
+    "outlines",
+    "outline_weight",
+    "ignore_same",
+    "augment",
+    "lr",
+    "head_lr",
+    "weight_decay",
+    "schedule",
+    "warmup",
+    "clip",
+    "precision",
+    "freeze_stride",
+    "freeze_blocks",
+    "keep_rate",
+    "selection_after",
+    "patience",
+    "draws",
+    "photos",
+    "family_weights",
+    "distill_weight",
+    "name_weight",
+    "own_weight",
+    "relation_loss",
+    "average",
+    "freehand",
+    "paste",
+)
+"""Parameters of `train` that replace fields of the same name in a preset's `zsecli.train.config.TrainConfig`."""
 
 
-def _family_weight(text: str) -> tuple[str, float]:
+def _parse_family_weight(text: str) -> tuple[str, float]:
     """FAMILY=W as the two."""
     name, equals, weight = text.rpartition("=")
     try:
@@ -376,10 +399,15 @@ def _family_weight(text: str) -> tuple[str, float]:
     return name, value
 
 
-def _show(plan: dict[str, Any]) -> None:
+def _print_plan(plan: dict[str, Any], as_json: bool) -> None:
+    """Print what a run would do and need: as JSON, or a line for each number on stderr."""
+    if as_json:
+        print(json.dumps(plan))
+        return
     for name, value in plan.items():
+        text = str(value)
         if name.startswith("memory"):
-            value = f"{value / 2**20:,.0f} MiB"
+            text = f"{value / 2**20:,.0f} MiB"
         elif isinstance(value, int):
-            value = f"{value:,}"
-        console.print_plan(f"{name}: {value}")
+            text = f"{value:,}"
+        print_lines([f"{name}: {text}"])

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from zsecli.vocabulary import SCORING_RULES
+
 Check = Callable[[Any], bool]
 ORIGIN = ("data", "source", "benchmark", "partition", "selection")  # of the pictures in a feature store
 _NO_TEXT = re.compile(r"[\ud800-\udfff]")  # surrogates, which JSON can escape and UTF-8 cannot hold
@@ -63,7 +65,7 @@ def _is_share(value: Any) -> bool:
 
 
 def _is_rule(value: Any) -> bool:
-    return value in ("ret", "rn", "cascade")
+    return isinstance(value, str) and value in SCORING_RULES
 
 
 def _pair_of(check: Check) -> Check:

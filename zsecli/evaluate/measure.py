@@ -16,7 +16,7 @@ from zsecli.evaluate.intervals import confidence_interval
 from zsecli.evaluate.metrics import RelevantRanks, metric_function, required_depth
 from zsecli.evaluate.protocols import ENTRIES_AT_ONCE, Protocol, iterate_query_blocks, select_pictures
 from zsecli.evaluate.report_model import ProtocolReport
-from zsecli.retrieval.order import tied
+from zsecli.retrieval.order import count_tied
 from zsecli.store.ranking import Ranking
 
 
@@ -43,8 +43,8 @@ def measure_queries(ranking: Ranking, protocol: Protocol, seen_classes: Collecti
     Args:
         seen_classes: as in `zsecli.evaluate.protocols.iterate_query_blocks`.
     """
-    metric_functions = {name: metric_function(name) for name in protocol.metrics}
-    values: dict[str, list[Floats64]] = {name: [np.empty(0)] for name in protocol.metrics}
+    metric_functions = {name: metric_function(name) for name in protocol.reported_metrics}
+    values: dict[str, list[Floats64]] = {name: [np.empty(0)] for name in protocol.reported_metrics}
     columns = [np.empty((4, 0), np.int64)]
     for block in iterate_query_blocks(ranking, protocol, seen_classes):
         ranks, n_listed = block.relevant_ranks()
@@ -80,7 +80,7 @@ def measure_protocol(ranking: Ranking, protocol: Protocol, seen_classes: Collect
         ZseError: the ranking is too short for every metric of the protocol.
     """
     measured = measure_queries(ranking, protocol, seen_classes)
-    omitted = [name for name in protocol.metrics if not _is_determined(name, measured)]
+    omitted = [name for name in protocol.reported_metrics if not _is_determined(name, measured)]
     per_query = {}
     if len(measured.rows):
         per_query = {name: values for name, values in measured.values.items() if name not in omitted}
@@ -155,6 +155,6 @@ def count_ties(ranking: Ranking) -> tuple[int, int]:
     queries_per_block = max(1, ENTRIES_AT_ONCE // max(1, depth))
     for start in range(0, len(ranking.query), queries_per_block):
         scores = ranking.scores[start : start + queries_per_block][:, :compared]
-        ties += tied(scores)
+        ties += count_tied(scores)
         entries += int(np.count_nonzero(np.isfinite(scores)))
     return ties, entries

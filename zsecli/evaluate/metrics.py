@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsecli.arrays import Floats64
+from zsecli.vocabulary import METRICS, MetricEntry
 
 Ranks = Sequence[int] | NDArray[np.integer[Any]]
 
@@ -152,27 +153,13 @@ def reciprocal_rank(relevant: RelevantRanks) -> Floats64:
     return relevant.precisions()[:, 0]  # the precision there is 1 / rank
 
 
-_METRICS: dict[str, Callable[..., Floats64]] = {
-    "AP (raw)": average_precision,
-    "AP (voc)": average_precision_voc,
-    "AP@K (voc, strict)": average_precision_at_voc,
-    "AP@K (strict)": average_precision_at,
-    "AP@K (lenient)": average_precision_at_lenient,
-    "AP@K (trec)": average_precision_at_trec,
-    "P@K": precision_at,
-    "P@K (capped)": precision_at_capped,
-    "Acc@K": accuracy_at,
-    "reciprocal rank": reciprocal_rank,
-}
-
-
-def _parse_name(name: str) -> tuple[Callable[..., Floats64], int | None]:
-    """Function and cut k (None: no cut) of a full metric name."""
+def _parse_name(name: str) -> tuple[MetricEntry, int | None]:
+    """Entry and cut k (None: no cut) of a full metric name."""
     cut = re.search(r"@([1-9][0-9]*)", name)
     template = name.replace(cut[0], "@K", 1) if cut else name
-    if template not in _METRICS or "@K" in name:
-        raise ValueError(f"no metric {name!r}; the names are {', '.join(_METRICS)}, with a number for K")
-    return _METRICS[template], int(cut[1]) if cut else None
+    if template not in METRICS or "@K" in name:
+        raise ValueError(f"no metric {name!r}; the names are {', '.join(METRICS)}, with a number for K")
+    return METRICS[template], int(cut[1]) if cut else None
 
 
 def metric_function(name: str) -> Callable[[RelevantRanks], Floats64]:
@@ -181,7 +168,8 @@ def metric_function(name: str) -> Callable[[RelevantRanks], Floats64]:
     >>> metric_function("P@100 (capped)")(RelevantRanks([[1, 4], [1]], [2, 1]))
     array([0.5, 1. ])
     """
-    function, k = _parse_name(name)
+    entry, k = _parse_name(name)
+    function: Callable[..., Floats64] = entry.load()
     return function if k is None else partial(function, k=k)
 
 
@@ -210,9 +198,5 @@ def mean_name(name: str) -> str:
     >>> mean_name("AP@200 (strict)"), mean_name("reciprocal rank"), mean_name("P@100")
     ('mAP@200 (strict)', 'mean reciprocal rank', 'P@100')
     """
-    _parse_name(name)
-    if name.startswith("AP"):
-        return f"m{name}"
-    if name == "reciprocal rank":
-        return f"mean {name}"
-    return name
+    entry, _ = _parse_name(name)
+    return entry.mean.format(name)

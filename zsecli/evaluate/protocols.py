@@ -13,6 +13,7 @@ from zsecli.arrays import Ints, Ints64, Mask
 from zsecli.data.items import NEITHER, UNSEEN, Items
 from zsecli.errors import ZseError
 from zsecli.store.ranking import Ranking
+from zsecli.vocabulary import METRICS
 
 Members = Literal["unseen", "all"]
 
@@ -54,6 +55,14 @@ class Protocol:
     """Whether photos of unseen classes form the gallery, or all."""
     novel: bool = False
     """Leave out the classes that the model saw in another data set."""
+
+    @property
+    def reported_metrics(self) -> tuple[str, ...]:
+        """The names of its metrics, and of those that extensions register for its kind of report."""
+        names = list(self.metrics)
+        for entry in METRICS.entries():
+            names += entry.reported_by_class if self.cluster == "class" else entry.reported_by_object
+        return tuple(dict.fromkeys(names))
 
     @property
     def cluster(self) -> Literal["class", "object"]:

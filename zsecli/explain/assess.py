@@ -17,7 +17,7 @@ from zsecli.errors import UsageError, did_you_mean
 from zsecli.evaluate.intervals import FEWEST, KIND, TEST, confidence_interval, sign_flip_p
 from zsecli.explain import faithfulness, keypoints
 from zsecli.explain import localization as places
-from zsecli.explain.correspondences import SOURCES, Match, best, scores
+from zsecli.explain.correspondences import Match, best, offered_sources, scores
 from zsecli.explain.load_network import load_network, network_of_ranking
 from zsecli.explain.localization import CHOSEN, FROZEN, RANDOM, SAME, Controls
 from zsecli.explain.pair import Pair, read, relate, see
@@ -27,6 +27,7 @@ from zsecli.retrieval.ranked_pictures import check_named, check_ranked
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.store.ranking import Ranking, open_ranking
 from zsecli.train.outlines import outline
+from zsecli.vocabulary import EXPLANATION_SOURCES
 
 Clusters = Sequence[str]
 CONTROLS = (SAME, FROZEN, CHOSEN, RANDOM)
@@ -61,6 +62,8 @@ class Checked:
     places: dict[tuple[str, str], dict[str, Mean]] = field(default_factory=dict)
     marked: dict[tuple[str, str], dict[str, Mean]] = field(default_factory=dict)
     against: dict[tuple[str, str], tuple[str, Mean]] = field(default_factory=dict)
+    sources: Sequence[str] = tuple(EXPLANATION_SOURCES)
+    """The sources that were tested: those that explain the network."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; a mean has a value and an interval, null where nothing has a value."""
@@ -83,7 +86,7 @@ class Checked:
     def verdicts(self) -> list[str]:
         """A sentence for each source: what it is better than (p < .05, not corrected for their number), what not."""
         lines = []
-        for source in SOURCES:
+        for source in self.sources:
             better: list[str] = []
             failed: list[str] = []
             if areas := self.areas.get(source):
@@ -188,6 +191,7 @@ def run(
     progress.start(len(matched) + len(known) + len(outlined) + len(points))
     text = f"{len(known)} aligned pairs of {aligned}" if aligned else f"{len(outlined)} photos and their own outlines"
     report = Checked(len(matched), text)
+    report.sources = offered_sources(model.network)
     area_groups = [groups[row] for row in asked]
     point_groups = [str(one.photo) for one in points]
     report.clusters = {
@@ -206,7 +210,7 @@ def run(
 def ways(pair: Pair, controls: Controls) -> dict[str, list[Match]]:
     """The matches of every source and of the controls that put theirs in an order, best first."""
     ours, theirs = pair.sketch.asked, pair.photo.asked
-    found = {str(source): best(scores(pair, source), ours, theirs) for source in SOURCES}
+    found = {source: best(scores(pair, source), ours, theirs) for source in offered_sources(pair.network)}
     return found | {name: best(values, ours, theirs) for name, values in controls.scores(pair.sketch, pair.photo)}
 
 
@@ -252,7 +256,7 @@ def _test_places(
         every.append(places.measure(model, controls, sketch, photo))
         progress(1)
     report.places = _means(every, clusters)
-    for source in SOURCES:
+    for source in report.sources:
         for name in places.MOVES:
             known_ones = [c for c in CONTROLS if (c, name) in report.places]
             if name == next(iter(places.MOVES)):

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from zsecli.errors import UsageError
 from zsecli.explain.pair import Mask, Pair
-from zsecli.model.scoring import centred_cosine
+from zsecli.model.scoring import Scoring, centred_cosine
+from zsecli.vocabulary import EXPLANATION_SOURCES
 
-Source = Literal["cosine", "attention", "contribution"]
-SOURCES: tuple[Source, ...] = get_args(Source)
 Scores = NDArray[np.float32]
 TEMPERATURE = 0.07  # of the softmax over cosines, as in training
 PATH = 32  # points between an empty kernel and the pair's own
@@ -31,20 +31,33 @@ class Match(NamedTuple):
     score: float
 
 
-def scores(pair: Pair, source: Source) -> Scores:
-    """The scores of all places; those that selection dropped are 0.
+def offered_sources(network: Scoring) -> list[str]:
+    """The sources that can explain the scores of `network`, the one that explains them best first.
 
-    cosine: of the tokens after cross-attention, as the probability that both choose each other (`choose`).
-    attention: of the cross-attention, mean over heads, the geometric mean of both directions.
-    contribution: what a pair of tokens adds to the relation score, in logits (`contribution`).
+    Where the score is a sum over local matches, that sum is the explanation, and cross-attention none: it has little
+    part in the score.
     """
-    functions: dict[Source, Callable[[Pair], Scores]] = {
-        "cosine": _cosine,
-        "attention": _attention,
-        "contribution": contribution,
-    }
-    found = functions[source](pair)
-    return np.where(pair.sketch.kept[:, None] & pair.photo.kept[None], found, np.float32(0))
+    names = list(EXPLANATION_SOURCES)
+    if network.relation.matches is None:
+        return names
+    offered = [name for name in names if name != "attention"]
+    return sorted(offered, key=lambda name: name != "contribution")
+
+
+def scores(pair: Pair, source: str) -> Scores:
+    """The correspondence scores (P, C) of a source; 0 where token selection dropped a patch.
+
+    Raises:
+        UsageError: there is no such source, or it does not explain this network.
+    """
+    score: Callable[[Pair], Scores] = EXPLANATION_SOURCES.load(source)
+    offered = offered_sources(pair.network)
+    if source not in offered:
+        raise UsageError(
+            f"{source} does not explain this network, whose score is a sum over local matches",
+            f"choices: {', '.join(offered)}",
+        )
+    return np.where(pair.sketch.kept[:, None] & pair.photo.kept[None], score(pair), np.float32(0))
 
 
 def choose(cosines: Scores, ours: Mask, theirs: Mask, temperature: float = TEMPERATURE) -> Scores:
@@ -72,13 +85,14 @@ def best(scores: Scores, ours: Mask, theirs: Mask) -> list[Match]:
     return [Match(int(rows[i]), int(columns[j]), float(inside[i, j])) for i, j in pairs]
 
 
-def _cosine(pair: Pair) -> Scores:
+def score_similarity(pair: Pair) -> Scores:
+    """Of the tokens after cross-attention: the probability that both places choose each other (`choose`)."""
     cosines = centred_cosine(pair.score.sketch[:, 1:], pair.score.photo[:, 1:])[0].cpu().numpy()
     return choose(cosines, pair.sketch.asked, pair.photo.asked)
 
 
-def _attention(pair: Pair) -> Scores:
-    """Sketch places look at photo places in one stream, photo places at sketch places in the other."""
+def score_attention(pair: Pair) -> Scores:
+    """Of cross-attention, mean over heads: the geometric mean of both directions, one in each stream."""
     there, back = (
         _looks(pair.ours.q, pair.theirs.k, pair.photo.kept),
         _looks(pair.theirs.q, pair.ours.k, pair.sketch.kept),
@@ -94,14 +108,15 @@ def _looks(q: torch.Tensor, k: torch.Tensor, kept: Mask) -> Scores:
     return share[1:, 1:].numpy()
 
 
-def contribution(pair: Pair) -> Scores:
+def score_contribution(pair: Pair) -> Scores:
     """What each pair of tokens adds to the relation score, in logits.
 
     The logit less that of an empty kernel, shared out.
     A cell of the kernel is a sum over pairs of tokens, divided by the lengths of the two cells; what it adds to the
     logit is its value times the mean slope on the straight way from an empty kernel (integrated gradients,
     Sundararajan et al. 2017, eq. 1). So all pairs, `constant`, and what [Ret] adds directly add up to the logit, to
-    about 0.001: the mean slope is taken at PATH points.
+    about 0.001: the mean slope is taken at PATH points. Where the logit is a sum over pairs of places, these are its
+    terms, and nothing is estimated.
     """
     return pair.score.shares[0].float().cpu().numpy() if pair.score.shares is not None else _parts(pair)[0]
 
@@ -121,7 +136,7 @@ def constant(pair: Pair) -> float:
 
 @lru_cache(maxsize=4)  # asked for by document, figure and test alike
 def _parts(pair: Pair) -> tuple[Scores, float]:
-    """`contribution`, and what the bias of a learned pooling adds."""
+    """`score_contribution`, and what the bias of a learned pooling adds."""
     relation, kernel = pair.network.relation, pair.score.kernel.float()
     with torch.enable_grad():
         steps = (torch.arange(PATH, device=kernel.device) + 0.5).view(-1, 1, 1) / PATH

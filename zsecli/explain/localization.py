@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from zsecli.explain.correspondences import SOURCES, Scores, choose, scores
+from zsecli.explain.correspondences import Scores, choose, offered_sources, scores
 from zsecli.explain.pair import Mask, Pair, Side, relate, see
 from zsecli.images.geometry import Matrix, Points, move_points, similarity_matrix, warp_image
 from zsecli.images.normalize_sketch import paper_colour
@@ -149,7 +149,9 @@ def measure(
         pair = relate(model, seen, see(model, warp_image(photo, matrix, fill), "photo"))
         truth = move_points(matrix, guess)
         asked = side.asked & ((truth >= 0) & (truth < photo.size)).all(1)
-        ways = [(source, scores(pair, source)) for source in SOURCES] + [*controls.scores(side, pair.photo)]
+        ways = [(source, scores(pair, source)) for source in offered_sources(pair.network)] + [
+            *controls.scores(side, pair.photo)
+        ]
         for way, values in ways:
             points = transfer(values, side, pair.photo, middles)
             found[way, name] = _score(points, truth, asked, photo.size, cycle(values, side.asked, side.grid))
@@ -164,7 +166,9 @@ def measure_points(pair: Pair, controls: Controls, on_sketch: Points, on_photo: 
     """
     pair = replace(pair, sketch=replace(pair.sketch, strokes=np.ones_like(pair.sketch.strokes)))
     sketch, photo = pair.sketch, pair.photo
-    ways = [(source, scores(pair, source)) for source in SOURCES] + [*controls.scores(sketch, photo)]
+    ways = [(source, scores(pair, source)) for source in offered_sources(pair.network)] + [
+        *controls.scores(sketch, photo)
+    ]
     found = {}
     for name, one, other, points, truth in (
         ("sketch to photo", sketch, photo, on_sketch, on_photo),

@@ -24,6 +24,7 @@ from zsecli.model.backbone import Encoding
 from zsecli.model.cross_attention import Prepared
 from zsecli.model.embedders.base import NetworkEmbedder, normalise
 from zsecli.model.network import ZSENetwork
+from zsecli.model.retrieval_head import Retrieval
 from zsecli.model.scoring import Score
 from zsecli.runtime.log_levels import NOTICE
 
@@ -92,6 +93,8 @@ class Pair:
     ours: Prepared
     theirs: Prepared
     score: Score
+    retrieval: tuple[Retrieval, Retrieval] | None = None
+    """Of sketch and photo, of a network that keeps its backbone's head."""
 
     @property
     def relation(self) -> float:
@@ -153,7 +156,10 @@ def relate(model: NetworkEmbedder, sketch: tuple[Side, Encoding], photo: tuple[S
     score = network.score_prepared(ours, theirs)
     if not (score.logit.isfinite().all() and score.kernel.isfinite().all()):
         raise ZseError(f"the relation score of {sketch[0].name} and {photo[0].name} is not a number", RUINED)
-    return Pair(network, sketch[0], photo[0], ours, theirs, score)
+    retrieval = None
+    if sketch[1].retrieval is not None and photo[1].retrieval is not None:
+        retrieval = sketch[1].retrieval, photo[1].retrieval
+    return Pair(network, sketch[0], photo[0], ours, theirs, score, retrieval)
 
 
 def pair(model: NetworkEmbedder, sketch: Path, photo: Path) -> Pair:

@@ -21,7 +21,7 @@ from zsecli.model.backbone_weights import fill_backbone
 from zsecli.model.config import BackboneConfig, RetrievalConfig, SelectionConfig, TokenizerConfig
 from zsecli.model.modality_mean import ModalityMean
 from zsecli.model.retrieval_head import Retrieval, RetrievalHead
-from zsecli.model.selection import count, gather, select, to_grid
+from zsecli.model.selection import count, find_strokes, gather, select, to_grid
 from zsecli.model.tokenizer import ConvTokenizer
 from zsecli.model.trunk import compute_maps, find_below, find_map_channels, find_maps, lay_over, to_channels_first
 from zsecli.model.vit import ret_attention
@@ -125,6 +125,14 @@ class Backbone(nn.Module):
 
     def forward(self, picture: Tensor, sketch: bool) -> Encoding:
         """Normalised pictures (B, 3, H, W) of one modality -> their Encoding."""
+        encoding = self._encode(picture, sketch)
+        if sketch and self.selection.blank == "drop":
+            drawn = find_strokes(picture, self.grid).gather(1, encoding.index).unsqueeze(-1)
+            ret, patches = encoding.tokens[:, :1], encoding.tokens[:, 1:]
+            encoding.tokens = torch.cat([ret, patches * drawn], 1)  # 0: see Scoring.prepare
+        return encoding
+
+    def _encode(self, picture: Tensor, sketch: bool) -> Encoding:
         embed = self.vit.patch_embed
         if self.retrieval_head is not None and isinstance(embed, HeadedTrunkEmbed):
             patches, feature = embed.tokens_and_feature(picture, sketch)
@@ -133,7 +141,7 @@ class Backbone(nn.Module):
             encoding = self.finish(patches, patches=True)
             encoding.retrieval = self.retrieval_head(feature, encoding.tokens[:, 0], sketch, self.classifier)
             return encoding
-        encoding = self._encode(picture, sketch)
+        encoding = self._encode_without_head(picture, sketch)
         if self.retrieval_head is not None:
             assert self.token_mean is not None
             ret, patches = encoding.tokens[:, :1], encoding.tokens[:, 1:]
@@ -141,7 +149,7 @@ class Backbone(nn.Module):
             encoding.tokens = torch.cat([ret, self.token_mean(patches, sketch)], 1)
         return encoding
 
-    def _encode(self, picture: Tensor, sketch: bool) -> Encoding:
+    def _encode_without_head(self, picture: Tensor, sketch: bool) -> Encoding:
         x = self.begin(picture)
         if self.tokenizer is None:
             return self.finish(x)

@@ -73,10 +73,14 @@ class TokenizerConfig:
 
 @dataclass(frozen=True)
 class SelectionConfig:
-    """Tokens kept by [Ret]'s attention: `rate` of them after each of `blocks` (counted from 1)."""
+    """Tokens kept by [Ret]'s attention: `rate` of them after each of `blocks` (counted from 1).
+
+    `blank="drop"` leaves the patches of a sketch that hold no strokes out of cross-attention and relation.
+    """
 
     rate: float = 1.0
     blocks: tuple[int, ...] = (4, 7, 10)
+    blank: Literal["keep", "drop"] = field(default="keep", metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ PRESETS: dict[str, ModelConfig] = {
     "small": ModelConfig(
         preset="small",
         backbone=BackboneConfig(kind="hybrid", name="tf_efficientnet_lite2", image_size=160, depth=1, ret="mean"),
-        selection=SelectionConfig(blocks=(1,)),
+        selection=SelectionConfig(blocks=(1,), blank="drop"),
         cross_attention=CrossAttentionConfig(hidden=256, quiet=True, dropout=0.0),
         relation=RelationConfig(cell=1, readout="matches"),
         preprocess=Preprocess(size=160, sketch="crop"),

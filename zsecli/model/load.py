@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from zsecli.model.config import Precision
 from zsecli.model.embedders.base import (
     Embedder,
@@ -11,25 +13,45 @@ from zsecli.model.embedders.base import (
     resolve_device,
 )
 from zsecli.model.spec import ModelSpec
+from zsecli.vocabulary import EMBEDDERS
 
 
 def load(spec: ModelSpec, device: str, precision: Precision = "fp32") -> Embedder:
     """The model that `spec` names, on `device`; UsageError for a precision that the device has not."""
-    from zsecli.model.embedders.hog_pixels import HogEmbedder, PixelEmbedder
+    build: Callable[[ModelSpec, str, Precision], Embedder] = EMBEDDERS.load(spec.kind)
+    return build(spec, device, precision)
 
-    if spec.kind == "pixels":
-        return PixelEmbedder()
-    if spec.kind == "hog":
-        return HogEmbedder()
-    on = resolve_device(device)
-    compute_in_full_float32()
-    if spec.kind == "frozen":
-        from zsecli.model.embedders.timm_frozen import FrozenEmbedder
 
-        return FrozenEmbedder(spec, on, precision)
+def load_checkpoint(spec: ModelSpec, device: str, precision: Precision) -> Embedder:
+    """A network from a checkpoint."""
     from zsecli.model import checkpoint
 
+    on = resolve_device(device)
+    compute_in_full_float32()
     assert spec.file is not None
     network, unused = checkpoint.load(spec.file)
     network.lower(dtype_of(precision, on))
     return NetworkEmbedder(network, on, unused)
+
+
+def load_frozen(spec: ModelSpec, device: str, precision: Precision) -> Embedder:
+    """A timm backbone as it comes."""
+    on = resolve_device(device)
+    compute_in_full_float32()
+    from zsecli.model.embedders.timm_frozen import FrozenEmbedder
+
+    return FrozenEmbedder(spec, on, precision)
+
+
+def load_pixels(spec: ModelSpec, device: str, precision: Precision) -> Embedder:
+    """The baseline of grey values, which always computes on the CPU."""
+    from zsecli.model.embedders.hog_pixels import PixelEmbedder
+
+    return PixelEmbedder()
+
+
+def load_hog(spec: ModelSpec, device: str, precision: Precision) -> Embedder:
+    """The baseline of gradients, which always computes on the CPU."""
+    from zsecli.model.embedders.hog_pixels import HogEmbedder
+
+    return HogEmbedder()

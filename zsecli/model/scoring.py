@@ -84,10 +84,14 @@ class Scoring(nn.Module):
             ret: (B, R) the retrieval vectors, of a network that has its own.
         """
         tokens = tokens.to(next(self.cross_attention.parameters()).dtype)
-        if index.shape[1] == self.places:
+        drops_blank = self.config.selection.blank == "drop" and role == "sketch"
+        if index.shape[1] == self.places and not drops_blank:
             return self.cross_attention.prepare(tokens, role, ret=ret)
         patches = to_grid(tokens[:, 1:].transpose(1, 2), index, self.places).transpose(1, 2)
-        present = torch.cat([torch.ones_like(index[:, :1], dtype=torch.bool), kept(index, self.places)], 1)
+        is_kept = kept(index, self.places)
+        if drops_blank:
+            is_kept = is_kept & patches.any(-1)
+        present = torch.cat([torch.ones_like(index[:, :1], dtype=torch.bool), is_kept], 1)
         return self.cross_attention.prepare(torch.cat([tokens[:, :1], patches], 1), role, present, ret)
 
     def score_prepared(self, sketch: Prepared, photo: Prepared) -> Score:

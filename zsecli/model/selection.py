@@ -6,6 +6,9 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+COVERED = 0.01  # share of a patch that ink covers where there are strokes
 
 
 def count(rate: float, tokens: int) -> int:
@@ -29,6 +32,21 @@ def select(attention: Tensor, rate: float) -> Tensor:
 def gather(tokens: Tensor, index: Tensor) -> Tensor:
     """Rows `index` (B, K) of `tokens` (B, T, D) -> (B, K, D)."""
     return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+
+
+def find_strokes(sketch: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Whether each patch of normalised sketches (B, 3, H, W) holds strokes -> (B, P) bool.
+
+    As `zsecli.images.strokes` says, with the median of all pixels for the paper: ink differs from it by more than half
+    of what differs most, and covers 1 % of the patch. In a sketch of one colour every patch does.
+    """
+    pixels = sketch.float()
+    paper = pixels.flatten(2).median(2).values[:, :, None, None]
+    off = (pixels - paper).abs().amax(1, keepdim=True)
+    most = off.amax((2, 3), keepdim=True)
+    ink = ((off > most / 2) & (most > 0)).to(pixels)
+    covered = F.adaptive_avg_pool2d(ink, grid).flatten(1) > COVERED
+    return covered | ~covered.any(1, keepdim=True)
 
 
 def to_grid(values: Tensor, index: Tensor, places: int) -> Tensor:

@@ -7,15 +7,12 @@ import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 from zsecli.errors import StoreError, UsageError, ZseError
+from zsecli.vocabulary import EMBEDDERS
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "small.safetensors"  # see docs/model-card.md
-HELP = (
-    "small (the shipped network), a checkpoint (.safetensors, or the authors' .pth), frozen:NAME[=WEIGHTS] for a timm "
-    "backbone, pixels, or hog"
-)
+HELP = "small: the shipped network; " + "; ".join(f"{kind.form}: {kind.description}" for kind in EMBEDDERS.entries())
 
 
 LOCAL, HUB = "local-dir:", "hf-hub:"  # how timm's names of a model in a folder, or on a hub, begin
@@ -80,15 +77,16 @@ def hub_folder(name: str) -> Path:
 class ModelSpec:
     """A model by name: `kind`, the backbone's `name` for a frozen one, and the `file` of its weights."""
 
-    kind: Literal["checkpoint", "frozen", "pixels", "hog"]
+    kind: str  # a name in zsecli.vocabulary.EMBEDDERS
     name: str
     file: Path | None = None
 
     @classmethod
     def parse(cls, text: str) -> ModelSpec:
         """Raises UsageError where `text` is none of the forms in HELP, StoreError where its file is missing."""
-        if text in ("pixels", "hog"):
-            return cls(text, text)  # type: ignore[arg-type]
+        kind, _, name = text.partition(":")
+        if kind in EMBEDDERS and kind not in ("checkpoint", "frozen"):
+            return cls(kind, name or kind)
         if text.startswith("frozen:"):
             name, _, file = text.removeprefix("frozen:").partition("=")
             source, colon, rest = text.removeprefix("frozen:").partition(":")
@@ -128,7 +126,7 @@ class ModelSpec:
         if self.kind == "frozen":
             name = self.name if self.folder is None else f"{LOCAL}{self.folder.resolve()}"
             return f"frozen:{name}" + (f"={file}" if file else "")
-        return file or self.kind
+        return file or (self.kind if self.name == self.kind else f"{self.kind}:{self.name}")
 
     @property
     def folder(self) -> Path | None:
@@ -141,9 +139,14 @@ class ModelSpec:
         return LOCAL.rstrip(":") if self.folder is not None else self.name
 
     @property
+    def is_named(self) -> bool:
+        """Whether the user gives the name beside the kind, as of a timm backbone."""
+        return self.kind != "checkpoint" and self.name != self.kind
+
+    @property
     def is_network(self) -> bool:
         """Whether there is something to compute on a GPU."""
-        return self.kind not in ("pixels", "hog")
+        return EMBEDDERS[self.kind].is_network
 
     @property
     def has_relation(self) -> bool:
@@ -167,7 +170,7 @@ class ModelSpec:
         """A short name for files made with this model; other weights get another one."""
         digest = self.weights_hash()[:8]
         name = self.name if self.folder is None else self.folder.resolve().name
-        return "-".join(filter(None, (self.kind if self.kind == "frozen" else "", name, digest)))
+        return "-".join(filter(None, (self.kind if self.is_named else "", name, digest)))
 
 
 def is_there(text: object) -> bool:

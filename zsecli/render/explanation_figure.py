@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image
 
 from zsecli.arrays import Floats
-from zsecli.explain.correspondences import Match, Source, best, contribution, scores
+from zsecli.explain.correspondences import Match, best, score_contribution, scores
 from zsecli.explain.faithfulness import Faithfulness
 from zsecli.explain.pair import Pair, Side
+from zsecli.explain.shared_classes import describe_shared, shared_classes
 from zsecli.render.canvas import Canvas
 from zsecli.render.fonts import text_width
 from zsecli.render.palette import BLUE, BORDER, FAINT, GRID, INK, ORANGE, RANKS, WHITE, Colour
@@ -29,6 +30,7 @@ from zsecli.render.patch_overlay import (
     resize_for_figure,
 )
 from zsecli.runtime.marks import png_text
+from zsecli.vocabulary import EXPLANATION_SOURCES
 
 MAX_LINES = 12  # matches drawn
 MIN_DISTANCE = 1.5  # patches between two drawn matches
@@ -37,11 +39,6 @@ LARGE, SMALL = 420, 245  # sides of the pictures
 PAIR_TOP = 108  # of the two large pictures
 PANEL_ROW = SMALL + 62  # height of a row of small pictures with their text
 HEADING = 12.5  # size of text
-DESCRIPTIONS: dict[Source, str] = {
-    "cosine": "likeness of the tokens after cross-attention",
-    "attention": "cross-attention in both directions",
-    "contribution": "what a pair of tokens adds to the relation score",
-}
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Placement:
 
 
 def write_figure(
-    pair: Pair, source: Source, svg: Path, png: Path, contrast: Pair | None = None, tested: Faithfulness | None = None
+    pair: Pair, source: str, svg: Path, png: Path, contrast: Pair | None = None, tested: Faithfulness | None = None
 ) -> None:
     """Draw the figure as SVG and as PNG.
 
@@ -78,11 +75,11 @@ def write_figure(
     canvas.to_png().save(png, "PNG", pnginfo=png_text())
 
 
-def draw_figure(pair: Pair, source: Source, contrast: Pair | None = None, tested: Faithfulness | None = None) -> Canvas:
+def draw_figure(pair: Pair, source: str, contrast: Pair | None = None, tested: Faithfulness | None = None) -> Canvas:
     """The figure; arguments as in `write_figure`."""
     n_rows = 2 if contrast is None else 3
     canvas = Canvas(WIDTH, PAIR_TOP + LARGE + n_rows * PANEL_ROW + 20)
-    contributions = contribution(pair)
+    contributions = score_contribution(pair)
     _draw_title(canvas, pair, float(contributions.sum()))
     _draw_matches(canvas, pair, source)
     top = PAIR_TOP + LARGE + 40
@@ -126,14 +123,17 @@ def _draw_title(canvas: Canvas, pair: Pair, local: float) -> None:
     canvas.text(second, 40, f"and {pair.photo.name}", INK, 20, bold=True, max_width=half)
     text = f"relation score {pair.relation:.2f} of 1; cosine of [Ret] {pair.cosine:.2f}; "
     text += f"local matches add {local:+.2f} to the logit of {float(pair.score.logit):+.2f}"
-    canvas.text(MARGIN, 64, text, FAINT, 14)
+    if shared := describe_shared(shared_classes(pair)):
+        text += f"; {shared[0].lower()}{shared[1:]}"
+    canvas.text(MARGIN, 64, text, FAINT, 14, max_width=WIDTH - 2 * MARGIN)
 
 
-def _draw_matches(canvas: Canvas, pair: Pair, source: Source) -> None:
+def _draw_matches(canvas: Canvas, pair: Pair, source: str) -> None:
     """Both pictures, and numbered lines between the patches of the surest matches."""
     matches = best(scores(pair, source), pair.sketch.asked, pair.photo.asked)
     shown = select_spread_matches(matches, pair.sketch.grid)
-    text = f"Best matches by {source}: {DESCRIPTIONS[source]}; {len(shown)} of {len(matches)}, 1 is the surest"
+    description = EXPLANATION_SOURCES[source].description
+    text = f"Best matches by {source}: {description}; {len(shown)} of {len(matches)}, 1 is the surest"
     if not pair.sketch.strokes.all():
         text += "; blank patches of the sketch are left out"
     canvas.text(MARGIN, 96, text, INK, 14, bold=True)
@@ -187,7 +187,7 @@ def _draw_contribution_row(canvas: Canvas, pair: Pair, contributions: Floats, to
 
 def _draw_contrast_row(canvas: Canvas, pair: Pair, other: Pair, contributions: Floats, top: float) -> None:
     """Which patches of the sketch favour this photo, and which the other one."""
-    difference = contributions.sum(1) - contribution(other).sum(1)
+    difference = contributions.sum(1) - score_contribution(other).sum(1)
     limit = colour_limit(
         contributions.sum(1)
     )  # on the scale of what the patches add, so a small difference looks small
@@ -198,7 +198,7 @@ def _draw_contrast_row(canvas: Canvas, pair: Pair, other: Pair, contributions: F
     canvas.text(MARGIN, top + SMALL + 26, text, FAINT, 12)
     for column, (shown, colour) in enumerate(((pair, BLUE), (other, ORANGE)), 1):
         x = _column_left(column)
-        local = float(contribution(shown).sum())
+        local = float(score_contribution(shown).sum())
         text = f"relation {shown.relation:.2f}, [Ret] {shown.cosine:.2f}, local {local:+.2f}"
         _draw_heading(canvas, x, top, text, colour)
         _draw_picture(canvas, shown.photo.image, x, top + 10, SMALL)

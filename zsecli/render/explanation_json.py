@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from zsecli.explain.correspondences import SOURCES, Scores, Source, best, constant, contribution, scores
+from zsecli.explain.correspondences import Scores, best, constant, offered_sources, score_contribution, scores
 from zsecli.explain.pair import Mask, Pair, Side
+from zsecli.explain.shared_classes import shared_classes
 
 SCHEMA, VERSION = "zse-explanation", "1.0"
 NEAREST = 5  # places of the other picture that are listed for a place
 
 
 def describe_explanation(
-    pair: Pair, source: Source, model: dict[str, str], contrast: Pair | None = None
+    pair: Pair, source: str, model: dict[str, str], contrast: Pair | None = None
 ) -> dict[str, Any]:
     """Everything that docs/explanations.md lists.
 
@@ -36,7 +37,7 @@ def describe_explanation(
         **_describe_photo(pair),
     }
     if contrast is not None:
-        difference = contribution(pair).sum(1) - contribution(contrast).sum(1)
+        difference = score_contribution(pair).sum(1) - score_contribution(contrast).sum(1)
         document["contrast"] = {**_describe_photo(contrast), "difference": _round_all(difference)}
     return document
 
@@ -49,7 +50,7 @@ def write_json(document: dict[str, Any], path: Path) -> None:
 def _describe_photo(pair: Pair) -> dict[str, Any]:
     """Everything that depends on the photo."""
     queried, valid = pair.sketch.asked, pair.photo.asked
-    all_scores = {source: scores(pair, source) for source in SOURCES}
+    all_scores = {source: scores(pair, source) for source in offered_sources(pair.network)}
     matches: dict[str, list[Any]] = {}
     nearest: dict[str, dict[str, Any]] = {}
     for source, values in all_scores.items():
@@ -61,6 +62,7 @@ def _describe_photo(pair: Pair) -> dict[str, Any]:
     return {
         "photo": describe_side(pair.photo),
         "score": _describe_score(pair, all_scores["contribution"]),
+        **_describe_classes(pair),
         "matches": matches,
         "nearest": nearest,
         "kernel": _describe_kernel(pair),
@@ -84,6 +86,15 @@ def describe_side(side: Side) -> dict[str, Any]:
         "kept": side.kept.tolist(),
         "attention": [_round_all(head) for head in side.attention],
     }
+
+
+def _describe_classes(pair: Pair) -> dict[str, Any]:
+    """The classes that make the two alike, of a network that compares them: name, both probabilities, and cosine."""
+    if pair.retrieval is None:
+        return {}
+    classes = shared_classes(pair)
+    rows = [[c.name, _round(c.sketch), _round(c.photo), _round(c.cosine)] for c in classes]
+    return {"classes": rows}
 
 
 def _describe_score(pair: Pair, contributions: Scores) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from zsecli.render.markdown import escape_markdown, format_table
 from zsecli.render.report_tables import describe_rankings, make_tables
 from zsecli.runtime.console import escape_for_terminal, escape_json_line_breaks, escape_line_breaks
 from zsecli.runtime.files import atomic_write
+from zsecli.vocabulary import REPORT_FORMATS
 
-SUFFIXES = (".json", ".csv", ".md")
 CSV_COLUMNS = [
     "split",
     "protocol",
@@ -168,6 +168,16 @@ def format_json(evaluation: Evaluation, with_queries: bool) -> str:
     return escape_json_line_breaks(text) + "\n"
 
 
+def json_report(evaluation: Evaluation, per_class: bool) -> str:
+    """The JSON of a report file: every query is in it, and every class whatever `per_class` is."""
+    return format_json(evaluation, with_queries=True)
+
+
+def csv_report(evaluation: Evaluation, per_class: bool) -> str:
+    """The CSV of a report file, which has no classes."""
+    return format_csv(evaluation)
+
+
 def print_tables(evaluation: Evaluation, per_class: bool) -> None:
     """The tables on a terminal."""
     from rich.console import Console
@@ -189,8 +199,9 @@ def print_tables(evaluation: Evaluation, per_class: bool) -> None:
 
 def check_report_path(output: Path) -> None:
     """UsageError where the name does not end with a known format."""
-    if output.suffix not in SUFFIXES:
-        raise UsageError(f"-o {output}: its name says no format", f"end it with {', '.join(SUFFIXES)}")
+    if not output.suffix or output.suffix.removeprefix(".") not in REPORT_FORMATS:
+        suffixes = ", ".join(f".{name}" for name in REPORT_FORMATS)
+        raise UsageError(f"-o {output}: its name says no format", f"end it with {suffixes}")
 
 
 def write_report(evaluation: Evaluation, output: Path, per_class: bool, overwrite: bool) -> None:
@@ -200,12 +211,8 @@ def write_report(evaluation: Evaluation, output: Path, per_class: bool, overwrit
         UsageError: the name says no format, or the file holds something else and `overwrite` is not set.
     """
     check_report_path(output)
-    if output.suffix == ".json":
-        text = format_json(evaluation, with_queries=True)
-    elif output.suffix == ".csv":
-        text = format_csv(evaluation)
-    else:
-        text = format_markdown(evaluation, per_class)
+    format_report: Callable[[Evaluation, bool], str] = REPORT_FORMATS.load(output.suffix.removeprefix("."))
+    text = format_report(evaluation, per_class)
     if output.exists():
         if output.read_bytes() == text.encode():
             return

@@ -35,6 +35,7 @@ from zsecli.store.features import FeatureWriter, read_skipped, writer_for_merge
 from zsecli.store.hdf5 import is_up_to_date, read_current_header
 from zsecli.store.shards import merge_shards, remove_shards
 from zsecli.store.writer import check_target, update_provenance
+from zsecli.vocabulary import EMBEDDERS
 
 if TYPE_CHECKING:
     from zsecli.model.embedders.base import Embedder
@@ -43,7 +44,6 @@ logger = logging.getLogger(__name__)
 
 CPU_BATCH, GPU_BATCH = 4, 128  # pictures: a core's cache is soon full, a small batch leaves a GPU idle
 COMMIT = 64  # pictures, at least, that are written together
-LIBRARIES = {"frozen": "timm", "hog": "scikit-image"}  # kind of embedder -> the library that defines its features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +65,14 @@ def features_key(items: Items, spec: ModelSpec, precision: Precision = "fp32") -
     It includes the version of a library that defines the features: timm decides on a frozen backbone's layers,
     preprocessing and unnamed weights.
     """
-    library = LIBRARIES.get(spec.kind)
+    library = EMBEDDERS[spec.kind].library
     values = items.content()
     if precision != "fp32":
         values["precision"] = precision
     return run_key(
         stage="features",
         kind=spec.kind,
-        name=spec.title if spec.kind == "frozen" else "",
+        name=spec.title if spec.is_named else "",
         weights=spec.weights_hash(),
         pictures=REVISION,
         library=f"{library} {version(library)}" if library else "",

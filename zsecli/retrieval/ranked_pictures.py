@@ -1,4 +1,4 @@
-"""The pictures of a ranking, as long as they are those that were ranked: their content decides, not their names."""
+"""Checks that the pictures of a ranking are still those that were ranked: by content, not by name."""
 
 from __future__ import annotations
 
@@ -18,28 +18,31 @@ def check_ranked(ranking: Ranking, queries: Ints, photos: Ints) -> None:
     """Check that the sketches `queries` (Q,) and the photos `photos` (P,), rows of the ranking, are what was ranked.
 
     Raises:
-        ChangedPicture: one is gone, or has another content. StoreError: the ranking does not say where they lie.
+        ChangedPicture: one is gone, or has other content. StoreError: the ranking does not say where they are.
     """
-    files = ranking.pictures()
-    for side, items, rows in zip(files, (ranking.query, ranking.gallery), (queries, photos), strict=True):
-        for row in dict.fromkeys(np.asarray(rows).tolist()):
-            check_picture(ranking, side[row], items.sha256[row].tobytes())
+    sketch_files, photo_files = ranking.pictures()
+    sides = ((sketch_files, ranking.query, queries), (photo_files, ranking.gallery, photos))
+    for files, items, rows in sides:
+        for row in dict.fromkeys(np.asarray(rows).tolist()):  # each once, in this order
+            check_picture(ranking, files[row], items.sha256[row].tobytes())
 
 
 def check_named(ranking: Ranking, files: Iterable[Path]) -> None:
-    """Check those of the files that are pictures of the ranking, however they are named; others may be anything.
+    """Check those of the files that are pictures of the ranking, under whatever name; ignore the others.
 
     Raises:
-        ChangedPicture: one has another content than was ranked. StoreError: the ranking does not say where they lie.
+        ChangedPicture: one has other content than was ranked. StoreError: the ranking does not say where they are.
     """
-    given = [*files]
-    wanted = {name for file in given for name in (os.path.abspath(file), os.path.realpath(file))}
+    wanted = set()
+    for file in files:
+        wanted |= {os.path.abspath(file), os.path.realpath(file)}
     if not wanted:
         return
-    for side, items in zip(ranking.pictures(), (ranking.query, ranking.gallery), strict=True):
-        folders = {folder: os.path.realpath(folder) for folder in {file.parent for file in side}}
-        for row, file in enumerate(side):
-            if {str(file), os.path.join(folders[file.parent], file.name)} & wanted:
+    for ranked_files, items in zip(ranking.pictures(), (ranking.query, ranking.gallery), strict=True):
+        real_folders = {folder: os.path.realpath(folder) for folder in {file.parent for file in ranked_files}}
+        for row, file in enumerate(ranked_files):
+            names = {str(file), os.path.join(real_folders[file.parent], file.name)}
+            if names & wanted:
                 check_picture(ranking, file, items.sha256[row].tobytes())
 
 

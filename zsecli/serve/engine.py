@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from zsecli.arrays import Floats32, Ints64
-from zsecli.explain.correspondences import best, choose
+from zsecli.explain.correspondences import best, choose, offered_sources
 from zsecli.explain.pair import Pair, Side, relate, see
 from zsecli.explain.synthesis import synthesize_seen
 from zsecli.images.geometry import Frame, patch_centres
@@ -134,7 +134,9 @@ class Engine:
         cosines = centred_cosine(score.sketch[:, 1:], score.photo[:, 1:])[0].cpu().numpy()
         valid = np.ones(cosines.shape[1], bool) if photo.kept is None else photo.kept[0, 1:].cpu().numpy()
         queried = drawing.side.asked
-        matches = best(choose(cosines, queried, valid), queried, valid)
+        shares = score.shares  # whose sum the score is, of a network of such a kind
+        scores = choose(cosines, queried, valid) if shares is None else shares[0].float().cpu().numpy()
+        matches = best(scores, queried, valid)
         return {
             "sketch": _describe_side(drawing.side),
             "photo": self._describe_photo(row),
@@ -144,7 +146,9 @@ class Engine:
     def explain(self, drawing: Drawing, row: int, contrast: int | None = None) -> dict[str, Any]:
         """The whole explanation, as `zse explain` writes it. Raises as `match` does."""
         pair, other = self._make_pairs(drawing, row, contrast)
-        return explanation_json.describe_explanation(pair, "cosine", self._describe_model(), other)
+        return explanation_json.describe_explanation(
+            pair, offered_sources(pair.network)[0], self._describe_model(), other
+        )
 
     def explain_page(self, drawing: Drawing, row: int, contrast: int | None = None) -> str:
         """The same as the self-contained page. Raises as `match` does."""
@@ -153,7 +157,15 @@ class Engine:
         if other is not None:
             pictures["contrast"] = other.photo.image
         return explanation_page.render_page(
-            explanation_json.describe_explanation(pair, "cosine", self._describe_model(), other), pictures
+            explanation_json.describe_explanation(
+                pair, offered_sources(pair.network)[0], self._describe_model(), other
+            ),
+            pictures,
+        )
+
+    def _describe_pair(self, pair: Pair, other: Pair | None) -> dict[str, Any]:
+        return explanation_json.describe_explanation(
+            pair, offered_sources(pair.network)[0], self._describe_model(), other
         )
 
     def synthesize(self, drawing: Drawing, row: int) -> bytes:

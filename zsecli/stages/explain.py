@@ -6,13 +6,13 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from zsecli.errors import UsageError
 from zsecli.explain import faithfulness
-from zsecli.explain.correspondences import SOURCES, Source, best, scores
+from zsecli.explain.correspondences import best, offered_sources, scores
 from zsecli.explain.load_network import load_network
 from zsecli.explain.pair import Pair, look, relate
 from zsecli.model.embedders.base import NetworkEmbedder
@@ -42,8 +42,8 @@ class ExplainRequest:
     """The sketch of the ranking, by its id or the end of it."""
     ranks: str = "1"
     """The photos of the ranking: 3, or 1,4, or 1..5."""
-    source: str = "cosine"
-    """The correspondences that are shown first (`zsecli.vocabulary.EXPLANATION_SOURCES`)."""
+    source: str | None = None
+    """The correspondences that are shown first (`zsecli.vocabulary.EXPLANATION_SOURCES`); None: the network's best."""
     contrast: Path | None = None
     """Another photo: explain why the first matches rather than this one."""
     check: bool = False
@@ -105,7 +105,7 @@ def run(
             query.sketch,
             ranked.photo,
             base,
-            source=cast(Source, request.source),
+            source=request.source,
             contrast=request.contrast,
             check=request.check,
             seed=request.seed,
@@ -154,7 +154,7 @@ def explain_pair(
     photo: Path,
     base: Path,
     *,
-    source: Source = "cosine",
+    source: str | None = None,
     contrast: Path | None = None,
     check: bool = False,
     seed: int = 0,
@@ -162,7 +162,7 @@ def explain_pair(
     """Explain why `photo` matches `sketch`: base.html, base.png, base.svg and base.json, all or none.
 
     Args:
-        source: of the correspondences that are shown first.
+        source: of the correspondences that are shown first; None: those that explain the network best.
         contrast: another photo, to say why this one rather than that one.
         check: test the sources too, with random orders drawn by `seed`.
 
@@ -174,9 +174,10 @@ def explain_pair(
     other = None if contrast is None else relate(model, sketch_view, look(model, contrast, "photo"))
     if pair.sketch.strokes.all():
         logger.warning(f"{sketch}: no strokes stand out from blank paper, so every patch is a query")
+    source = source or offered_sources(pair.network)[0]
     tested: dict[str, faithfulness.Faithfulness | None] = {}
     if check:
-        tested = {name: _test_source(pair, name, seed) for name in SOURCES}
+        tested = {name: _test_source(pair, name, seed) for name in offered_sources(pair.network)}
     summaries = {name: _summarize(result) for name, result in tested.items() if result is not None}
     document = explanation_json.describe_explanation(
         pair, source, {"name": spec.name, "weights": spec.weights_hash()}, other
@@ -195,7 +196,7 @@ def explain_pair(
     return Explanation(paths=paths, relation=pair.relation, check=summaries)
 
 
-def _test_source(pair: Pair, source: Source, seed: int) -> faithfulness.Faithfulness | None:
+def _test_source(pair: Pair, source: str, seed: int) -> faithfulness.Faithfulness | None:
     matches = best(scores(pair, source), pair.sketch.asked, pair.photo.asked)
     return faithfulness.measure(pair, matches, seed, RANDOM_ORDERS) if matches else None
 

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from zsecli.errors import UsageError
 from zsecli.model.backbone import TrunkEmbed
+from zsecli.model.class_names import match_names
 from zsecli.model.network import ZSENetwork
-from zsecli.train.class_names import match_names
 
 SHARPNESS = 20.0  # that cosines with prototypes are multiplied by
 

@@ -20,7 +20,7 @@ from torch.optim import AdamW
 from zsecli.errors import UsageError
 from zsecli.model import checkpoint
 from zsecli.model.backbone import TrunkEmbed
-from zsecli.model.config import ModelConfig, SelectionConfig
+from zsecli.model.config import ModelConfig
 from zsecli.model.network import ZSENetwork
 from zsecli.model.weights import check_fit
 from zsecli.render.training_curve import draw_curve
@@ -328,7 +328,7 @@ def _train_mode(network: ZSENetwork, epoch: int, config: TrainConfig) -> None:
 
 def select(network: ZSENetwork, rate: float) -> None:
     """Let the network keep this share of tokens at each selection, and say so in its configuration."""
-    selection = SelectionConfig(rate, network.config.selection.blocks)
+    selection = dataclasses.replace(network.config.selection, rate=rate)
     network.config = dataclasses.replace(network.config, selection=selection)
     network.backbone.selection = selection
 

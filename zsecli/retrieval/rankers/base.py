@@ -9,7 +9,7 @@ import numpy as np
 
 from zsecli.arrays import Floats32, Ints
 from zsecli.retrieval.match_options import MatchOptions
-from zsecli.retrieval.order import order
+from zsecli.retrieval.order import order_by_score
 from zsecli.store.features import Features
 
 Advance = Callable[[int], None]
@@ -77,9 +77,9 @@ def sort_scores(scores: Floats32) -> tuple[Ints, Floats32]:
     """Columns (B, K) int32 in the order of scores (B, K), and the sorted scores; where a score is NaN, -1 and NaN."""
     is_missing = np.isnan(scores)
     if not is_missing.any():
-        columns = order(scores)
+        columns = order_by_score(scores)
         return columns.astype(np.int32), np.take_along_axis(scores, columns, 1)
-    columns = order(np.where(is_missing, -np.inf, scores))
+    columns = order_by_score(np.where(is_missing, -np.inf, scores))
     sorted_scores = np.take_along_axis(scores, columns, 1)
     columns[np.isnan(sorted_scores)] = -1
     return columns.astype(np.int32), sorted_scores

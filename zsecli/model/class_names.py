@@ -1,8 +1,9 @@
-"""Which classes of ImageNet a noun names."""
+"""The names of ImageNet's classes, and which of them a noun names."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ def match_names(nouns: Sequence[str], classes: int) -> Tensor:
     mask = torch.zeros(len(nouns), classes, dtype=torch.bool)
     if classes != IMAGENET:
         return mask
-    names = imagenet_names()
+    names = [{name.strip().lower() for name in text.split(",")} for text in imagenet_names()]
     for row, noun in enumerate(nouns):
         noun = noun.replace("_", " ").lower()
         if noun in OTHER_THINGS:
@@ -30,10 +31,15 @@ def match_names(nouns: Sequence[str], classes: int) -> Tensor:
     return mask
 
 
-def imagenet_names() -> list[set[str]]:
-    """The names of each class of ImageNet, in lower case."""
+def name_of_class(number: int, classes: int) -> str:
+    """The first name of a class; its number where the classes are not those of ImageNet."""
+    return imagenet_names()[number].split(",")[0] if classes == IMAGENET else f"class {number}"
+
+
+@lru_cache
+def imagenet_names() -> list[str]:
+    """The names of each class of ImageNet, separated by commas."""
     from timm.data.imagenet_info import ImageNetInfo
 
     info = ImageNetInfo("imagenet-1k")
-    described = [str(info.index_to_description(k, detailed=False)) for k in range(IMAGENET)]
-    return [{name.strip().lower() for name in text.split(",")} for text in described]
+    return [str(info.index_to_description(number, detailed=False)) for number in range(IMAGENET)]
