@@ -53,7 +53,7 @@ def gallery(source: Path, folder: Path) -> tuple[Path, Path]:
     paths = []
     with open_features(source) as opened:
         for kind, count in ((SKETCH, SKETCHES), (PHOTO, PHOTOS)):
-            some = opened.take(opened.items.modality == kind)
+            pictures = opened.take(opened.items.modality == kind)
             ids = [f"{kind}/{i}" for i in range(count)]
             digests = rng.integers(256, size=(count, 32), dtype=np.uint8)
             table = Items(id=ids, modality=np.full(count, kind, np.uint8), part=np.ones(count, np.int8), sha256=digests)
@@ -61,12 +61,12 @@ def gallery(source: Path, folder: Path) -> tuple[Path, Path]:
             path = folder / f"{kind}.h5"
             with FeatureWriter(path, path.name, opened.header.provenance, table, shape[1], shape[0], None) as store:
                 for start in range(0, count, 250):
-                    part = ids[start : start + 250]
-                    rows = np.arange(start, start + len(part)) % len(some.items)
-                    tokens = some.read("tokens", rows).astype(np.float32)
-                    if start >= len(some.items):
+                    batch_ids = ids[start : start + 250]
+                    rows = np.arange(start, start + len(batch_ids)) % len(pictures.items)
+                    tokens = pictures.read("tokens", rows).astype(np.float32)
+                    if start >= len(pictures.items):
                         tokens += 0.05 * rng.standard_normal(tokens.shape, np.float32)
-                    store.write(part, [""] * len(part), tokens[:, 0], tokens)
+                    store.write(batch_ids, [""] * len(batch_ids), tokens[:, 0], tokens)
                 store.finish()
             paths.append(path)
     return paths[0], paths[1]
@@ -78,22 +78,22 @@ def seconds(source: Path) -> dict[str, list[float]]:
         folder = Path(name)
         sketches, photos = gallery(source, folder)
         with open_features(sketches) as opened:
-            few = folder / "few.h5"
+            few_sketches = folder / "few.h5"
             items, tokens = opened.items.take(np.arange(FEW)), opened.read("tokens", slice(0, FEW))
             about, shape = opened.header.provenance, tokens.shape
-            with FeatureWriter(few, "few", about, items, shape[2], shape[1], None) as store:
+            with FeatureWriter(few_sketches, "few", about, items, shape[2], shape[1], None) as store:
                 store.write(items.id, [""] * FEW, opened.read("ret", slice(0, FEW)), tokens)
                 store.finish()
 
         def rank(options: MatchOptions) -> None:
-            asked = few if options.by == "rn" else sketches
+            queries = few_sketches if options.by == "rn" else sketches
             (folder / "ranking.h5").unlink(missing_ok=True)
-            rank_features(asked, photos, folder / "ranking.h5", options, model=ModelSpec.parse("small"))
+            rank_features(queries, photos, folder / "ranking.h5", options, model=ModelSpec.parse("small"))
 
-        ways = {"ret": MatchOptions(by="ret"), "rn": MatchOptions(by="rn")}
-        ways |= {str(k): MatchOptions(shortlist=k) for k in SHORTLISTS}
-        took = in_turn({name: partial(rank, options) for name, options in ways.items()}, 3, warm=False)
-        return {name: [t / (FEW if name == "rn" else SKETCHES) for t in values] for name, values in took.items()}
+        options_by_name = {"ret": MatchOptions(by="ret"), "rn": MatchOptions(by="rn")}
+        options_by_name |= {str(k): MatchOptions(shortlist=k) for k in SHORTLISTS}
+        seconds_of = in_turn({name: partial(rank, options) for name, options in options_by_name.items()}, 3, warm=False)
+        return {name: [t / (FEW if name == "rn" else SKETCHES) for t in values] for name, values in seconds_of.items()}
 
 
 def main(manifest: str, workspace: str) -> None:
@@ -101,7 +101,7 @@ def main(manifest: str, workspace: str) -> None:
         zse("prepare", "folder", manifest, "--where", f"set={data}", "--name", data, workspace=workspace)
     exact = quality(("--by", "rn"), workspace)
     (source,) = Path(workspace).glob(f"features/emoji.unseen.{ModelSpec.parse('small').tag()}.h5")
-    took = seconds(source)
+    seconds_of = seconds(source)
     titles = [title for title, *_ in COLUMNS]
     rows = [("Ret alone", "ret", quality(("--by", "ret"), workspace))]
     rows += [
@@ -112,9 +112,9 @@ def main(manifest: str, workspace: str) -> None:
         print_conditions("fp32", f"{PHOTOS:,} made-up photos, {SKETCHES} sketches together, {FEW} for RN")
         print_header("shortlist", "seconds a sketch", "times as fast", *titles)
         for title, name, means in rows:
-            faster = median(a / b for a, b in zip(took["rn"], took[name], strict=True))
+            faster = median(a / b for a, b in zip(seconds_of["rn"], seconds_of[name], strict=True))
             cells = [f"{value:.3f} ({100 * (value - best):+.1f})" for value, best in zip(means, exact, strict=True)]
-            print_row(title, spread(took[name], ".3f"), f"{faster:.0f}", *cells)
+            print_row(title, spread(seconds_of[name], ".3f"), f"{faster:.0f}", *cells)
     with block("precision"):
         print_conditions()
         print_header("precision", *titles)

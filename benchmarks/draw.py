@@ -62,13 +62,13 @@ def make_store(path: Path, photos: int) -> None:
         sha256=rng.integers(256, size=(photos, 32), dtype=np.uint8),
     )
     about = {"model": "small", "weights": spec.weights_hash(), "relation": True, "preprocess": {}, "root": "/nowhere"}
-    some = rng.standard_normal((512, TOKENS, WIDTH)).astype(np.float16)
+    tokens = rng.standard_normal((512, TOKENS, WIDTH)).astype(np.float16)
     with FeatureWriter(path, f"made up {photos}", about, items, WIDTH, TOKENS, None) as store:
-        for start in range(0, photos, len(some)):
-            rows = slice(start, min(start + len(some), photos))
+        for start in range(0, photos, len(tokens)):
+            rows = slice(start, min(start + len(tokens), photos))
             count = rows.stop - start
             ret = rng.standard_normal((count, WIDTH)).astype(np.float32)
-            store.write(items.id[rows], [""] * count, ret, some[rng.permutation(len(some))[:count]])
+            store.write(items.id[rows], [""] * count, ret, tokens[rng.permutation(len(tokens))[:count]])
         store.finish()
 
 
@@ -187,39 +187,39 @@ Row = dict[str, str]
 
 def pick(rows: list[Row], count: int, **wanted: str) -> list[Row]:
     """Some of the rows with these values, the same ones always."""
-    found = [row for row in rows if all(row[name] == value for name, value in wanted.items())]
-    random.Random(0).shuffle(found)
-    return found[:count]
+    chosen = [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+    random.Random(0).shuffle(chosen)
+    return chosen[:count]
 
 
 def judge(server: DrawServer, pictures: list[bytes]) -> list[tuple[bool, int]]:
     """Of each drawing whether it is said that nothing looks like it, and the first hit's row."""
-    found = []
+    judgements = []
     for picture in pictures:
         try:
             drawing = encode_drawing(server.engine.model, read_drawing(picture))
         except (DrawingRefused, PictureError):
             continue
         hits = server.engine.search(drawing, "cascade", 1)
-        found.append((hits.is_nothing, int(hits.rows[0])))
-    return found
+        judgements.append((hits.is_nothing, int(hits.rows[0])))
+    return judgements
 
 
 def print_levels(folder: Path, name: str, photos: list[Row], kinds: dict[str, list[Row]], root: Path) -> None:
     """Rows of the table for one gallery."""
     listed = {str(root / row["path"]): row["class"] for row in photos}
-    made = embed.run(
+    embedded = embed.run(
         embed.EmbedRequest(
             pictures=[Path(path) for path in listed],
             modality="photo",
             model=ModelSpec.parse("small"),
-            compute=Compute("cpu"),
+            compute=Compute(device="cpu"),
             output=folder / f"{name}.h5",
             overwrite=True,
             workspace=folder / "zse",
         )
     )
-    request = serving.ServeOptions(store=made.path, name=name, model=ModelSpec.parse("small"), device="cpu")
+    request = serving.ServeOptions(store=embedded.path, name=name, model=ModelSpec.parse("small"), device="cpu")
     with serving.open_server(request, 1) as server:
         ids = server.engine.gallery.features.items.id
         scribbles = []
@@ -227,15 +227,17 @@ def print_levels(folder: Path, name: str, photos: list[Row], kinds: dict[str, li
             file = io.BytesIO()
             draw_scribble(number).save(file, "PNG")
             scribbles.append(file.getvalue())
-        said = judge(server, scribbles)
-        nothing = share([nothing for nothing, _ in said])
-        print_row(f"{name}, {len(ids)} photos", "scribbles", len(said), nothing, "", "")
+        judged = judge(server, scribbles)
+        nothing = share([nothing for nothing, _ in judged])
+        print_row(f"{name}, {len(ids)} photos", "scribbles", len(judged), nothing, "", "")
         for kind, drawings in kinds.items():
-            said = judge(server, [(root / row["path"]).read_bytes() for row in drawings])
-            right = [listed[ids[row]] == one["class"] for (_, row), one in zip(said, drawings, strict=True)]
-            cells = [share([r for r, (n, _) in zip(right, said, strict=True) if n is which]) for which in (True, False)]
-            nothing = share([nothing for nothing, _ in said])
-            print_row("", kind, len(said), nothing, *cells)
+            judged = judge(server, [(root / row["path"]).read_bytes() for row in drawings])
+            right: dict[bool, list[bool]] = {True: [], False: []}  # whether it is said that nothing looks like it
+            for (is_nothing, row), drawing in zip(judged, drawings, strict=True):
+                right[is_nothing].append(listed[ids[row]] == drawing["class"])
+            cells = [share(right[is_nothing]) for is_nothing in (True, False)]
+            nothing = share([nothing for nothing, _ in judged])
+            print_row("", kind, len(judged), nothing, *cells)
 
 
 def share(values: Sequence[bool]) -> str:
@@ -264,7 +266,8 @@ def print_all_levels(folder: Path, free_hand: Path | None) -> None:
             every = pick(rows, len(rows), set=drawn, modality="sketch")
             kinds[f"{drawn}, things that are there"] = [r for r in every if r["class"] in classes][: SAMPLE // 5]
             kinds[f"{drawn}, other things"] = [r for r in every if r["class"] not in classes][: SAMPLE // 5]
-        print_levels(folder, name, photos, {kind: some for kind, some in kinds.items() if some}, free_hand.parent)
+        kinds = {kind: drawings for kind, drawings in kinds.items() if drawings}
+        print_levels(folder, name, photos, kinds, free_hand.parent)
 
 
 def main() -> None:

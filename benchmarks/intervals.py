@@ -75,35 +75,35 @@ def cover(
     metric: Metric, count: int, equal: bool | None, correlation: float, repeats: int, rng: Rng
 ) -> tuple[float, ...]:
     """Coverage and mean width of the interval, coverage of the bootstrap over queries; equal: None: one each."""
-    held, widths, held_before = [], [], []
+    covered, widths, covered_before = [], [], []
     for repeat in range(repeats):
         sizes = np.ones(count, np.int64) if equal is None else draw_sizes(count, equal, rng)
         clusters = np.repeat(np.arange(count), sizes)
         values = draw_values(metric, clusters, correlation, rng)
         interval = confidence_interval(values, clusters)
         assert interval is not None
-        held.append(interval.low <= metric.mean <= interval.high)
+        covered.append(interval.low <= metric.mean <= interval.high)
         widths.append(interval.high - interval.low)
         if repeat % 5 == 0:
             low, high = np.quantile(bootstrap_means(values, rng), [0.025, 0.975])
-            held_before.append(low <= metric.mean <= high)
-    return float(np.mean(held)), float(np.mean(widths)), float(np.mean(held_before))
+            covered_before.append(low <= metric.mean <= high)
+    return float(np.mean(covered)), float(np.mean(widths)), float(np.mean(covered_before))
 
 
 def reject(
     metric: Metric, count: int, equal: bool, correlation: float, better: float, repeats: int, rng: Rng
 ) -> tuple[float, float]:
     """How often p < .05 of two models whose true means differ by `better`: by sign flips, by bootstrap over queries."""
-    found, found_before = [], []
+    rejected, rejected_before = [], []
     other = Metric(metric.title, metric.mean + better, metric.hits)
     for repeat in range(repeats):
         clusters = np.repeat(np.arange(count), draw_sizes(count, equal, rng))
         differences = draw_values(other, clusters, correlation, rng) - draw_values(metric, clusters, correlation, rng)
-        found.append(sign_flip_p(differences, clusters, seed=repeat) < 0.05)
+        rejected.append(sign_flip_p(differences, clusters, seed=repeat) < 0.05)
         if repeat % 5 == 0:
             means = bootstrap_means(differences, rng)
-            found_before.append(2 * min(np.mean(means <= 0), np.mean(means >= 0)) < 0.05)
-    return float(np.mean(found)), float(np.mean(found_before))
+            rejected_before.append(2 * min(np.mean(means <= 0), np.mean(means >= 0)) < 0.05)
+    return float(np.mean(rejected)), float(np.mean(rejected_before))
 
 
 def short(value: float) -> str:
@@ -117,8 +117,8 @@ def print_coverage(metric: Metric, repeats: int, rng: Rng) -> None:
         for equal in (True, False):
             cells = []
             for correlation in CORRELATIONS:
-                held, width, before = cover(metric, count, equal, correlation, repeats, rng)
-                cells.append(f"{short(held)} ({short(width)}); {short(before)}")
+                covered, width, before = cover(metric, count, equal, correlation, repeats, rng)
+                cells.append(f"{short(covered)} ({short(width)}); {short(before)}")
             print_row(count, "equal" if equal else "unequal", *cells)
 
 
@@ -127,8 +127,8 @@ def print_single_queries(repeats: int, rng: Rng) -> None:
     print_header("queries", "mean", "coverage (width); bootstrap over queries")
     for count in (6, 20, 100):
         for mean in (0.5, 0.9, 0.97):
-            held, width, before = cover(Metric("", mean, True), count, None, 0.0, repeats, rng)
-            print_row(count, f"{mean:.2f}", f"{short(held)} ({short(width)}); {short(before)}")
+            covered, width, before = cover(Metric("", mean, True), count, None, 0.0, repeats, rng)
+            print_row(count, f"{mean:.2f}", f"{short(covered)} ({short(width)}); {short(before)}")
 
 
 def print_level(better: float, metrics: tuple[Metric, ...], repeats: int, rng: Rng) -> None:
@@ -138,8 +138,8 @@ def print_level(better: float, metrics: tuple[Metric, ...], repeats: int, rng: R
             for equal in (True, False):
                 cells = []
                 for correlation in CORRELATIONS:
-                    found, before = reject(metric, count, equal, correlation, better, repeats, rng)
-                    cells.append(f"{short(found)}; {short(before)}")
+                    rejected, before = reject(metric, count, equal, correlation, better, repeats, rng)
+                    cells.append(f"{short(rejected)}; {short(before)}")
                 print_row(metric.title, count, "equal" if equal else "unequal", *cells)
 
 

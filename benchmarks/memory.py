@@ -79,13 +79,13 @@ def main(count: int = 200) -> None:
         stores = [features(root / f"sketches{n}.h5", 0, n) for n in (count, 10 * count)]
         options = (str(photos), "--by", "ret", "--overwrite", "-o", str(root / "ranking.h5"))
         row(f"zse match --by ret, {GALLERY} photos", count, [peak("match", str(s), *options) for s in stores])
-        few = str(features(root / "few.h5", 0, 20))
+        twenty_sketches = str(features(root / "few.h5", 0, 20))
         options = ("--by", "ret", "--depth", "100", "--overwrite", "-o", str(root / "ranking.h5"))
         galleries = [features(root / f"photos{n}.h5", 1, n) for n in (LARGE, 10 * LARGE)]
         row(
             "zse match --by ret --depth 100, 20 sketches",
             LARGE,
-            [peak("match", few, str(g), *options) for g in galleries],
+            [peak("match", twenty_sketches, str(g), *options) for g in galleries],
         )
 
 

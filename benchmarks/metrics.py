@@ -81,17 +81,17 @@ def metrics(
     depth: int,
 ) -> list[float]:
     """INTER_METRICS from R, and sums of precisions and numbers of hits within the first k."""
-    first, found = summed(200), hits(200)
+    first, n_hits = summed(200), hits(200)
     return [
         summed(depth) / relevant,
         interpolated(depth) / relevant,
         first / min(200, relevant),
         interpolated(200) / min(200, relevant),
-        first / max(1, found),
+        first / max(1, n_hits),
         first / relevant,
         hits(100) / 100,
         hits(min(100, relevant)) / min(100, relevant),
-        found / 200,
+        n_hits / 200,
         hits(min(200, relevant)) / min(200, relevant),
         float(hits(1) > 0),
         float(hits(5) > 0),
@@ -117,14 +117,14 @@ def main() -> None:
     scores += label[:, None] == labels
     indices = np.empty(scores.shape, np.int32)
     slices = [slice(start, start + BLOCK) for start in range(0, QUERIES, BLOCK)]
-    took: dict[str, list[float]] = defaultdict(list)
+    milliseconds: dict[str, list[float]] = defaultdict(list)
     protocol = SPLITS["zs-inter"][0]
 
     def timed(name: str, queries: int, work: Callable[[], Any]) -> Any:
         began = time.perf_counter()
-        made = work()
-        took[name].append((time.perf_counter() - began) / queries * 1000)
-        return made
+        result = work()
+        milliseconds[name].append((time.perf_counter() - began) / queries * 1000)
+        return result
 
     def rank() -> None:
         for rows in slices:
@@ -145,19 +145,21 @@ def main() -> None:
             for _ in range(ROUNDS):
                 ranked = timed("argsort", PLAIN, lambda: np.argsort(-scores[:PLAIN], axis=1, kind="stable"))
                 timed("order", QUERIES, rank)
-                theirs = loop("every", at_every_rank, ranked, labels, label)
-                ours = timed("ours", QUERIES, lambda: measure_queries(memory, protocol))
-                theirs += loop("relevant", at_the_relevant, ranked, labels, label)
-                theirs += loop("lists", at_the_relevant, ranked.tolist(), labels.tolist(), label.tolist())
+                plain_values = loop("every", at_every_rank, ranked, labels, label)
+                measured = timed("ours", QUERIES, lambda: measure_queries(memory, protocol))
+                plain_values += loop("relevant", at_the_relevant, ranked, labels, label)
+                plain_values += loop("lists", at_the_relevant, ranked.tolist(), labels.tolist(), label.tolist())
                 timed("store", QUERIES, lambda: measure_queries(store, protocol))
-    made = np.array([ours.values[name][:PLAIN] for name in INTER_METRICS]).T
+    result = np.array([measured.values[name][:PLAIN] for name in INTER_METRICS]).T
     with block("metrics"):
         print_conditions(f"{QUERIES} queries, {PHOTOS} photos of {CLASSES} classes", f"{ROUNDS} rounds")
         print_header("a query", "plain, ms", "zse, ms", "times as fast")
         for text, slow, fast in ROWS:
-            ratios = [a / b for a, b in zip(took[slow], took[fast], strict=True)]
-            print_row(text, f"{median(took[slow]):.2f}", f"{median(took[fast]):.3f}", spread(ratios, ".0f"))
-        difference = np.abs(np.tile(made, (3, 1)) - theirs).max()
+            ratios = [a / b for a, b in zip(milliseconds[slow], milliseconds[fast], strict=True)]
+            print_row(
+                text, f"{median(milliseconds[slow]):.2f}", f"{median(milliseconds[fast]):.3f}", spread(ratios, ".0f")
+            )
+        difference = np.abs(np.tile(result, (3, 1)) - plain_values).max()
         print(f"\nLargest difference in any metric of a query: {difference:.0e}.")
 
 

@@ -70,20 +70,20 @@ CASES: dict[str, Callable[[Floats], Floats]] = {
 
 def main() -> None:
     """Measure every case."""
-    spec, place = ModelSpec.parse("small"), demo_folder() / "manifest.csv"
-    with block("sketches"), tempfile.TemporaryDirectory() as made:
-        home = Path(made)
-        items = prepare_listing(folder.read(place), home / "demo.h5", "demo").dataset.items
+    spec, manifest = ModelSpec.parse("small"), demo_folder() / "manifest.csv"
+    with block("sketches"), tempfile.TemporaryDirectory() as folder_name:
+        home = Path(folder_name)
+        items = prepare_listing(folder.read(manifest), home / "demo.h5", "demo").dataset.items
         photos, sketches = (items.take(np.flatnonzero(items.modality == one)) for one in (PHOTO, SKETCH))
-        extract_features(photos, place.parent, spec, home / "photos.h5")
+        extract_features(photos, manifest.parent, spec, home / "photos.h5")
         print_conditions()
         own = "own picture first of its class"
         print_header("sketches", "mAP, untouched", f"{own}, untouched", "mAP", own)
         for name, change in CASES.items():
-            some = _changed(sketches, place.parent, home / "changed", change)
+            degraded = _changed(sketches, manifest.parent, home / "changed", change)
             with mock.patch.object(loader, "normalize_picture", lambda image, *_: (image, ())):
-                before = _measured(some, home, spec)
-            after = _measured(some, home, spec)
+                before = _measured(degraded, home, spec)
+            after = _measured(degraded, home, spec)
             print_row(name, *(f"{100 * value:.1f}" for value in (*before, *after)))
 
 
@@ -92,8 +92,8 @@ def _changed(items: Items, root: Path, into: Path, change: Callable[[Floats], Fl
     for name in items.id:
         drawing = np.asarray(decode((root / name).read_bytes()).convert("L")) / 255
         (into / name).parent.mkdir(parents=True, exist_ok=True)
-        made = Image.fromarray(np.uint8(np.rint(255 * np.clip(change(drawing), 0, 1))))
-        made.save(into / name, "PNG")
+        folder_name = Image.fromarray(np.uint8(np.rint(255 * np.clip(change(drawing), 0, 1))))
+        folder_name.save(into / name, "PNG")
     return dataclasses.replace(items, sha256=hash_files(into, items.id, {}).sha256)
 
 

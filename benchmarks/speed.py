@@ -87,11 +87,11 @@ def cases() -> list[Case]:
 
 
 def lowered(network: ZSENetwork) -> dict[Precision, ZSENetwork]:
-    made: dict[Precision, ZSENetwork] = {}
+    by_precision: dict[Precision, ZSENetwork] = {}
     for precision in PRECISIONS:
-        made[precision] = copy.deepcopy(network).to(DEVICE)
-        made[precision].lower(dtype_of(precision, DEVICE))
-    return made
+        by_precision[precision] = copy.deepcopy(network).to(DEVICE)
+        by_precision[precision].lower(dtype_of(precision, DEVICE))
+    return by_precision
 
 
 def roofline() -> dict[Precision, float]:
@@ -102,9 +102,9 @@ def roofline() -> dict[Precision, float]:
     size = 8192 if ON_GPU else 2048
     for precision in PRECISIONS:
         a, b = (torch.randn(size, size, device=DEVICE, dtype=dtype_of(precision, DEVICE)) for _ in range(2))
-        took = in_turn({"": lambda a=a, b=b: a @ b}, 15)[""]  # type: ignore[misc]
-        peak[precision] = 2 * size**3 / min(took)
-        rates = [2 * size**3 / t / 1e9 for t in took]
+        seconds = in_turn({"": lambda a=a, b=b: a @ b}, 15)[""]  # type: ignore[misc]
+        peak[precision] = 2 * size**3 / min(seconds)
+        rates = [2 * size**3 / t / 1e9 for t in seconds]
         print_row(f"matrix product of {size} x {size}, {precision}", f"{spread(rates, '.0f')} GFLOP/s")
     memory = torch.empty(2**28, dtype=torch.uint8, device=DEVICE)
     other = torch.empty_like(memory)
@@ -121,17 +121,21 @@ def pictures() -> tuple[Items, Items]:
 
 def decoded(items: Items, model: NetworkEmbedder) -> list[Any]:
     reader = PictureReader(items, Path(), model.preprocess)
-    return [one.pixels for one in map(reader.__getitem__, range(len(items))) if isinstance(one, Input)]
+    return [
+        read_picture.pixels
+        for read_picture in map(reader.__getitem__, range(len(items)))
+        if isinstance(read_picture, Input)
+    ]
 
 
 def embedding(case: Case, photos: Items) -> None:
     """The stage against the network's forward pass alone, on the same pictures."""
     rows = np.arange(case.pictures) % len(photos)
-    some = photos.take(rows)
-    some.id = [photos.id[row] for row in rows]
+    repeated = photos.take(rows)
+    repeated.id = [photos.id[row] for row in rows]
     for precision in PRECISIONS:
         model = case.embedder(precision)
-        arrays = np.stack(decoded(some, model))
+        arrays = np.stack(decoded(repeated, model))
         size = GPU_BATCH if ON_GPU else CPU_BATCH
 
         def batches(size: int, arrays: Any = arrays) -> list[Any]:
@@ -145,7 +149,7 @@ def embedding(case: Case, photos: Items) -> None:
         def stage(model: Any = model, size: int = size) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 write_features(
-                    some,
+                    repeated,
                     Path(),
                     model,
                     Path(folder) / "x.h5",
@@ -153,10 +157,10 @@ def embedding(case: Case, photos: Items) -> None:
                     provenance={},
                     progress=SILENT,
                     batch_size=size,
-                    workers=None,
+                    workers=0,
                 )
 
-        took = in_turn(
+        seconds = in_turn(
             {
                 "usual": lambda model=model: [model.embed(batch, "photo") for batch in batches(32)],  # type: ignore[misc]
                 "shared": shared,
@@ -164,14 +168,14 @@ def embedding(case: Case, photos: Items) -> None:
             },
             case.rounds,
         )
-        rates = [spread([len(some) / t for t in took[name]], ".1f") for name in took]
-        share = [100 * a / b for a, b in zip(took["shared"], took["stage"], strict=True)]
+        rates = [spread([len(repeated) / t for t in seconds[name]], ".1f") for name in seconds]
+        share = [100 * a / b for a, b in zip(seconds["shared"], seconds["stage"], strict=True)]
         print_row(case.title, precision, *rates, f"{spread(share, '.0f')} %")
 
 
 def stores(case: Case, folder: Path, opened: ExitStack) -> tuple[Features, Features]:
     """Open feature stores of as many sketches and photos, of the network's own tokens of noise."""
-    made = []
+    stores_by_side = []
     for kind, role in ((SKETCH, "sketch"), (PHOTO, "photo")):
         noise = torch.randn(case.pairs, 3, 224, 224, device=DEVICE)
         with torch.inference_mode():
@@ -187,8 +191,8 @@ def stores(case: Case, folder: Path, opened: ExitStack) -> tuple[Features, Featu
         with FeatureWriter(path, "", {}, table, tokens.shape[2], tokens.shape[1], None) as store:
             store.write(ids, [""] * len(ids), tokens[:, 0], tokens)
             store.finish()
-        made.append(opened.enter_context(open_features(path)))
-    return made[0], made[1]
+        stores_by_side.append(opened.enter_context(open_features(path)))
+    return stores_by_side[0], stores_by_side[1]
 
 
 def relation(case: Case, peak: dict[Precision, float]) -> None:
@@ -200,19 +204,19 @@ def relation(case: Case, peak: dict[Precision, float]) -> None:
         works: dict[str, Callable[[], Any]] = {}
         for precision in PRECISIONS:
             network = case.networks[precision]
-            given = [t.to(dtype_of(precision, DEVICE)) for t in tokens]
-            works[f"plain {precision}"] = lambda n=network, g=given: plain.given_tokens(n, *g)  # type: ignore[misc]
+            typed_tokens = [t.to(dtype_of(precision, DEVICE)) for t in tokens]
+            works[f"plain {precision}"] = lambda n=network, g=typed_tokens: plain.given_tokens(n, *g)  # type: ignore[misc]
             scorer = RelationScorer(network, DEVICE, sketches, photos)
             works[precision] = lambda s=scorer: s.score(rows, columns)  # type: ignore[misc]
-        took = in_turn(works, case.rounds)
+        seconds = in_turn(works, case.rounds)
         exact = works["plain fp32"]().float().cpu().numpy().ravel()
         for precision in PRECISIONS:
-            rate = [len(rows) / t for t in took[precision]]
+            rate = [len(rows) / t for t in seconds[precision]]
             cells = [
-                spread([len(rows) / t for t in took["plain fp32"]], ".1f"),
+                spread([len(rows) / t for t in seconds["plain fp32"]], ".1f"),
                 spread(rate, ".1f"),
-                times(took["plain fp32"], took[precision]),
-                times(took[f"plain {precision}"], took[precision]),
+                times(seconds["plain fp32"], seconds[precision]),
+                times(seconds[f"plain {precision}"], seconds[precision]),
                 f"{100 * median(rate) * case.flops / peak[precision]:.0f} %",
                 f"{np.abs(works[precision]() - exact).max():.0e}",
             ]
@@ -241,14 +245,14 @@ def evaluation(case: Case, sketches: Items, photos: Items) -> None:
                     provenance={},
                     progress=SILENT,
                     batch_size=size,
-                    workers=None,
+                    workers=0,
                 )
             with open_features(paths[0]) as ours, open_features(paths[1]) as theirs:
                 rows, columns = (x.ravel() for x in np.indices((count, count)))
                 RelationScorer(case.networks[precision], DEVICE, ours, theirs).score(rows, columns)
             settle()
 
-    took: Times = in_turn(
+    seconds: Times = in_turn(
         {
             "plain": lambda: plain.given_pictures(case.networks["fp32"], *inputs),
             **{precision: lambda p=precision: ours(p) for precision in PRECISIONS},  # type: ignore[misc]
@@ -257,7 +261,11 @@ def evaluation(case: Case, sketches: Items, photos: Items) -> None:
         warm=False,
     )
     for precision in PRECISIONS:
-        cells = [spread(took["plain"], ".1f"), spread(took[precision], ".1f"), times(took["plain"], took[precision])]
+        cells = [
+            spread(seconds["plain"], ".1f"),
+            spread(seconds[precision], ".1f"),
+            times(seconds["plain"], seconds[precision]),
+        ]
         print_row(f"{case.title}, {count} x {count}", precision, *cells)
 
 
@@ -265,19 +273,19 @@ def main() -> None:
     with block("machine"):
         peak = roofline()
     sketches, photos = pictures()
-    made = cases()
+    measured = cases()
     with block("embedding"):
         print_header("network", "precision", "usual", "shared", "stage", "share")
-        for case in made:
+        for case in measured:
             embedding(case, photos)
     with block("relation"):
         titles = ("times as fast", "than plain in it", "share of peak", "difference")
         print_header("network", "precision", "plain, fp32", "zse", *titles)
-        for case in made:
+        for case in measured:
             relation(case, peak)
     with block("evaluation"):
         print_header("network, sketches x photos", "precision", "plain, fp32", "zse", "times as fast")
-        for case in made:
+        for case in measured:
             evaluation(case, sketches, photos)
 
 

@@ -67,16 +67,16 @@ def main() -> None:
         }
 
         def afresh(words: tuple[str, ...]) -> None:
-            for made in ("x.h5", "y.h5", "z.h5"):
-                (folder / made).unlink(missing_ok=True)
+            for output in ("x.h5", "y.h5", "z.h5"):
+                (folder / output).unlink(missing_ok=True)
             run(*words)
 
-        took = in_turn({title: partial(afresh, words) for title, words in commands.items()}, ROUNDS)
-    torch = next(iter(took.values()))
+        seconds = in_turn({title: partial(afresh, words) for title, words in commands.items()}, ROUNDS)
+    torch = next(iter(seconds.values()))
     with block("start"):
         print_conditions(f"median of {ROUNDS} rounds (lowest to highest)")
         print_header("command", "seconds", "beyond importing torch")
-        for title, values in took.items():
+        for title, values in seconds.items():
             beyond = [a - b for a, b in zip(values, torch, strict=True)]
             print_row(title, spread(values, ".2f"), spread(beyond, "+.2f"))
 

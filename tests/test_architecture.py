@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.fast
+pytestmark = [pytest.mark.fast, pytest.mark.xdist_group("architecture")]  # one worker parses the package
 
 PACKAGE = Path(__file__).resolve().parents[1] / "zsecli"
 LAYERS = (
@@ -146,3 +146,24 @@ def test_inspect_reaches_few_modules() -> None:
     """As a reader walks, who follows imports inside functions as well."""
     reached = find_reached("zsecli.cli.inspect", inside_functions=True)
     assert len(reached) <= MOST_FOR_INSPECT, sorted(reached)
+
+
+def test_the_command_line_library_is_used_in_cli_alone() -> None:
+    users = {find_room(module) for module, path in find_modules().items() if "import typer" in path.read_text("utf-8")}
+    assert users == {"cli"}
+
+
+STAGES = ("prepare", "train", "embed", "match", "evaluate", "explain", "synthesize", "inspect", "draw")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_each_command_is_a_stage(name: str) -> None:
+    """It has a request, one public `run`, and a command with little beside options."""
+    stage = ast.parse((PACKAGE / "stages" / f"{name}.py").read_text("utf-8"))
+    classes = {node.name for node in stage.body if isinstance(node, ast.ClassDef)}
+    functions = {node.name for node in stage.body if isinstance(node, ast.FunctionDef)}
+    assert f"{name.capitalize()}Request" in classes and "run" in functions
+    command = ast.parse((PACKAGE / "cli" / f"{name}.py").read_text("utf-8"))
+    handler = next(node for node in command.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    assert handler.body[-1].end_lineno is not None
+    assert handler.body[-1].end_lineno - handler.body[1].lineno < 70

@@ -157,7 +157,6 @@ def test_dropped_tokens_have_no_score(source: str) -> None:
     assert gone.any() and not found[gone].any() and not found[:, ~pair.photo.kept].any() and found.any()
 
 
-@pytest.mark.fast
 def test_a_box_is_where_the_patch_lies_in_the_picture() -> None:
     """Crop, padding and size are undone: what a patch of the input shows is what its box in the picture holds."""
     model = made(replace(TINY, preprocess=replace(TINY.preprocess, sketch="crop")))

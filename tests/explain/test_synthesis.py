@@ -21,12 +21,8 @@ from zsecli.explain.synthesis import SynthesisOptions, synthesize, view
 from zsecli.images.geometry import Frame
 from zsecli.images.preprocess_rules import Preprocess
 from zsecli.model.embedders.base import NetworkEmbedder
-from zsecli.render.synthesis_sheet import (
-    draw_source_map,
-    grid_colours,
-    write_synthesis,
-    write_synthesis_sheet,
-)
+from zsecli.render.palette import grid_colours
+from zsecli.render.synthesis_sheet import draw_source_map, write_synthesis, write_synthesis_sheet
 
 GRID, PLACES, SIZE = (4, 4), 16, 64
 Bytes = NDArray[np.uint8]

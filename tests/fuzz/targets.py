@@ -289,7 +289,7 @@ def shard(data: bytes) -> None:
     text = _text(data)
     found = answer(Shard.parse, text)
     if found is not None:
-        assert 1 <= found.number <= found.of
+        assert 1 <= found.number <= found.count
         rows = [row for one in found.all_shards() for row in range(40)[one.rows(40, 3)]]
         assert rows == list(range(40))
     if "\0" not in text:

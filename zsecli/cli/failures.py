@@ -1,4 +1,4 @@
-"""Whatever goes wrong, as one error with its remedy."""
+"""Convert any exception into a ZseError with a hint."""
 
 from __future__ import annotations
 

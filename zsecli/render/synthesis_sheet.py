@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from zsecli.arrays import Bytes, Floats64, Mask
+from zsecli.arrays import Bytes, Mask
 from zsecli.explain.synthesis import Synthesis
 from zsecli.render.fonts import draw_text
-from zsecli.render.palette import FAINT, INK, WHITE
+from zsecli.render.palette import FAINT, INK, WHITE, grid_colours
 from zsecli.render.sheet_layout import GAP, LINE, MARGIN, TEXT_SIZE, TITLE_SIZE, draw_caption
 from zsecli.runtime.files import atomic_write
 from zsecli.runtime.marks import png_text
@@ -149,27 +149,6 @@ def _sheet_row(result: Synthesis, max_photos: int) -> Iterator[SheetCell]:
     for number in range(len(result.photos)):
         title = f"in photo {number + 1}" if len(result.photos) > 1 else "in the photo"
         yield SheetCell(column=3 + max_photos + number, picture=_draw_photo_map(result, number, CELL), title=title)
-
-
-def grid_colours(grid: tuple[int, int]) -> Bytes:
-    """A colour (P, 3) for each place of a grid: hue runs from left to right, and it darkens from top to bottom.
-
-    From blue over red to yellow: what red-green-blind readers see of that, more blue or more yellow, also runs one way.
-    """
-    rows, columns = grid
-    y_grid, x_grid = np.meshgrid(np.linspace(0, 1, rows), np.linspace(0, 1, columns), indexing="ij")
-    x, y = x_grid.ravel(), y_grid.ravel()
-    return _oklch_to_srgb(0.88 - 0.48 * y, np.full_like(x, 0.13), np.radians(260 + 190 * x))
-
-
-def _oklch_to_srgb(lightness: Floats64, chroma: Floats64, hue: Floats64) -> Bytes:
-    """Lightness and chroma in [0, 1] and hue in radians (N,) -> sRGB (N, 3), by Ottosson's OKLab (2020)."""
-    lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)])
-    cones = np.array([[1, 0.3963, 0.2158], [1, -0.1056, -0.0639], [1, -0.0895, -1.2915]]) @ lab
-    mix = np.array([[4.0767, -3.3077, 0.2310], [-1.2684, 2.6098, -0.3413], [-0.0042, -0.7034, 1.7076]])
-    linear = np.clip((mix @ cones**3).T, 0, 1)
-    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.rint(encoded * 255).astype(np.uint8)
 
 
 def _draw_sketch_map(result: Synthesis, side: int) -> Image.Image:

@@ -9,7 +9,7 @@ from pathlib import Path
 from zsecli.data.sources.demo import demo_folder
 from zsecli.errors import ZseError
 
-SOURCE = "noto-font-light"  # the most like a drawing by a pen
+SOURCE = "noto-font-light"  # looks most like a drawing by a pen
 CONCEPTS = ("rooster", "butterfly", "hot beverage", "key", "sailboat", "tulip", "Christmas tree", "open book")
 
 

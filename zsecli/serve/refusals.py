@@ -1,4 +1,4 @@
-"""What is answered to whatever cannot be: an error and a hint as JSON, with the status that fits."""
+"""Error responses: an error and a hint as JSON, with the HTTP status that fits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def refuse(status: int, error: str, hint: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """What every refusal looks like."""
+    """An error response."""
     return JSONResponse({"error": error, "hint": hint}, status, headers)
 
 

@@ -1,4 +1,4 @@
-"""Who may ask this server anything: a browser that came by the printed address, from the page itself."""
+"""Access control: only a browser that opened the printed address may send requests, and only from the page itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "frame-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-# a page of its own, with its script within: it can reach nothing, and is of no origin that could
+# a self-contained page with an inline script: it can load nothing, and has an opaque origin
 EXPLANATION_POLICY = (
     "sandbox allow-scripts allow-downloads; default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
     "script-src 'unsafe-inline'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
@@ -40,15 +40,14 @@ OPEN_THE_ADDRESS = "open the address that zse draw printed, with its token"
 
 @dataclass(frozen=True)
 class Access:
-    """Who is let in.
-
-    token: the secret of this run, in the printed address and then in the page's cookie. port: cookies know none, so the
-    name has it. hosts: names by which the server may be addressed, with any port, as a tunnel may have another.
-    """
+    """Who may send requests."""
 
     port: int
+    """Part of the cookie's name, as cookies are shared by all ports of a host."""
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    """The secret of this run, in the printed address and then in the page's cookie."""
     hosts: tuple[str, ...] = LOOPBACK
+    """Names by which the server may be addressed, with any port, as a tunnel may have another."""
 
     @property
     def cookie(self) -> str:
@@ -56,7 +55,7 @@ class Access:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a server bound to `host` is reached from this machine alone."""
+    """Whether a server bound to `host` can be reached from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -64,14 +63,15 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """ASGI middleware: looks at every request before the app does, and puts the headers on every answer."""
+    """ASGI middleware: checks every request before the app sees it, and adds the headers to every response."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
-        self.app, self.access = app, access
+        self.app = app
+        self.access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return  # no lifespan is needed, and a socket is closed unheard
+            return  # no lifespan is needed, and web sockets are refused
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -84,12 +84,12 @@ class Guard:
         await (answer or self.app)(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        """Why a request is not heard, whoever sends it; None where it is."""
+        """The response to a request that is refused whoever sends it; None for others."""
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or host_without_port(hosts[0]) not in self.access.hosts:
             return refuse(400, "this server is not known by that name", "--allow-host NAME lets zse draw have others")
-        # where a browser says it, it is the page itself, or a person who typed the address
+        # browsers that send these headers must name the page itself, or an address that a person typed
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         navigates_here = scope["path"] == "/" and scope["method"] in ("GET", "HEAD")
         if site not in (None, "same-origin", "none") and not navigates_here:
@@ -101,7 +101,7 @@ class Guard:
         return None
 
     def _login(self, scope: Scope) -> Response | None:
-        """The cookie for who brings the token, a refusal for who brings neither; None for who has the cookie."""
+        """A redirect with the cookie for a request with the token, a refusal without both; None with the cookie."""
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
         if scope["path"] == "/" and given:
             return self._let_in(scope) if self._is_token(given[0]) else _closed(scope)
@@ -109,10 +109,10 @@ class Guard:
         return None if self._is_token(cookie) else _closed(scope)
 
     def _let_in(self, scope: Scope) -> Response:
-        """To the page, without the token in its address."""
+        """Redirect to the page, without the token in its address, and set the cookie."""
         answer: Response
         if Headers(scope=scope).get("sec-fetch-site") == "cross-site":
-            # by a link on another site: a browser keeps a strict cookie back until a page from here goes on
+            # from a link on another site: a browser sends a strict cookie only after a page from here has loaded
             answer = HTMLResponse('<!doctype html><meta http-equiv="refresh" content="0;url=/"><title>zse draw</title>')
         else:
             answer = RedirectResponse("/", 303)

@@ -26,37 +26,40 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PORTS = 20  # that are tried, one after the other
-LOOKED_AT = 20  # photos, whether they are still there
-NEEDS = ("starlette", "uvicorn")
+MAX_TRIED_PORTS = 20
+CHECKED_PHOTOS = 20  # of which it is checked at the start whether they still exist
+REQUIRED_PACKAGES = ("starlette", "uvicorn")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions:
-    """What to serve, and to whom.
-
-    store: feature store with the photos. name: what the page calls them. model: the one that made the store.
-    top: hits of an answer. shortlist: photos that are re-ranked. by: `ret` or `cascade`; None: as the model can.
-    host, port: to listen at; a port that is taken gives way to the next, 0 is any that is free.
-    allow_hosts: further names by which browsers may address the server. browser: open the page.
-    """
+    """What to serve, and to whom."""
 
     store: Path
+    """Feature store with the photos."""
     name: str
+    """What the page calls them."""
     model: ModelSpec
+    """The model that made the store."""
     top: int = 24
+    """Hits per answer."""
     shortlist: int = 24
+    """Photos that are re-ranked."""
     by: str | None = None
+    """`ret` or `cascade`; None: `cascade` if the model has a relation network."""
     host: str = "127.0.0.1"
     port: int = 8788
+    """If it is taken, the next ones are tried; 0 is any free one."""
     allow_hosts: tuple[str, ...] = ()
+    """Further names by which browsers may address the server."""
     browser: bool = False
+    """Open the page in a browser."""
     device: str = "auto"
 
 
 def check_installed() -> None:
     """ZseError where the packages of the extra `draw` are missing."""
-    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
+    missing = [name for name in REQUIRED_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ZseError(f"zse draw needs {' and '.join(missing)}", "pip install 'zse[draw]'")
 
@@ -102,10 +105,10 @@ def open_server(options: ServeOptions, port: int) -> Iterator[DrawServer]:
 
     with open_features(options.store) as features:
         gallery = Gallery(features, os.fsencode(options.name).decode("utf-8", "replace"))
-        looked_at = gallery.files[:LOOKED_AT]
-        if gone := sum(not file.is_file() for file in looked_at):
+        checked = gallery.files[:CHECKED_PHOTOS]
+        if n_gone := sum(not file.is_file() for file in checked):
             logger.warning(
-                f"{options.store}: {gone} of its first {len(looked_at)} photos are no longer where they were"
+                f"{options.store}: {n_gone} of its first {len(checked)} photos are no longer where they were"
             )
         model = load(options.model, options.device)
         threads = torch.get_num_threads()
@@ -132,7 +135,7 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
     Raises:
         ZseError: none is free, or the host is none of this machine.
     """
-    for candidate in range(port, min(port + PORTS, 65536)):
+    for candidate in range(port, min(port + MAX_TRIED_PORTS, 65536)):
         try:
             listening = _bind(host, candidate)
         except OSError as error:
@@ -144,7 +147,9 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
                 logger.log(NOTICE, f"port {port} is taken, so it is {candidate}")
             yield listening
         return
-    raise ZseError(f"no port from {port} to {min(port + PORTS, 65536) - 1} is free", "--port 0 takes any that is")
+    raise ZseError(
+        f"no port from {port} to {min(port + MAX_TRIED_PORTS, 65536) - 1} is free", "--port 0 takes any that is"
+    )
 
 
 def _bind(host: str, port: int) -> socket.socket:
