@@ -113,7 +113,7 @@ def test_offsets_depend_on_the_displacement() -> None:
     rows, columns = matches.grid
     offsets = matches.offset_of_pairs().detach().reshape(rows, columns, rows, columns)
     assert offsets[0, 0, 1, 2] == offsets[1, 1, 2, 3]
-    assert offsets[0, 0, 0, 0] == 0 and offsets[0, 0, 1, 0] == pytest.approx(-20 / rows**2)
+    assert offsets[0, 0, 0, 0] == 0 and offsets[0, 0, 1, 0] == pytest.approx(-10 / rows**2)
 
 
 def test_strokes_are_those_of_the_pictures() -> None:

@@ -370,6 +370,8 @@ class HeadedTrunkEmbed(TrunkEmbed):
         self.map_mean = ModalityMean(sum(self.channels))
         self.proj = nn.Linear(sum(self.channels), embed_dim, bias=False)
         nn.init.orthogonal_(self.proj.weight)  # so that cosines stay nearly what they are
+        if embed_dim == sum(self.channels):
+            nn.init.eye_(self.proj.weight)
 
     def below(self, stride: int) -> list[nn.Parameter]:
         if stride not in self.strides:

@@ -149,7 +149,9 @@ PRESETS: dict[str, ModelConfig] = {
     ),
     "small": ModelConfig(
         preset="small",
-        backbone=BackboneConfig(kind="hybrid", name="tf_efficientnet_lite2", image_size=160, depth=1, ret="mean"),
+        backbone=BackboneConfig(
+            kind="hybrid", name="tf_efficientnet_lite2", image_size=160, width=472, depth=1, ret="mean"
+        ),
         selection=SelectionConfig(blocks=(1,), blank="drop"),
         cross_attention=CrossAttentionConfig(hidden=256, quiet=True, dropout=0.0),
         relation=RelationConfig(cell=1, readout="matches"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-SHARPNESS = 10.0  # of the softmax over the places of a photo
-NEARNESS = 20.0  # how much that falls with the squared distance, in sides of the picture
+SHARPNESS = 15.0  # of the softmax over the places of a photo
+NEARNESS = 10.0  # how much that falls with the squared distance, in sides of the picture
 
 
 class MatchReadout(nn.Module):

@@ -178,14 +178,21 @@ class Batches(Dataset[Batch]):
             made_sketches.append(self._change(row, rng))
         for slot, row in zip(photo_slots[self.rank], own_photos, strict=True):
             rng = np.random.default_rng([self.config.seed, step, int(slot), 1])
-            photo = self._scene(sampler, int(self.at[row]), rng)
             if len(outlines) < outlined_count:
                 made = outlined(
-                    photo, self.pictures.preprocess, self.grid, rng, self.config.augment, GENTLE, self.config.freehand
+                    self.pictures.pixels(int(self.at[row]))[0],
+                    self.pictures.preprocess,
+                    self.grid,
+                    rng,
+                    self.config.augment,
+                    GENTLE,
+                    self.config.freehand,
+                    self._background(sampler, rng) if rng.random() < self.config.paste else None,
                 )
                 outlines.append(made)
                 made_photos.append(made.photo)
             else:
+                photo = self._scene(sampler, int(self.at[row]), rng)
                 made_photos.append(augment(photo, "photo", bool(rng.random() < 0.5), rng, self.config.augment))
         stacked = None
         if outlines:
@@ -214,11 +221,14 @@ class Batches(Dataset[Batch]):
         """The photo `row`, or what it shows on white in front of another photo."""
         photo = self.pictures.pixels(row)[0]
         if rng.random() < self.config.paste:
-            behind = self.pictures.pixels(int(self.at[sampler.draw_background(rng)]))[0]
             thing = find_thing(photo)
             if thing is not None:
-                return put_into(photo, thing, behind)
+                return put_into(photo, thing, self._background(sampler, rng))
         return photo
+
+    def _background(self, sampler: PictureSampler, rng: np.random.Generator) -> Pixels:
+        """A photo that another may be put into."""
+        return self.pictures.pixels(int(self.at[sampler.draw_background(rng)]))[0]
 
     def _rows(self, draws: Draws, at: Ints) -> tuple[Ints, Ints]:
         """Sketches and photos of the draws `at`."""

@@ -14,12 +14,13 @@ from zsecli.images.preprocess import frame_input
 from zsecli.images.preprocess_rules import Preprocess
 from zsecli.images.strokes import find_stroke_patches
 from zsecli.train.augment import colours, ink, paper_of
-from zsecli.train.freehand import roughen
+from zsecli.train.freehand import find_thing, put_into, roughen
 
 FAINT, CLEAR = 20, 80  # grey levels of a colour step that leaves no line, and of one that leaves a black line
 TURN, ANY_TURN = 45.0, 0.2  # degrees; share of photos turned by any angle
 GENTLE = 15.0  # degrees, for photos that are to be recognised too, and never by any angle
 SCALE, SHIFT = (0.6, 1.4), 0.15  # of the photo's size; share of its side
+THING_SCALE, THING_SHIFT = (0.4, 1.0), 0.25  # the same of a thing that is put into another photo
 
 
 class Outlined(NamedTuple):
@@ -50,6 +51,7 @@ def outlined(
     strength: float,
     most: float | None = None,
     freehand: float = 0.0,
+    background: Pixels | None = None,
 ) -> Outlined:
     """A prepared photo (S, S, 3) uint8, turned, scaled, shifted and often mirrored, and the outline of what it was.
 
@@ -59,16 +61,20 @@ def outlined(
     Args:
         grid: rows and columns of the P patches. rng: all that is random; the same state makes the same pair.
         most: degrees that any photo turns by; None: as said above. freehand: strength of `zsecli.train.freehand`.
+        background: another photo, which what this one shows on white is put into, smaller and elsewhere; it is used
+            where this one does show a thing on white.
     """
     size = (photo.shape[1], photo.shape[0])
     turn = most
     if turn is None:
         turn = 180.0 if rng.random() < ANY_TURN else TURN
+    thing = None if background is None else find_thing(photo)
+    scale, shift = (SCALE, SHIFT) if thing is None else (THING_SCALE, THING_SHIFT)
     matrix = similarity_matrix(
         size,
         turn * rng.uniform(-1, 1),
-        rng.uniform(*SCALE),
-        (SHIFT * rng.uniform(-1, 1), SHIFT * rng.uniform(-1, 1)),
+        rng.uniform(*scale),
+        (shift * rng.uniform(-1, 1), shift * rng.uniform(-1, 1)),
         bool(rng.random() < 0.5),
     )
     drawn, frame = frame_input(outline(photo), "sketch", preprocess)
@@ -78,9 +84,10 @@ def outlined(
     image, lines = Image.fromarray(photo), Image.fromarray(drawn).convert("L")
     if freehand:
         lines = roughen(lines, paper_of(lines), rng, freehand)
-    changed = (
-        ink(lines, paper_of(lines), rng, strength),
-        colours(warp_image(image, matrix, paper_of(image)), rng, strength),
-    )
+    moved_image = warp_image(image, matrix, paper_of(image))
+    if thing is not None and background is not None:
+        mask = warp_image(Image.fromarray(np.uint8(255 * thing)), matrix, (0,))
+        moved_image = Image.fromarray(put_into(np.asarray(moved_image), np.asarray(mask) > 127, background))
+    changed = ink(lines, paper_of(lines), rng, strength), colours(moved_image, rng, strength)
     sketch, moved = (np.asarray(one.convert("RGB")) for one in changed)
     return Outlined(sketch, moved, np.where(shown[:, None], places, np.nan).astype(np.float32))
