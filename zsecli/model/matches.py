@@ -28,19 +28,15 @@ class MatchReadout(nn.Module):
     patches adds to the logit.
     """
 
-    centres: Tensor
-
     def __init__(self, width: int, grid: tuple[int, int]) -> None:
         super().__init__()
-        rows, columns = grid
         self.weight = nn.Linear(width, 1)
         nn.init.zeros_(self.weight.weight)
         nn.init.zeros_(self.weight.bias)
         self.sharpness, self.nearness = nn.Parameter(torch.tensor(SHARPNESS)), nn.Parameter(torch.tensor(NEARNESS))
         self.scale, self.ret_scale = nn.Parameter(torch.tensor(20.0)), nn.Parameter(torch.tensor(10.0))
         self.bias = nn.Parameter(torch.tensor(-12.0))
-        y, x = torch.meshgrid((torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij")
-        self.register_buffer("centres", torch.stack([x.flatten(), y.flatten()], 1), persistent=False)
+        self.grid = grid
 
     def scalars(self) -> list[nn.Parameter]:
         """The parameters that are single numbers."""
@@ -68,24 +64,34 @@ class MatchReadout(nn.Module):
         similarity = self.sharpness * kernel
         if photo_kept is not None:
             similarity = similarity.masked_fill(~photo_kept[:, None], -torch.inf)
+        centres = self._centres(kernel.device)
         chosen = similarity.softmax(-1).nan_to_num(0)
         for _ in range(ROUNDS):
-            expected = self._expected_positions(weight, chosen)
-            distance = torch.cdist(expected, self.centres.expand(len(expected), -1, -1)).square()
+            expected = _fit_positions(weight, chosen, centres)
+            distance = torch.cdist(expected, centres.expand(len(expected), -1, -1)).square()
             chosen = (similarity - self.nearness * distance).softmax(-1).nan_to_num(0)
         return self.scale * weight[:, :, None] * chosen * kernel
 
-    def _expected_positions(self, weight: Tensor, chosen: Tensor) -> Tensor:
-        """Where in the photo each patch of the sketch is by the fitted scale and shift: (B, P, 2), in sides.
+    def _centres(self, device: torch.device) -> Tensor:
+        """(P, 2) x and y of the centres of all patches, in sides of the picture."""
+        rows, columns = self.grid
+        y = (torch.arange(rows, device=device) + 0.5) / rows
+        x = (torch.arange(columns, device=device) + 0.5) / columns
+        return torch.stack([x.repeat(rows), y.repeat_interleave(columns)], 1)
 
-        Args:
-            weight: (B, P) of the patches of the sketch. chosen: (B, P, P) how they choose among those of the photo.
-        """
-        found = chosen @ self.centres
-        sketch_mean, photo_mean = weight @ self.centres, (weight[:, :, None] * found).sum(1)
-        sketch_offset = self.centres - sketch_mean[:, None]
-        photo_offset = found - photo_mean[:, None]
-        covariance = (weight[:, :, None] * sketch_offset * photo_offset).sum((1, 2))
-        variance = (weight[:, :, None] * sketch_offset.square()).sum((1, 2))
-        scale = (covariance / variance.clamp(min=1e-4)).clamp(*SCALES)
-        return photo_mean[:, None] + scale[:, None, None] * sketch_offset
+
+def _fit_positions(weight: Tensor, chosen: Tensor, centres: Tensor) -> Tensor:
+    """Where in the photo each patch of the sketch is by the fitted scale and shift: (B, P, 2), in sides.
+
+    Args:
+        weight: (B, P) of the patches of the sketch. chosen: (B, P, P) how they choose among those of the photo.
+        centres: (P, 2) of the patches.
+    """
+    position = chosen @ centres
+    sketch_mean, photo_mean = weight @ centres, (weight[:, :, None] * position).sum(1)
+    sketch_offset = centres - sketch_mean[:, None]
+    photo_offset = position - photo_mean[:, None]
+    covariance = (weight[:, :, None] * sketch_offset * photo_offset).sum((1, 2))
+    variance = (weight[:, :, None] * sketch_offset.square()).sum((1, 2))
+    scale = (covariance / variance.clamp(min=1e-4)).clamp(*SCALES)
+    return photo_mean[:, None] + scale[:, None, None] * sketch_offset
