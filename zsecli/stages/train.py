@@ -18,7 +18,7 @@ from zsecli.stages.guards import reject_inputs
 from zsecli.store.dataset import read_dataset
 from zsecli.train import config as train_config
 from zsecli.train.job import Job, plan_training, train_network
-from zsecli.train.loop import Files
+from zsecli.train.run_files import RunFiles
 from zsecli.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def run(request: TrainRequest, *, progress: ProgressBars = no_progress) -> Train
     target = request.output or workspace.checkpoint(request.name or default_name)
     if target.suffix != ".safetensors":
         raise UsageError(f"-o {target}: a checkpoint ends with .safetensors", f"-o {target}.safetensors")
-    for file in (target, *Files(target).beside):
+    for file in (target, *RunFiles(target).in_folder):
         reject_inputs(file, request.protected)
     if request.dry_run:
         plan = plan_training(job) | {"checkpoint": str(target)}
