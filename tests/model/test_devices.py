@@ -36,12 +36,14 @@ from zsecli.model.spec import ModelSpec
 from zsecli.render import explanation_json
 from zsecli.retrieval import relation_scores
 from zsecli.retrieval.relation_scores import RelationScorer
-from zsecli.train import loop
 from zsecli.train.batches import Batch
 from zsecli.train.config import TrainConfig
 from zsecli.train.config import preset as training
-from zsecli.train.frozen_cache import _Beginning
-from zsecli.train.validate import HeldOut, validate
+from zsecli.train.frozen_cache import FrozenPartEmbedder
+from zsecli.train.loop import take_step
+from zsecli.train.step import LOSS_NAMES
+from zsecli.train.trainee import build_trainee
+from zsecli.train.validate import HeldOutSet, validate_network
 from zsecli.vocabulary import EXPLANATION_SOURCES
 
 CUDA = torch.device("cuda", 0)
@@ -63,8 +65,8 @@ def reduced(name: str) -> ModelConfig:
     return replace(config, backbone=backbone, cross_attention=heads, relation=project, preprocess=preprocess)
 
 
-CONFIGS = {name: reduced(name) for name in ("contrastive", "paper", "released")}
-CONFIGS["contrastive, selecting"] = replace(CONFIGS["contrastive"], selection=SelectionConfig(rate=0.7, blocks=(1,)))
+CONFIGS = {name: reduced(name) for name in ("small", "paper", "released")}
+CONFIGS["small, selecting"] = replace(CONFIGS["small"], selection=SelectionConfig(rate=0.7, blocks=(1,)))
 each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
 
@@ -181,7 +183,7 @@ def test_a_tensor_on_another_device_is_noticed() -> None:
 
 @pytest.mark.parametrize(
     ("name", "precision"),
-    [*((name, "fp32") for name in CONFIGS), ("contrastive", "bf16"), ("contrastive, selecting", "fp16")],
+    [*((name, "fp32") for name in CONFIGS), ("small", "bf16"), ("small, selecting", "fp16")],
 )
 def test_encode_and_score(name: str, precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**36, 2**36))
@@ -209,11 +211,11 @@ def test_encode_and_score(name: str, precision: Precision, monkeypatch: pytest.M
 
 LOSSES = {
     "authors'": TrainConfig(batch_size=4),
-    "shipped": replace(training("contrastive"), batch_size=4, outlines=2, precision="fp32"),
-    "shipped in bf16": replace(training("contrastive"), batch_size=4, outlines=2, accumulate=2),
+    "shipped": replace(training("small"), batch_size=4, outlines=2, precision="fp32"),
+    "shipped in bf16": replace(training("small"), batch_size=4, outlines=2, accumulate=2),
     "hardest negatives": TrainConfig(batch_size=4, hard_negatives=True),
-    "contrastive alone": TrainConfig(batch_size=4, ret_loss="contrastive", match_weight=0),
-    "contrastive": TrainConfig(batch_size=4, ret_loss="contrastive", clip=1.0),
+    "small alone": TrainConfig(batch_size=4, ret_loss="small", match_weight=0),
+    "small": TrainConfig(batch_size=4, ret_loss="small", clip=1.0),
     "selecting": TrainConfig(batch_size=4, keep_rate=0.7, selection_after=0, outlines=2),
 }
 
@@ -223,19 +225,19 @@ def batch(config: TrainConfig, model: NetworkEmbedder) -> Batch:
     places = torch.rand(config.outlines, model.network.backbone.places, 2)
     drawn = [torch.from_numpy(pictures(config.outlines)) for _ in range(2)]
     return Batch(
-        torch.from_numpy(pictures(rows)),
-        torch.from_numpy(pictures(rows)),
-        torch.eye(rows).bool(),
-        torch.ones(rows, rows).bool(),
-        (drawn[0], drawn[1], places) if config.outlines else None,
+        sketch=torch.from_numpy(pictures(rows)),
+        photo=torch.from_numpy(pictures(rows)),
+        positive=torch.eye(rows).bool(),
+        eligible=torch.ones(rows, rows).bool(),
+        outlines=(drawn[0], drawn[1], places) if config.outlines else None,
     )
 
 
 @pytest.mark.parametrize(
     ("model", "name"),
     [
-        ("contrastive", "shipped in bf16"),
-        ("contrastive, selecting", "selecting"),
+        ("small", "shipped in bf16"),
+        ("small, selecting", "selecting"),
         *(("paper", name) for name in LOSSES),
     ],
 )
@@ -247,10 +249,11 @@ def test_a_training_step(model: str, name: str) -> None:
     if config.keep_rate < 1 and model == "paper":
         settings = replace(settings, selection=SELECTING.selection)
     with gpu():
-        network, optimizer = loop.build(settings, config, False, None, CUDA)
-        parts = iter([batch(config, NetworkEmbedder(network, CUDA, []))] * config.accumulate)
-        said = loop._step(network, optimizer, parts, 0, config)
-    assert len(said) == 4
+        trainee = build_trainee(settings, config, CUDA)
+        network = trainee.network
+        batches = iter([batch(config, NetworkEmbedder(network, CUDA, []))] * config.accumulate)
+        losses = take_step(trainee, batches, 0, config)
+    assert len(losses) == len(LOSS_NAMES)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     assert {parameter.grad.device for parameter in trained if parameter.grad is not None} == {CUDA}
     assert sum(parameter.grad is not None for parameter in trained) > len(trained) / 4
@@ -265,11 +268,19 @@ def test_validation_on_a_device(precision: Any) -> None:
         sha256=np.zeros((8, 32), np.uint8),
         label=Column.from_values(list("abababab")),
     )
-    given: Any = SimpleNamespace(items=items, stack=lambda rows: torch.from_numpy(pictures(len(rows))))
-    held = [HeldOut("classes", "label", ("AP (raw)",), np.arange(4), np.arange(4, 8))]
+    given: Any = SimpleNamespace(items=items, stack_pictures=lambda rows: torch.from_numpy(pictures(len(rows))))
+    held = [
+        HeldOutSet(
+            name="classes",
+            relevance="label",
+            metrics=("AP (raw)",),
+            sketches=np.arange(4),
+            photos=np.arange(4, 8),
+        )
+    ]
     with gpu():
-        found = validate(
-            on_gpu(CONFIGS["contrastive, selecting"]).network, held, given, TrainConfig(precision=precision)
+        found = validate_network(
+            on_gpu(CONFIGS["small, selecting"]).network, held, given, TrainConfig(precision=precision)
         )
     assert {name.partition(":")[0] for name in found} == {"classes", "classes by relation", "score"}
 
@@ -286,7 +297,7 @@ def test_explain(config: ModelConfig) -> None:
     assert tested.random_deletion.shape == (2, faithfulness.STEPS + 1)
 
 
-@pytest.mark.parametrize("name", ["paper", "contrastive, selecting"])
+@pytest.mark.parametrize("name", ["paper", "small, selecting"])
 def test_synthesize(name: str) -> None:
     with gpu():
         made = synthesize(on_gpu(CONFIGS[name]), SKETCH, [PHOTO, OTHER], SynthesisOptions(blend=True, size=64))
@@ -304,9 +315,9 @@ def test_a_frozen_backbone(name: str, precision: Precision, tmp_path: Path) -> N
         assert model.embed(pictures(2, model.preprocess.size), "photo").ret.shape == (2, model.width)
 
 
-@pytest.mark.parametrize(("config", "blocks"), [(CONFIGS["contrastive"], 0), (CONFIGS["paper"], 2)])
+@pytest.mark.parametrize(("config", "blocks"), [(CONFIGS["small"], 0), (CONFIGS["paper"], 2)])
 def test_the_cached_beginning_of_a_frozen_part(config: ModelConfig, blocks: int) -> None:
     with gpu():
-        found = _Beginning(on_gpu(config).network, blocks, CUDA).embed(pictures(2), "photo")
+        found = FrozenPartEmbedder(on_gpu(config).network, blocks, CUDA).embed(pictures(2), "photo")
     assert found.tokens is not None
     assert found.tokens.shape[0] == 2

@@ -27,7 +27,7 @@ from zsecli.model.trunk import compute_maps, find_below, find_map_channels, find
 from zsecli.model.vit import ret_attention
 
 KINDS = "take a plain ViT, EVA, DINOv3 or BEiT of timm"
-WITH_CLASSES = "take a backbone with a classifier of its class token, or --preset contrastive"
+WITH_CLASSES = "take a backbone with a classifier of its class token, or --preset small"
 LOCAL = "frozen:NAME=FILE, --backbone-weights FILE"
 
 

@@ -123,7 +123,7 @@ def find_map_channels(trunk: Any, maps: TrunkMaps, side: int) -> tuple[int, ...]
         except Exception as error:  # there is no end of the kinds that timm's networks raise
             raise UsageError(
                 f"{type(trunk).__name__} does not hand out its maps beside its head",
-                "take another trunk, or --preset contrastive",
+                "take another trunk, or --preset small",
             ) from error
 
 

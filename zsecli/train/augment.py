@@ -38,10 +38,7 @@ def augment_picture(picture: Pixels, modality: Role, flip: bool, rng: np.random.
         image = image.convert("L")  # three equal channels: a third of the work
     paper = find_paper_colour(image)
     image = _move_image(image, paper, rng, strength)
-    if modality == "sketch":
-        image = vary_strokes(image, paper, rng, strength)
-    else:
-        image = vary_colours(image, rng, strength)
+    image = vary_strokes(image, paper, rng, strength) if modality == "sketch" else vary_colours(image, rng, strength)
     return np.asarray(image.convert("RGB"))
 
 

@@ -210,9 +210,7 @@ class Batches(Dataset[Batch]):
                 photos.append(pair.photo)
             else:
                 photo = self._paste_into_scene(sampler, row, rng)
-                photos.append(
-                    augment_picture(photo, "photo", bool(rng.random() < 0.5), rng, self.config.augment)
-                )
+                photos.append(augment_picture(photo, "photo", bool(rng.random() < 0.5), rng, self.config.augment))
         return Batch(
             sketch=_stack_arrays(sketches),
             photo=_stack_arrays(photos),

@@ -79,8 +79,8 @@ class TrainConfig:
     patience: int = 0
     """End the run after this many epochs without a better validation; 0: never."""
     draws: Literal["pairs", "pictures"] = field(default="pairs", metadata=OPTIONAL)
-    """pairs: a sketch and a photo that match. pictures: `batch_size` sketches and `photos` photos by themselves, so that
-    classes without photos are trained too; half of the photos show classes of the sketches."""
+    """pairs: a sketch and a photo that match. pictures: `batch_size` sketches and `photos` photos by themselves, so
+    that classes without photos are trained too; half of the photos show classes of the sketches."""
     photos: int = field(default=0, metadata=OPTIONAL)
     """Photos in one step, where pictures are drawn by themselves."""
     family_weights: tuple[tuple[str, float], ...] = field(default=(), metadata=OPTIONAL)
@@ -121,7 +121,7 @@ class TrainConfig:
 PRESETS = {
     "paper": TrainConfig(),
     "released": TrainConfig(),
-    "small": TrainConfig(
+    "freehand": TrainConfig(
         epochs=3,
         epoch_draws=4_800,
         batch_size=40,
@@ -148,7 +148,7 @@ PRESETS = {
         freehand=1.0,
         paste=0.4,
     ),
-    "contrastive": TrainConfig(
+    "small": TrainConfig(
         epochs=5,
         epoch_draws=2_048,
         batch_size=64,

@@ -16,7 +16,9 @@ WHITE = 248  # lowest grey level of a photo's white paper
 OBJECT_SHARE = (0.05, 0.7)  # smallest and largest share of the picture of an object on white that is pasted
 
 
-def roughen_sketch(sketch: Image.Image, paper: tuple[int, ...], rng: np.random.Generator, strength: float) -> Image.Image:
+def roughen_sketch(
+    sketch: Image.Image, paper: tuple[int, ...], rng: np.random.Generator, strength: float
+) -> Image.Image:
     """A sketch with bent lines and with gaps; at `strength` 0 as it is.
 
     Lines move by a few hundredths of a side.
@@ -28,9 +30,7 @@ def roughen_sketch(sketch: Image.Image, paper: tuple[int, ...], rng: np.random.G
     return sketch
 
 
-def _wipe_gaps(
-    sketch: Image.Image, paper: tuple[int, ...], rng: np.random.Generator, strength: float
-) -> Image.Image:
+def _wipe_gaps(sketch: Image.Image, paper: tuple[int, ...], rng: np.random.Generator, strength: float) -> Image.Image:
     """The sketch with some smooth spots wiped out."""
     noise = Image.fromarray(rng.integers(0, 256, (SPOTS, SPOTS), np.uint8))
     smooth_noise = np.asarray(noise.resize(sketch.size, Image.Resampling.BILINEAR))
