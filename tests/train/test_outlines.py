@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from helpers.demo import DEMO
 from helpers.tiny import SELECTING, TINY, build
-from zsecli.explain.pair import read
+from zsecli.explain.pair import load_image
 from zsecli.images.geometry import Frame, move_points, similarity_matrix, warp_image
 from zsecli.images.outline import draw_outline
 from zsecli.images.preprocess import frame_input
@@ -113,7 +113,7 @@ def test_a_step_learns_from_outlines(settings: ModelConfig) -> None:
     torch.manual_seed(0)
     network = build(settings)
     files = sorted((DEMO / "photo/drink").glob("*__fluent-3d.webp"))[:4]
-    pictures = [np.asarray(read(f).convert("RGB").resize((64, 64))) for f in files]
+    pictures = [np.asarray(load_image(f).convert("RGB").resize((64, 64))) for f in files]
     grid = network.backbone.grid
     pairs = []
     for seed, picture in enumerate(pictures):
