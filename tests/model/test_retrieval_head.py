@@ -98,7 +98,7 @@ def test_the_score_is_the_sum_of_its_matches() -> None:
     assert torch.equal(score.shares.abs().sum(2) > 0, drawn)
     # the double sum, written out for the first pair
     weights = matches.weight(score.sketch[0, 1:]).squeeze(1)[drawn[0]].softmax(0)
-    offsets = matches.offset_of_pairs().detach()
+    offsets = matches.pair_offsets().detach()
     expected = 0.0
     for weight, place in zip(weights, torch.nonzero(drawn[0]).flatten(), strict=True):
         kernel = score.kernel[0, place]
@@ -111,7 +111,7 @@ def test_offsets_depend_on_the_displacement() -> None:
     matches = build(HEADED).relation.matches
     assert matches is not None
     rows, columns = matches.grid
-    offsets = matches.offset_of_pairs().detach().reshape(rows, columns, rows, columns)
+    offsets = matches.pair_offsets().detach().reshape(rows, columns, rows, columns)
     assert offsets[0, 0, 1, 2] == offsets[1, 1, 2, 3]
     assert offsets[0, 0, 0, 0] == 0 and offsets[0, 0, 1, 0] == pytest.approx(-10 / rows**2)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from zsecli.errors import UsageError
 from zsecli.explain.pair import Mask, Pair
-from zsecli.model.scoring import Scoring, centred_cosine
+from zsecli.model.scoring import Scoring, compute_centred_cosine
 from zsecli.vocabulary import EXPLANATION_SOURCES
 
 Scores = NDArray[np.float32]
@@ -87,7 +87,7 @@ def best(scores: Scores, ours: Mask, theirs: Mask) -> list[Match]:
 
 def score_similarity(pair: Pair) -> Scores:
     """Of the tokens after cross-attention: the probability that both places choose each other (`choose`)."""
-    cosines = centred_cosine(pair.score.sketch[:, 1:], pair.score.photo[:, 1:])[0].cpu().numpy()
+    cosines = compute_centred_cosine(pair.score.sketch[:, 1:], pair.score.photo[:, 1:])[0].cpu().numpy()
     return choose(cosines, pair.sketch.asked, pair.photo.asked)
 
 
@@ -131,7 +131,7 @@ def constant(pair: Pair) -> float:
     if relation.matches is not None:
         return float(relation.matches.bias)
     kernel = torch.zeros_like(pair.score.kernel)
-    return float(relation.logit(kernel, pair.score.logit.new_zeros(1))) + _parts(pair)[1]
+    return float(relation.compute_logit(kernel, pair.score.logit.new_zeros(1))) + _parts(pair)[1]
 
 
 @lru_cache(maxsize=4)  # asked for by document, figure and test alike
@@ -141,16 +141,16 @@ def _parts(pair: Pair) -> tuple[Scores, float]:
     with torch.enable_grad():
         steps = (torch.arange(PATH, device=kernel.device) + 0.5).view(-1, 1, 1) / PATH
         way = (steps * kernel.clone()).requires_grad_()
-        (slopes,) = torch.autograd.grad(relation.logit(way, way.new_zeros(PATH)).sum(), way)
+        (slopes,) = torch.autograd.grad(relation.compute_logit(way, way.new_zeros(PATH)).sum(), way)
     with torch.inference_mode():
         slope = slopes.mean(0)
         tokens = [
             (tokens[0, 1:].float(), torch.from_numpy(side.kept).to(tokens.device))
             for tokens, side in ((pair.score.sketch, pair.sketch), (pair.score.photo, pair.photo))
         ]
-        ours, theirs = (relation.shares(*one) for one in tokens)
+        ours, theirs = (relation.compute_token_shares(*one) for one in tokens)
         turned = torch.einsum("cd,jde->jce", slope, theirs)
         contributions = (ours.flatten(1) @ turned.flatten(1).T).cpu().numpy()
-        our_bias, their_bias = (relation.bias_share(*one) for one in tokens)
+        our_bias, their_bias = (relation.compute_bias_share(*one) for one in tokens)
         with_bias = our_bias @ (theirs.sum(0) + their_bias).T + ours.sum(0) @ their_bias.T
         return contributions, float((slope * with_bias).sum())

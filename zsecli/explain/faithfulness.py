@@ -86,6 +86,6 @@ def rescore(pair: Pair, ours: Mask, theirs: Mask) -> Curve:
         sides = []
         for prepared, kept in ((pair.ours, ours), (pair.theirs, theirs)):
             some = torch.from_numpy(kept[start : start + AT_ONCE]).to(prepared.tokens.device)
-            sides.append(prepared.without(torch.cat([torch.ones_like(some[:, :1]), some], 1)))
+            sides.append(prepared.mask_tokens(torch.cat([torch.ones_like(some[:, :1]), some], 1)))
         found.append(pair.network.score_prepared(*sides).relation.float().cpu().numpy())
     return np.concatenate(found)

@@ -16,12 +16,12 @@ from zsecli.explain.correspondences import Scores, choose, offered_sources, scor
 from zsecli.explain.pair import Mask, Pair, Side, relate, see
 from zsecli.images.geometry import Matrix, Points, move_points, similarity_matrix, warp_image
 from zsecli.images.normalize_sketch import paper_colour
-from zsecli.images.preprocess_rules import Role
-from zsecli.model.backbone import TrunkEmbed
+from zsecli.images.preprocess_rules import Modality
 from zsecli.model.config import ModelConfig
 from zsecli.model.embedders.base import NetworkEmbedder, normalise
 from zsecli.model.network import ZSENetwork
-from zsecli.model.scoring import centred_cosine
+from zsecli.model.scoring import compute_centred_cosine
+from zsecli.model.trunk_embed import TrunkEmbed
 
 WINDOW = 2  # patches to each side of the best one
 THRESHOLDS = (0.05, 0.10)  # of the picture's sides
@@ -110,10 +110,10 @@ class Controls:
             tokens[CHOSEN] = a, b = [self.frozen(ours), self.frozen(theirs)]
             yield FROZEN, torch.cosine_similarity(a[0, :, None], b[0, None], dim=-1).cpu().numpy()
         for name, (a, b) in tokens.items():
-            yield name, choose(centred_cosine(a, b)[0].cpu().numpy(), sketch.strokes, everywhere)
+            yield name, choose(compute_centred_cosine(a, b)[0].cpu().numpy(), sketch.strokes, everywhere)
 
 
-def _roles(sketch: torch.Tensor, photo: torch.Tensor) -> list[tuple[torch.Tensor, Role]]:
+def _roles(sketch: torch.Tensor, photo: torch.Tensor) -> list[tuple[torch.Tensor, Modality]]:
     return [(sketch, "sketch"), (photo, "photo")]
 
 
@@ -127,8 +127,8 @@ def before_training(model: NetworkEmbedder, weights: Path) -> Callable[[torch.Te
     network = ZSENetwork(_whole(model.network.config), weights=weights).to(model.device).eval()
     embed = network.backbone.vit.patch_embed
     if isinstance(embed, TrunkEmbed):
-        return embed.maps  # the blocks above a trunk are new
-    return lambda x: network.backbone.finish(network.backbone.begin(x)).tokens[:, 1:]
+        return embed.compute_maps  # the blocks above a trunk are new
+    return lambda x: network.backbone.forward_trainable(network.backbone.forward_frozen(x)).tokens[:, 1:]
 
 
 def measure(

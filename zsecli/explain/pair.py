@@ -17,7 +17,7 @@ from zsecli.images.geometry import Frame, Points, patch_centres
 from zsecli.images.loader import frame_picture, load_picture, read_full_size
 from zsecli.images.normalize_sketch import Change, describe_changes_of_one
 from zsecli.images.picture_errors import PictureError
-from zsecli.images.preprocess_rules import Role
+from zsecli.images.preprocess_rules import Modality
 from zsecli.images.strokes import find_stroke_patches
 from zsecli.model import selection
 from zsecli.model.backbone import Encoding
@@ -50,7 +50,7 @@ class Side:
     """
 
     name: str
-    role: Role
+    role: Modality
     image: Image.Image
     size: tuple[int, int]
     pixels: Pixels
@@ -116,22 +116,22 @@ def read(file: Path) -> Image.Image:
 
 
 @torch.inference_mode()
-def see(model: NetworkEmbedder, image: Image.Image, role: Role, name: str = "") -> tuple[Side, Encoding]:
+def see(model: NetworkEmbedder, image: Image.Image, role: Modality, name: str = "") -> tuple[Side, Encoding]:
     """A decoded picture, and its encoding (one row)."""
     image, pixels, frame, changes = frame_picture(image, role, model.preprocess)
     out = model.network.encode(normalise(np.stack([pixels]), model.preprocess, model.device), role)
     if not out.tokens.isfinite().all():
         raise ZseError(f"{name or role}: its tokens are not finite", RUINED)
-    grid, places = model.network.backbone.grid, model.network.backbone.places
+    grid, places = model.network.backbone.grid, model.network.backbone.n_patches
     drawn = (
         find_stroke_patches(pixels, grid, _inside(image, frame, pixels)) if role == "sketch" else np.ones(places, bool)
     )
-    kept = selection.kept(out.index, places)[0].cpu().numpy()
+    kept = selection.mask_of_kept(out.index, places)[0].cpu().numpy()
     attention = out.attention[0].float().cpu().numpy()
     return Side(name, role, image.convert("RGB"), image.size, pixels, frame, grid, drawn, kept, attention, changes), out
 
 
-def look(model: NetworkEmbedder, file: Path, role: Role) -> tuple[Side, Encoding]:
+def look(model: NetworkEmbedder, file: Path, role: Modality) -> tuple[Side, Encoding]:
     """A picture from its file, and its encoding; ZseError where it cannot be read."""
     image = read(file)
     side, out = see(model, image, role, file.name)

@@ -20,7 +20,7 @@ from zsecli.images.strokes import find_stroke_patches
 from zsecli.model import selection
 from zsecli.model.backbone import Encoding
 from zsecli.model.embedders.base import NetworkEmbedder, normalise
-from zsecli.model.scoring import centred_cosine
+from zsecli.model.scoring import compute_centred_cosine
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -193,7 +193,7 @@ def _sources(pairs: Sequence[Pair], options: SynthesisOptions) -> tuple[Ints, Sc
 
 def _answers(pair: Pair, options: SynthesisOptions) -> tuple[Ints, Scores]:
     """For each sketch place (P,) the best place of one photo, and the cosine, -inf where there is none."""
-    cosines = centred_cosine(pair.score.sketch[:, 1:], pair.score.photo[:, 1:])[0].cpu().numpy()
+    cosines = compute_centred_cosine(pair.score.sketch[:, 1:], pair.score.photo[:, 1:])[0].cpu().numpy()
     ours = pair.sketch.asked if options.strokes_only else pair.sketch.kept
     # Each chooses the other, as for matches: by the cosine alone, a few photo patches that are like everything come
     # up again and again, and with them holes in the middle of things, and feet and combs are lost.
@@ -213,7 +213,7 @@ def _moved(model: NetworkEmbedder, seen: Seen, down: int, right: int) -> Seen:
     pixels[: len(pixels) - y, : pixels.shape[1] - x] = side.pixels[y:, x:]
     (left, top), *_ = side.frame.to_picture(np.array([[x, y]], float)).tolist()
     out = model.network.encode(normalise(np.stack([pixels]), model.preprocess, model.device), side.role)
-    kept = selection.kept(out.index, len(side.kept))[0].cpu().numpy()
+    kept = selection.mask_of_kept(out.index, len(side.kept))[0].cpu().numpy()
     drawn = find_stroke_patches(pixels, side.grid) if side.role == "sketch" else side.strokes
     frame = replace(side.frame, left=left, top=top)
     attention = out.attention[0].float().cpu().numpy()

@@ -40,7 +40,7 @@ class RelationScorer:
         self.sketches, self.photos = sketches, photos
         self.pairs_at_once = ON_CPU
         if device.type == "cuda":
-            pair = 24 * 4 * (1 + network.places) * sketches.token_width  # bytes that it gathers and makes
+            pair = 24 * 4 * (1 + network.n_patches) * sketches.token_width  # bytes that it gathers and makes
             room = torch.cuda.mem_get_info(device)[0] // 4 // pair
             self.pairs_at_once = min(ON_GPU, 1 << max(3, room.bit_length() - 1))
 
@@ -74,7 +74,7 @@ class RelationScorer:
         """The pairs in blocks: of one sketch with neighbouring photos, where all are wanted."""
         drawn, row = np.unique(rows, return_inverse=True)
         found, column = np.unique(columns, return_inverse=True)
-        sketches = Prepared.cat(
+        sketches = Prepared.concatenate(
             [self._prepare(self.sketches, part, "sketch") for part in _parts(drawn, PICTURES_AT_ONCE)]
         )
         order = np.lexsort((column, row, column // PICTURES_AT_ONCE))
@@ -88,7 +88,9 @@ class RelationScorer:
     @torch.inference_mode()
     def _relate(self, some: _Some) -> tuple[Ints, NDArray[np.float32]]:
         try:
-            score = self.network.score_prepared(some.sketches.pick(some.rows), some.photos.pick(some.columns))
+            score = self.network.score_prepared(
+                some.sketches.take_pairs(some.rows), some.photos.take_pairs(some.columns)
+            )
             return some.at, score.relation.float().cpu().numpy()
         except torch.OutOfMemoryError:
             if len(some.at) == 1:

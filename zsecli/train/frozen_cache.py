@@ -16,11 +16,11 @@ from torch import nn
 
 from zsecli.data.embedded import Embedded
 from zsecli.data.items import Items
-from zsecli.images.preprocess_rules import REVISION, Role
-from zsecli.model.backbone import TrunkEmbed
+from zsecli.images.preprocess_rules import REVISION, Modality
 from zsecli.model.embedders.base import normalise
 from zsecli.model.network import ZSENetwork
-from zsecli.model.vit import last_norm, opening_parts
+from zsecli.model.trunk_embed import TrunkEmbed
+from zsecli.model.vit import find_last_norm, list_embedding_parts
 from zsecli.retrieval.extract import CPU_BATCH, GPU_BATCH, write_features
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.fingerprint import installed_versions, run_key
@@ -28,31 +28,33 @@ from zsecli.store.hdf5 import is_up_to_date
 
 
 def frozen_parts(network: ZSENetwork, blocks: int) -> list[nn.Module | nn.Parameter]:
-    """What `Backbone.begin(picture, blocks)` uses; with all blocks the norm behind them too, so that [Ret] stays."""
+    """What `Backbone.forward_frozen(picture, blocks)` uses; with all blocks the norm behind them too, so that [Ret] stays."""
     vit = network.backbone.vit
     if not blocks:
         return [vit.patch_embed.trunk if isinstance(vit.patch_embed, TrunkEmbed) else vit.patch_embed]
-    last = [last_norm(vit)] if blocks == len(vit.blocks) else []
+    last = [find_last_norm(vit)] if blocks == len(vit.blocks) else []
     own = [] if network.backbone.ret_token is None else [network.backbone.ret_token]
-    return [*opening_parts(vit), *own, *vit.blocks[:blocks], *last]
+    return [*list_embedding_parts(vit), *own, *vit.blocks[:blocks], *last]
 
 
 class _Beginning:
-    """`Backbone.begin` with the face of an embedder; its [Ret] is the mean of the tokens."""
+    """`Backbone.forward_frozen` with the face of an embedder; its [Ret] is the mean of the tokens."""
 
     def __init__(self, network: ZSENetwork, blocks: int, device: torch.device) -> None:
         self.backbone, self.blocks, self.device = network.backbone, blocks, device
         self.preprocess = network.config.preprocess
-        self.kept: int | None = None
+        self.n_kept: int | None = None
         size = self.preprocess.size
         with torch.inference_mode():
-            _, count, self.token_width = self.backbone.begin(torch.zeros(1, 3, size, size, device=device), blocks).shape
+            _, count, self.token_width = self.backbone.forward_frozen(
+                torch.zeros(1, 3, size, size, device=device), blocks
+            ).shape
         self.width, self.tokens = self.token_width, 1 + count
         self.about: dict[str, Any] = {"config": network.config.to_json(), "frozen_blocks": blocks}
 
     @torch.inference_mode()
-    def embed(self, pictures: NDArray[np.uint8], role: Role) -> Embedded:
-        x = self.backbone.begin(normalise(pictures, self.preprocess, self.device), self.blocks).cpu()
+    def embed(self, pictures: NDArray[np.uint8], role: Modality) -> Embedded:
+        x = self.backbone.forward_frozen(normalise(pictures, self.preprocess, self.device), self.blocks).cpu()
         mean = x.mean(1)
         return Embedded(mean.numpy(), torch.cat([mean[:, None], x], 1).numpy())
 
@@ -69,7 +71,7 @@ def cached(
 ) -> Path:
     """The feature store, in `folder`, of what `network`'s frozen part makes of the N pictures `root`/id of `items`.
 
-    Its `tokens` (N, 1 + P, C) hold the mean and then `Backbone.begin`. A run that was killed goes on.
+    Its `tokens` (N, 1 + P, C) hold the mean and then `Backbone.forward_frozen`. A run that was killed goes on.
     """
     weights = hashlib.sha256()
     for part in frozen_parts(network, blocks):

@@ -18,12 +18,12 @@ from zsecli.data.dataset import Dataset
 from zsecli.data.hashing import find_changed_files
 from zsecli.data.items import SEEN, Items
 from zsecli.errors import UsageError, ZseError
-from zsecli.model.backbone import check_source
 from zsecli.model.checkpoint import read_training, seen_classes
 from zsecli.model.config import ModelConfig, to_plain
 from zsecli.model.embedders.base import compute_in_full_float32, resolve_device
 from zsecli.model.network import ZSENetwork
-from zsecli.model.spec import file_hash
+from zsecli.model.spec import hash_file
+from zsecli.model.timm_models import require_pretrained_weights
 from zsecli.retrieval.picture_reader import changed
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.distributed import get_launch, process_group
@@ -65,8 +65,8 @@ class Job:
             partition=self.partition,
             model=self.model.to_json(),
             config=to_plain(self.config),
-            weights=file_hash(self.weights) if self.weights is not None else self.pretrained,
-            begin=file_hash(self.begin) if self.begin is not None else None,
+            weights=hash_file(self.weights) if self.weights is not None else self.pretrained,
+            begin=hash_file(self.begin) if self.begin is not None else None,
         )
 
 
@@ -155,7 +155,7 @@ def plan_training(job: Job, batch: int = 2) -> dict[str, Any]:
     trainee = loop.build(job.model, job.config, False, job.weights, torch.device("cpu"), job.begin, _classes(job))
     network = trainee.network
     if job.pretrained and job.weights is None and job.begin is None:
-        check_source(job.model.backbone.name)
+        require_pretrained_weights(job.model.backbone.name)
     size, config = job.model.preprocess.size, job.config
     parameters = list(network.parameters())
     memory, outlined = (_memory(trainee, config, batch, with_outlines) for with_outlines in (False, True))
@@ -183,7 +183,7 @@ def plan_training(job: Job, batch: int = 2) -> dict[str, Any]:
 def _memory(trainee: loop.Trainee, config: TrainConfig, batch: int, outlines: bool) -> int:
     """Bytes that are kept for the backward pass of so many pairs, and of as many outlines where those are asked."""
     network = trainee.network
-    size, places = network.config.preprocess.size, network.backbone.places
+    size, places = network.config.preprocess.size, network.backbone.n_patches
     pictures, masks = torch.zeros(batch, size, size, 3, dtype=torch.uint8), torch.eye(batch, dtype=torch.bool)
     asked = (pictures, pictures, torch.ones(batch, places, 2)) if outlines and config.outlined else None
     known = {p.untyped_storage().data_ptr() for p in network.parameters()}

@@ -19,9 +19,9 @@ from torch.optim import AdamW
 
 from zsecli.errors import UsageError
 from zsecli.model import checkpoint
-from zsecli.model.backbone import TrunkEmbed
 from zsecli.model.config import ModelConfig
 from zsecli.model.network import ZSENetwork
+from zsecli.model.trunk_embed import TrunkEmbed
 from zsecli.model.weights import check_fit
 from zsecli.render.training_curve import draw_curve
 from zsecli.runtime.console import SILENT
@@ -184,7 +184,7 @@ def build(
     if config.freeze_stride:
         if not isinstance(embed, TrunkEmbed):
             raise UsageError(f"--freeze-stride {config.freeze_stride}: the backbone has no trunk", "--freeze-blocks N")
-        for parameter in embed.below(config.freeze_stride):
+        for parameter in embed.parameters_of_map(config.freeze_stride):
             parameter.requires_grad_(False)
     heads = None
     if config.ret_loss == "prototypes":
@@ -203,7 +203,7 @@ def _groups(network: ZSENetwork, heads: Heads | None, config: TrainConfig) -> li
     begun = embed.trunk if isinstance(embed, TrunkEmbed) else network.backbone.vit
     known = {id(parameter) for parameter in begun.parameters()}
     matches = network.relation.matches
-    scalars = {id(parameter) for parameter in matches.few()} if matches is not None else set()
+    scalars = {id(parameter) for parameter in matches.scalar_parameters()} if matches is not None else set()
     groups: dict[float, list[nn.Parameter]] = {}
     for parameter in network.parameters():
         if parameter.requires_grad:

@@ -10,13 +10,13 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.nn import functional as F
 
-from zsecli.images.preprocess_rules import Role
+from zsecli.images.preprocess_rules import Modality
 from zsecli.model.backbone import Encoding
 from zsecli.model.embedders.base import normalise
 from zsecli.model.network import ZSENetwork
 from zsecli.model.retrieval_head import Retrieval
-from zsecli.model.scoring import Score, centred_cosine
-from zsecli.model.selection import kept
+from zsecli.model.scoring import Score, compute_centred_cosine
+from zsecli.model.selection import mask_of_kept
 from zsecli.train.batches import Batch
 from zsecli.train.config import TrainConfig
 from zsecli.train.losses import contrastive, correspondence, hardest, matching, triplet
@@ -95,10 +95,10 @@ def locate_strokes(
         places: (V, P, 2), see `zsecli.train.outlines.Outlined`.
     """
     score = network.score(ours, theirs)
-    similarity = centred_cosine(score.sketch[:, 1:], score.photo[:, 1:])
+    similarity = compute_centred_cosine(score.sketch[:, 1:], score.photo[:, 1:])
     target = spread(places.to(similarity.device), network.backbone.grid)
-    if theirs.index.shape[1] < network.backbone.places:  # what selection dropped can neither ask nor be found
-        seen, found = (kept(one.index, network.backbone.places) for one in (ours, theirs))
+    if theirs.index.shape[1] < network.backbone.n_patches:  # what selection dropped can neither ask nor be found
+        seen, found = (mask_of_kept(one.index, network.backbone.n_patches) for one in (ours, theirs))
         similarity = similarity.masked_fill(~found[:, None], -torch.inf)
         target = target * seen[:, :, None] * found[:, None]
         share = target.sum(2, keepdim=True)
@@ -127,13 +127,13 @@ def autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
 
 
-def encode(network: ZSENetwork, x: Tensor, role: Role, config: TrainConfig) -> Encoding:
+def encode(network: ZSENetwork, x: Tensor, role: Modality, config: TrainConfig) -> Encoding:
     """Pictures (R, S, S, 3) uint8, or what the frozen part made of them (R, 1 + P, C) float16 -> their Encoding."""
     device = next(network.parameters()).device
     if x.dtype == torch.uint8:
         return network.encode(normalise(x.numpy(), network.config.preprocess, device), role)
     blocks = config.freeze_blocks or 0
-    return network.backbone.finish(x[:, 1:].to(device, torch.float32, non_blocking=True), blocks)
+    return network.backbone.forward_trainable(x[:, 1:].to(device, torch.float32, non_blocking=True), blocks)
 
 
 def _with_hardest(network: ZSENetwork, sketch: Encoding, photo: Encoding, batch: Batch) -> tuple[Score, Tensor, Tensor]:
@@ -192,9 +192,9 @@ def score_pairs(
     network: ZSENetwork, sketch: Encoding, sketches: Tensor, photo: Encoding, photos: Tensor | None = None
 ) -> Score:
     """The pairs of rows `sketches` and `photos` (None: all in order); what a picture's pairs share is computed once."""
-    ours = network.prepare_encoding(sketch, "sketch").rows(sketches)
+    ours = network.prepare_encoding(sketch, "sketch").take(sketches)
     theirs = network.prepare_encoding(photo, "photo")
-    return network.score_prepared(ours, theirs if photos is None else theirs.rows(photos))
+    return network.score_prepared(ours, theirs if photos is None else theirs.take(photos))
 
 
 def with_vector(vector: Tensor | None) -> Retrieval | None:
