@@ -23,9 +23,9 @@ from zsecli.explain.correspondences import best, offered_sources, scores
 from zsecli.explain.load_network import load_network
 from zsecli.explain.localization import Controls, before_training, pck, transfer
 from zsecli.explain.pair import relate, see
+from zsecli.images.outline import draw_outline
 from zsecli.model.spec import ModelSpec
 from zsecli.train.freehand import find_thing, put_into
-from zsecli.train.outlines import outline
 
 SIDE = 256
 SCALE = 0.6
@@ -85,7 +85,7 @@ def main(manifest: str, weights: str) -> None:
         drawing = drawings[name][rng.integers(len(drawings[name]))]
         for kind, sketch in (
             ("a drawing of the class", load(drawing)),
-            ("its own outline", outline(np.asarray(thing)).convert("RGB")),
+            ("its own outline", draw_outline(np.asarray(thing)).convert("RGB")),
         ):
             seen = see(model, sketch, "sketch")
             pair = relate(model, seen, photo)

@@ -198,6 +198,7 @@ def test_encode_and_score(name: str, precision: Precision, monkeypatch: pytest.M
         index = np.tile(np.arange(model.tokens - 1), (3, 1))
         store: Any = SimpleNamespace(
             width=model.width,
+            token_width=model.token_width,
             file={"index"} if model.n_kept else set(),
             read=lambda name, rows: (tokens if name == "tokens" else index)[rows],
         )

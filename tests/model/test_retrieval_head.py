@@ -16,6 +16,7 @@ from zsecli.errors import StoreError, UsageError
 from zsecli.images.strokes import find_stroke_patches
 from zsecli.model import checkpoint
 from zsecli.model.config import RelationConfig, from_json
+from zsecli.model.matches import MatchReadout
 from zsecli.model.modality_mean import ModalityMean, frozen_means
 from zsecli.model.network import ZSENetwork
 from zsecli.model.selection import find_strokes
@@ -86,7 +87,6 @@ def test_the_score_is_the_sum_of_its_matches() -> None:
     matches = network.relation.matches
     assert matches is not None
     torch.nn.init.normal_(matches.weight.weight)
-    torch.nn.init.normal_(matches.offsets)
     with torch.no_grad():
         sketch, photo = network.encode(drawings(), "sketch"), network.encode(photos(), "photo")
         score = network.score(sketch, photo)
@@ -96,24 +96,27 @@ def test_the_score_is_the_sum_of_its_matches() -> None:
     torch.testing.assert_close(score.logit, total, rtol=1e-5, atol=1e-5)
     drawn = find_strokes(drawings(), network.backbone.grid)
     assert torch.equal(score.shares.abs().sum(2) > 0, drawn)
-    # the double sum, written out for the first pair
-    weights = matches.weight(score.sketch[0, 1:]).squeeze(1)[drawn[0]].softmax(0)
-    offsets = matches.pair_offsets().detach()
-    expected = 0.0
-    for weight, place in zip(weights, torch.nonzero(drawn[0]).flatten(), strict=True):
-        kernel = score.kernel[0, place]
-        chosen = (matches.sharpness * kernel + offsets[place]).softmax(0)
-        expected += float((matches.scale * weight * (chosen * kernel).sum()).detach())
-    assert expected == pytest.approx(float(score.shares[0].sum()), rel=1e-4)
 
 
-def test_offsets_depend_on_the_displacement() -> None:
-    matches = build(HEADED).relation.matches
-    assert matches is not None
-    rows, columns = matches.grid
-    offsets = matches.pair_offsets().detach().reshape(rows, columns, rows, columns)
-    assert offsets[0, 0, 1, 2] == offsets[1, 1, 2, 3]
-    assert offsets[0, 0, 0, 0] == 0 and offsets[0, 0, 1, 0] == pytest.approx(-10 / rows**2)
+def test_matches_are_where_the_thing_is_found() -> None:
+    """Of a sketch whose patches are all in the photo, smaller and shifted, the fit finds scale and shift."""
+    matches = MatchReadout(8, (8, 8))
+    generator = torch.Generator().manual_seed(0)
+    codes = F.normalize(torch.randn(64, 64, generator=generator), dim=1)
+    sketch = codes.reshape(8, 8, 64)
+    photo = F.normalize(torch.randn(8, 8, 64, generator=generator), dim=2)
+    photo[3:7, 2:6] = sketch[1::2, 1::2]  # every second patch: half the size
+    kernel = (sketch.reshape(64, 64) @ photo.reshape(64, 64).T)[None]
+    kept = torch.zeros(8, 8, dtype=torch.bool)
+    kept[1::2, 1::2] = True
+    with torch.no_grad():
+        shares = matches.shares(kernel, torch.zeros(1, 64, 8), kept.reshape(1, 64), None)[0]
+    best = shares.argmax(1).reshape(8, 8)
+    assert (shares.sum(1) > 0).reshape(8, 8).equal(kept)
+    for row in range(4):
+        for column in range(4):
+            assert divmod(int(best[1 + 2 * row, 1 + 2 * column]), 8) == (3 + row, 2 + column)
+    assert float(shares.sum()) == pytest.approx(20, rel=0.05)  # all weights on cosines of 1
 
 
 def test_strokes_are_those_of_the_pictures() -> None:

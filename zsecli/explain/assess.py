@@ -22,11 +22,11 @@ from zsecli.explain.load_network import load_network, network_of_ranking
 from zsecli.explain.localization import CHOSEN, FROZEN, RANDOM, SAME, Controls
 from zsecli.explain.pair import Pair, read, relate, see
 from zsecli.images.loader import read_full_size
+from zsecli.images.outline import draw_outline
 from zsecli.model.embedders.base import NetworkEmbedder
 from zsecli.retrieval.ranked_pictures import check_named, check_ranked
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.store.ranking import Ranking, open_ranking
-from zsecli.train.outlines import outline
 from zsecli.vocabulary import EXPLANATION_SOURCES
 
 Clusters = Sequence[str]
@@ -295,7 +295,7 @@ def _test_keypoints(
 def _outlined(photo: Path) -> tuple[Image.Image, Image.Image]:
     image = read(photo).convert("RGB")
     image.thumbnail((OUTLINED, OUTLINED))  # as in training: in a large photo a line of a few pixels is none
-    return outline(np.asarray(image)).convert("RGB"), image
+    return draw_outline(np.asarray(image)).convert("RGB"), image
 
 
 def _aligned(ranking: Ranking, family: str, most: int) -> list[tuple[int, int]]:

@@ -22,7 +22,7 @@ from zsecli.model.config import CrossAttentionConfig
 
 
 class UnbiasedNorm(nn.Module):
-    """a * (x - mean) / (std + 1e-6) + b over the last axis, with the unbiased std (the norm of the authors' release)."""
+    """a * (x - mean) / (std + 1e-6) + b over the last axis, with the unbiased std (as in the authors' release)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

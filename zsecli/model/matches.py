@@ -5,21 +5,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-SHARPNESS = 15.0  # initial, of the softmax over the patches of a photo
-NEARNESS = 10.0  # initial decrease of a match's logit per squared distance, in sides of the picture
+SHARPNESS = 15.0  # of the softmax over the patches of a photo
+NEARNESS = 100.0  # decrease of a match's logit per squared distance from its expected position, in sides of the picture
+ROUNDS = 2  # of fitting where the photo shows the drawn thing
+SCALES = (0.4, 1.2)  # allowed size of the thing in the photo, relative to the sketch, which is cut to its strokes
 
 
 class MatchReadout(nn.Module):
     """Kernels of cosines between all patches of a sketch and all patches of a photo -> logits.
 
-    Each sketch patch i chooses photo patches j with probability p_ij, the softmax over j of
-    `sharpness` * cosine_ij + `offsets`, where `offsets` is a learned value for each displacement from i to j.
+    Every patch i of the sketch chooses patches j of the photo by p_ij, the softmax over j of
 
-        logit = scale * sum_i weight_i * sum_j p_ij * cosine_ij + ret_scale * cosine of the two [Ret] + bias
+        sharpness * cosine_ij - nearness * |x_j - (s * x_i + t)|^2
 
-    The weights, which sum to 1, are learned from the sketch's tokens, as blank paper should count for nothing. Each
-    term of the double sum is what one pair of patches adds to the logit.
+    where x are the centres of patches in sides of the picture. The scale s and the shift t say where, and how large,
+    the photo shows what is drawn. They are the weighted least-squares fit of the positions that the patches choose by
+    their cosines alone, fitted ROUNDS times, so that matches which agree with most others count. The logit is
+
+        scale * sum_i weight_i * sum_j p_ij * cosine_ij + ret_scale * cosine of the two [Ret] + bias
+
+    with weights, which sum to 1, learned from the sketch's tokens. Each term of the double sum is what one pair of
+    patches adds to the logit.
     """
+
+    centres: Tensor
+    """(P, 2) float: x and y of the patches' centres, in sides of the picture."""
 
     def __init__(self, width: int, grid: tuple[int, int]) -> None:
         super().__init__()
@@ -28,18 +38,18 @@ class MatchReadout(nn.Module):
         nn.init.zeros_(self.weight.weight)
         nn.init.zeros_(self.weight.bias)
         self.sharpness = nn.Parameter(torch.tensor(SHARPNESS))
-        down = torch.arange(1 - rows, rows)
-        right = torch.arange(1 - columns, columns)
-        squared_distance = (down[:, None] / rows) ** 2 + (right[None] / columns) ** 2
-        self.offsets = nn.Parameter(-NEARNESS * squared_distance)  # (2 rows - 1, 2 columns - 1)
-        self.scale = nn.Parameter(torch.tensor(10.0))
+        self.nearness = nn.Parameter(torch.tensor(NEARNESS))
+        self.scale = nn.Parameter(torch.tensor(20.0))
         self.ret_scale = nn.Parameter(torch.tensor(10.0))
-        self.bias = nn.Parameter(torch.tensor(-10.0))
-        self.grid = grid
+        self.bias = nn.Parameter(torch.tensor(-12.0))
+        row_centres = (torch.arange(rows) + 0.5) / rows
+        column_centres = (torch.arange(columns) + 0.5) / columns
+        y, x = torch.meshgrid(row_centres, column_centres, indexing="ij")
+        self.register_buffer("centres", torch.stack([x.flatten(), y.flatten()], 1), persistent=False)
 
-    def scalar_parameters(self) -> list[nn.Parameter]:
-        """The parameters that are single numbers, or one number for each displacement."""
-        return [self.sharpness, self.offsets, self.scale, self.ret_scale, self.bias]
+    def scalars(self) -> list[nn.Parameter]:
+        """The parameters that are single numbers."""
+        return [self.sharpness, self.nearness, self.scale, self.ret_scale, self.bias]
 
     def forward(
         self, kernel: Tensor, sketch: Tensor, ret: Tensor, sketch_mask: Tensor | None, photo_mask: Tensor | None
@@ -52,30 +62,39 @@ class MatchReadout(nn.Module):
             ret: (B,) cosines of [Ret].
             sketch_mask, photo_mask: (B, P) bool; a token where it is False neither chooses nor is chosen.
         """
-        shares = self.compute_shares(kernel, sketch, sketch_mask, photo_mask)
+        shares = self.shares(kernel, sketch, sketch_mask, photo_mask)
         return shares.sum((1, 2)) + self.ret_scale * ret.to(shares) + self.bias, shares
 
-    def compute_shares(
-        self, kernel: Tensor, sketch: Tensor, sketch_mask: Tensor | None, photo_mask: Tensor | None
-    ) -> Tensor:
+    def shares(self, kernel: Tensor, sketch: Tensor, sketch_mask: Tensor | None, photo_mask: Tensor | None) -> Tensor:
         """What each pair of patches adds to the logit (B, P, P); arguments as of `forward`."""
-        match_logits = self.sharpness * kernel + self.pair_offsets()
         weight_logits = self.weight(sketch.to(self.weight.weight.dtype)).squeeze(-1).float()
-        if photo_mask is not None:
-            match_logits = match_logits.masked_fill(~photo_mask[:, None], -torch.inf)
         if sketch_mask is not None:
             weight_logits = weight_logits.masked_fill(~sketch_mask, -torch.inf)
         # where a picture lost all its tokens the softmax is NaN: nothing matches there
-        probabilities = match_logits.softmax(-1).nan_to_num(0)
         weights = weight_logits.softmax(-1).nan_to_num(0)
-        return self.scale * weights[:, :, None] * probabilities * kernel
+        similarity = self.sharpness * kernel
+        if photo_mask is not None:
+            similarity = similarity.masked_fill(~photo_mask[:, None], -torch.inf)
+        choice = similarity.softmax(-1).nan_to_num(0)
+        for _ in range(ROUNDS):
+            expected = self._expected_positions(weights, choice)
+            distance = torch.cdist(expected, self.centres.expand(len(expected), -1, -1)).square()
+            choice = (similarity - self.nearness * distance).softmax(-1).nan_to_num(0)
+        return self.scale * weights[:, :, None] * choice * kernel
 
-    def pair_offsets(self) -> Tensor:
-        """`offsets` for every pair of a sketch patch and a photo patch (P, P)."""
-        rows, columns = self.grid
-        y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-        y, x = y.flatten(), x.flatten()
-        down = y[None] - y[:, None] + rows - 1
-        right = x[None] - x[:, None] + columns - 1
-        device = self.offsets.device
-        return self.offsets[down.to(device), right.to(device)]
+    def _expected_positions(self, weights: Tensor, choice: Tensor) -> Tensor:
+        """Position in the photo of each sketch patch by the fitted scale and shift -> (B, P, 2), in sides.
+
+        Args:
+            weights: (B, P) of the sketch patches.
+            choice: (B, P, P) probabilities of the photo patches, for each sketch patch.
+        """
+        chosen = choice @ self.centres
+        sketch_mean = weights @ self.centres
+        photo_mean = (weights[:, :, None] * chosen).sum(1)
+        sketch_offset = self.centres - sketch_mean[:, None]
+        photo_offset = chosen - photo_mean[:, None]
+        covariance = (weights[:, :, None] * sketch_offset * photo_offset).sum((1, 2))
+        variance = (weights[:, :, None] * sketch_offset.square()).sum((1, 2))
+        scale = (covariance / variance.clamp(min=1e-4)).clamp(*SCALES)
+        return photo_mean[:, None] + scale[:, None, None] * sketch_offset

@@ -91,10 +91,7 @@ class PatchPositions:
             return {}
         rope = self.rope[block] if self.rope.ndim == 4 else self.rope
         if index is not None:
-            if rope.ndim == 2:
-                rope = rope[index].unsqueeze(1)
-            else:
-                rope = rope[:, index].transpose(0, 1)
+            rope = rope[index].unsqueeze(1) if rope.ndim == 2 else rope[:, index].transpose(0, 1)
         return {"rope": rope}
 
 

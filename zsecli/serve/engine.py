@@ -132,7 +132,7 @@ class Engine:
         photo = reranker.prepare(np.array([row]))
         score = reranker.score_pairs(drawing.prepared, photo)
         cosines = compute_centred_cosine(score.sketch[:, 1:], score.photo[:, 1:])[0].cpu().numpy()
-        valid = np.ones(cosines.shape[1], bool) if photo.kept is None else photo.kept[0, 1:].cpu().numpy()
+        valid = np.ones(cosines.shape[1], bool) if photo.mask is None else photo.mask[0, 1:].cpu().numpy()
         queried = drawing.side.asked
         shares = score.shares  # whose sum the score is, of a network of such a kind
         scores = choose(cosines, queried, valid) if shares is None else shares[0].float().cpu().numpy()

@@ -203,7 +203,7 @@ def _groups(network: ZSENetwork, heads: Heads | None, config: TrainConfig) -> li
     begun = embed.trunk if isinstance(embed, TrunkEmbed) else network.backbone.vit
     known = {id(parameter) for parameter in begun.parameters()}
     matches = network.relation.matches
-    scalars = {id(parameter) for parameter in matches.scalar_parameters()} if matches is not None else set()
+    scalars = {id(parameter) for parameter in matches.scalars()} if matches is not None else set()
     groups: dict[float, list[nn.Parameter]] = {}
     for parameter in network.parameters():
         if parameter.requires_grad:

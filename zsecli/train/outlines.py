@@ -6,17 +6,17 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image
 
 from zsecli.arrays import Pixels
 from zsecli.images.geometry import move_points, patch_centres, similarity_matrix, warp_image
+from zsecli.images.outline import draw_outline
 from zsecli.images.preprocess import frame_input
 from zsecli.images.preprocess_rules import Preprocess
 from zsecli.images.strokes import find_stroke_patches
 from zsecli.train.augment import colours, ink, paper_of
 from zsecli.train.freehand import find_thing, put_into, roughen
 
-FAINT, CLEAR = 20, 80  # grey levels of a colour step that leaves no line, and of one that leaves a black line
 TURN, ANY_TURN = 45.0, 0.2  # degrees; share of photos turned by any angle
 GENTLE = 15.0  # degrees, for photos that are to be recognised too, and never by any angle
 SCALE, SHIFT = (0.6, 1.4), 0.15  # of the photo's size; share of its side
@@ -33,14 +33,6 @@ class Outlined(NamedTuple):
     sketch: Pixels
     photo: Pixels
     places: NDArray[np.float32]
-
-
-def outline(photo: Pixels) -> Image.Image:
-    """Black lines on white where neighbouring colours of a photo (H, W, 3) uint8 differ (morphological gradient)."""
-    image = Image.fromarray(photo).filter(ImageFilter.GaussianBlur(1))
-    step = ImageChops.subtract(image.filter(ImageFilter.MaxFilter(3)), image.filter(ImageFilter.MinFilter(3)))
-    ink = (np.asarray(step, np.float32).max(2) - FAINT) / (CLEAR - FAINT)
-    return Image.fromarray(np.uint8(255 * (1 - ink.clip(0, 1))))
 
 
 def outlined(
@@ -77,7 +69,7 @@ def outlined(
         (shift * rng.uniform(-1, 1), shift * rng.uniform(-1, 1)),
         bool(rng.random() < 0.5),
     )
-    drawn, frame = frame_input(outline(photo), "sketch", preprocess)
+    drawn, frame = frame_input(draw_outline(photo), "sketch", preprocess)
     patch = preprocess.size / grid[1], preprocess.size / grid[0]
     places = move_points(matrix, frame.to_picture(patch_centres(grid, patch))) / patch
     shown = find_stroke_patches(drawn, grid) & ((places >= 0) & (places < (grid[1], grid[0]))).all(1)
