@@ -24,10 +24,10 @@ ZSE = str(Path(sys.executable).with_name("zse"))
 
 
 def main(manifest: str, weights: str, workspace: str) -> None:
-    in_workspace = ("--workspace", workspace)
+    at = ("--workspace", workspace)
     train = ("train", "pictures", "--preset", "small", "--backbone-weights", weights, "--ignore-same", "family")
-    subprocess.run([ZSE, "prepare", "folder", manifest, "--name", "pictures", *in_workspace], check=True)
-    subprocess.run([ZSE, *train, "--name", "shipped", "--workers", "1", *in_workspace], check=True)
+    subprocess.run([ZSE, "prepare", "folder", manifest, "--name", "pictures", *at], check=True)
+    subprocess.run([ZSE, *train, "--name", "shipped", "--workers", "1", *at], check=True)
     trained = Path(workspace) / "models" / "shipped.safetensors"
     network, _ = checkpoint.load(trained)
     SHIPPED.parent.mkdir(exist_ok=True)

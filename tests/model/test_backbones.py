@@ -233,7 +233,7 @@ RUN = ("train", "few", "--epochs", "1", "--epoch-draws", "2", "--batch-size", "2
 @pytest.mark.parametrize("name", ["test_convnext", "test_vit3"])
 def test_training_from_local_weights(zse: Zse, tmp_path: Path, name: str) -> None:
     saved(name, tmp_path / "w.pth")  # a safetensors file, whatever it is called
-    small = ("--preset", "contrastive", "--outlines", "0") if name in TRUNKS else ()
+    small = ("--preset", "small", "--outlines", "0") if name in TRUNKS else ()
     words = (*RUN, *small, "--backbone", name, "--backbone-weights", "w.pth")
     assert "parameters" in zse(*words, "--dry-run").err
     zse(*words).ok()
@@ -256,7 +256,7 @@ def test_a_dry_run_says_what_the_run_says(
     if weights:
         saved(weights, tmp_path / "w.pth")
         given = ("--backbone-weights", "w.pth")
-    words = (*RUN, "--preset", "contrastive", "--backbone", backbone, *given)
+    words = (*RUN, "--preset", "small", "--backbone", backbone, *given)
     told = [zse(*words, *more).refused(code, says) for more in ((), ("--dry-run",))]
     assert told[0] == told[1]
 
@@ -267,4 +267,4 @@ def test_a_network_that_is_no_transformer_is_a_trunk(zse: Zse, tmp_path: Path) -
     saved("test_resnet", tmp_path / "w.pth")
     words = (*RUN, "--backbone", "test_resnet", "--backbone-weights", "w.pth")
     assert "--preset small --backbone test_resnet" in zse(*words, "--dry-run").refused(2, "cannot be this backbone")
-    assert zse(*words, "--preset", "contrastive", "--outlines", "0", "--dry-run").code == 0
+    assert zse(*words, "--preset", "small", "--outlines", "0", "--dry-run").code == 0

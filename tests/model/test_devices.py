@@ -63,8 +63,8 @@ def reduced(name: str) -> ModelConfig:
     return replace(config, backbone=backbone, cross_attention=heads, relation=project, preprocess=preprocess)
 
 
-CONFIGS = {name: reduced(name) for name in ("contrastive", "paper", "released")}
-CONFIGS["contrastive, selecting"] = replace(CONFIGS["contrastive"], selection=SelectionConfig(rate=0.7, blocks=(1,)))
+CONFIGS = {name: reduced(name) for name in ("small", "paper", "released")}
+CONFIGS["small, selecting"] = replace(CONFIGS["small"], selection=SelectionConfig(rate=0.7, blocks=(1,)))
 each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
 
@@ -181,7 +181,7 @@ def test_a_tensor_on_another_device_is_noticed() -> None:
 
 @pytest.mark.parametrize(
     ("name", "precision"),
-    [*((name, "fp32") for name in CONFIGS), ("contrastive", "bf16"), ("contrastive, selecting", "fp16")],
+    [*((name, "fp32") for name in CONFIGS), ("small", "bf16"), ("small, selecting", "fp16")],
 )
 def test_encode_and_score(name: str, precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**36, 2**36))
@@ -210,11 +210,11 @@ def test_encode_and_score(name: str, precision: Precision, monkeypatch: pytest.M
 
 LOSSES = {
     "authors'": TrainConfig(batch_size=4),
-    "shipped": replace(training("contrastive"), batch_size=4, outlines=2, precision="fp32"),
-    "shipped in bf16": replace(training("contrastive"), batch_size=4, outlines=2, accumulate=2),
+    "shipped": replace(training("small"), batch_size=4, outlines=2, precision="fp32"),
+    "shipped in bf16": replace(training("small"), batch_size=4, outlines=2, accumulate=2),
     "hardest negatives": TrainConfig(batch_size=4, hard_negatives=True),
-    "contrastive alone": TrainConfig(batch_size=4, ret_loss="contrastive", match_weight=0),
-    "contrastive": TrainConfig(batch_size=4, ret_loss="contrastive", clip=1.0),
+    "small alone": TrainConfig(batch_size=4, ret_loss="small", match_weight=0),
+    "small": TrainConfig(batch_size=4, ret_loss="small", clip=1.0),
     "selecting": TrainConfig(batch_size=4, keep_rate=0.7, selection_after=0, outlines=2),
 }
 
@@ -235,8 +235,8 @@ def batch(config: TrainConfig, model: NetworkEmbedder) -> Batch:
 @pytest.mark.parametrize(
     ("model", "name"),
     [
-        ("contrastive", "shipped in bf16"),
-        ("contrastive, selecting", "selecting"),
+        ("small", "shipped in bf16"),
+        ("small, selecting", "selecting"),
         *(("paper", name) for name in LOSSES),
     ],
 )
@@ -269,9 +269,7 @@ def test_validation_on_a_device(precision: Any) -> None:
     given: Any = SimpleNamespace(items=items, stack=lambda rows: torch.from_numpy(pictures(len(rows))))
     held = [HeldOut("classes", "label", ("AP (raw)",), np.arange(4), np.arange(4, 8))]
     with gpu():
-        found = validate(
-            on_gpu(CONFIGS["contrastive, selecting"]).network, held, given, TrainConfig(precision=precision)
-        )
+        found = validate(on_gpu(CONFIGS["small, selecting"]).network, held, given, TrainConfig(precision=precision))
     assert {name.partition(":")[0] for name in found} == {"classes", "classes by relation", "score"}
 
 
@@ -287,7 +285,7 @@ def test_explain(config: ModelConfig) -> None:
     assert tested.random_deletion.shape == (2, faithfulness.STEPS + 1)
 
 
-@pytest.mark.parametrize("name", ["paper", "contrastive, selecting"])
+@pytest.mark.parametrize("name", ["paper", "small, selecting"])
 def test_synthesize(name: str) -> None:
     with gpu():
         made = synthesize(on_gpu(CONFIGS[name]), SKETCH, [PHOTO, OTHER], SynthesisOptions(blend=True, size=64))
@@ -305,7 +303,7 @@ def test_a_frozen_backbone(name: str, precision: Precision, tmp_path: Path) -> N
         assert model.embed(pictures(2, model.preprocess.size), "photo").ret.shape == (2, model.width)
 
 
-@pytest.mark.parametrize(("config", "blocks"), [(CONFIGS["contrastive"], 0), (CONFIGS["paper"], 2)])
+@pytest.mark.parametrize(("config", "blocks"), [(CONFIGS["small"], 0), (CONFIGS["paper"], 2)])
 def test_the_cached_beginning_of_a_frozen_part(config: ModelConfig, blocks: int) -> None:
     with gpu():
         found = _Beginning(on_gpu(config).network, blocks, CUDA).embed(pictures(2), "photo")

@@ -49,8 +49,8 @@ def pictures(count: int, side: int = 64, seed: int = 1) -> torch.Tensor:
     [
         ("paper", 14, 768),
         ("released", 14, 768),
-        ("contrastive", 14, 256),
-        ("small", 10, 472),
+        ("small", 14, 256),
+        ("freehand", 10, 472),
         ("dinov2-small", 16, 384),
     ],
 )

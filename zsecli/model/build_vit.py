@@ -17,7 +17,7 @@ from zsecli.model.config import BackboneConfig
 from zsecli.model.timm_models import BACKBONE_KINDS, create_model
 from zsecli.model.trunk_embed import HeadedTrunkEmbed, TrunkEmbed
 
-HINT_CLASSIFIER = "take a backbone with a classifier of its class token, or --preset contrastive"
+HINT_CLASSIFIER = "take a backbone with a classifier of its class token, or --preset small"
 
 
 def build_vit(config: BackboneConfig, pretrained: bool, weights: Path | None, keep_head: bool) -> Any:

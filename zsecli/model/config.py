@@ -147,8 +147,8 @@ PRESETS: dict[str, ModelConfig] = {
         relation=RelationConfig(layout="memory", project=512),
         preprocess=Preprocess(sketch="released", photo="released"),
     ),
-    "small": ModelConfig(
-        preset="small",
+    "freehand": ModelConfig(
+        preset="freehand",
         backbone=BackboneConfig(
             kind="hybrid", name="tf_efficientnet_lite2", image_size=160, width=472, depth=1, ret="mean"
         ),
@@ -158,8 +158,8 @@ PRESETS: dict[str, ModelConfig] = {
         preprocess=Preprocess(size=160, sketch="crop"),
         retrieval=RetrievalConfig(kind="head"),
     ),
-    "contrastive": ModelConfig(
-        preset="contrastive",
+    "small": ModelConfig(
+        preset="small",
         backbone=BackboneConfig(kind="hybrid", name="tf_efficientnet_lite0", depth=2, ret="mean"),
         selection=SelectionConfig(blocks=(1,)),
         cross_attention=CrossAttentionConfig(hidden=256, quiet=True),

@@ -11,8 +11,13 @@ from pathlib import Path
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.vocabulary import EMBEDDERS
 
-SHIPPED = Path(__file__).parents[1] / "weights" / "small.safetensors"  # see docs/model-card.md
-HELP = "small: the shipped network; " + "; ".join(f"{kind.form}: {kind.description}" for kind in EMBEDDERS.entries())
+WEIGHTS = Path(__file__).parents[1] / "weights"
+SHIPPED = WEIGHTS / "small.safetensors"  # see docs/model-card.md
+FREEHAND = WEIGHTS / "freehand.safetensors"  # see docs/model-card-freehand.md
+NETWORKS = {"small": SHIPPED, "freehand": FREEHAND}  # that come with zse
+HELP = "small, freehand: the shipped networks, for clean outlines and for free-hand drawings; " + "; ".join(
+    f"{kind.form}: {kind.description}" for kind in EMBEDDERS.entries()
+)
 
 
 LOCAL, HUB = "local-dir:", "hf-hub:"  # how timm's names of a model in a folder, or on a hub, begin
@@ -100,8 +105,8 @@ class ModelSpec:
                     "frozen: needs the name of a timm backbone", "for example frozen:tf_efficientnet_lite0"
                 )
             spec = cls("frozen", name, Path(file) if file else None)
-        elif text == "small":
-            spec = cls("checkpoint", text, SHIPPED)
+        elif text in NETWORKS:
+            spec = cls("checkpoint", text, NETWORKS[text])
         else:
             spec = cls("checkpoint", Path(text).stem, Path(text))
         if spec.file is not None and not spec.file.is_file():
@@ -120,7 +125,7 @@ class ModelSpec:
     @property
     def text(self) -> str:
         """The form that `parse` reads, with an absolute path."""
-        if self.file == SHIPPED:
+        if self.file in NETWORKS.values():
             return self.name
         file = "" if self.file is None else str(self.file.resolve())
         if self.kind == "frozen":

@@ -134,7 +134,7 @@ def find_map_channels(network: Any, maps: TrunkMaps, side: int) -> tuple[int, ..
         except Exception as error:  # timm's networks raise errors of every kind
             raise UsageError(
                 f"{type(network).__name__} does not hand out its maps beside its head",
-                "take another trunk, or --preset contrastive",
+                "take another trunk, or --preset small",
             ) from error
 
 

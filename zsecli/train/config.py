@@ -115,7 +115,7 @@ class TrainConfig:
 PRESETS = {
     "paper": TrainConfig(),
     "released": TrainConfig(),
-    "small": TrainConfig(
+    "freehand": TrainConfig(
         epochs=3,
         epoch_draws=4_800,
         batch_size=40,
@@ -142,7 +142,7 @@ PRESETS = {
         freehand=1.0,
         paste=0.4,
     ),
-    "contrastive": TrainConfig(
+    "small": TrainConfig(
         epochs=5,
         epoch_draws=2_048,
         batch_size=64,
