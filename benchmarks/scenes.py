@@ -19,10 +19,10 @@ import numpy as np
 from PIL import Image
 
 from lib.tables import block, print_conditions, print_header, print_row
-from zsecli.explain.correspondences import best, offered_sources, scores
+from zsecli.explain.correspondences import find_pair_matches, offered_sources, score_patches
 from zsecli.explain.load_network import load_network
-from zsecli.explain.localization import Controls, before_training, pck, transfer
-from zsecli.explain.pair import relate, see
+from zsecli.explain.localization import Controls, compute_pck, load_frozen_backbone, transfer_points
+from zsecli.explain.pair import encode_image, score_pair
 from zsecli.images.outline import draw_outline
 from zsecli.model.spec import ModelSpec
 from zsecli.train.freehand import find_thing, put_into
@@ -75,36 +75,36 @@ def main(manifest: str, weights: str) -> None:
     things = [(name, picture) for name, picture in things if drawings[name]]
     things = [things[i] for i in np.linspace(0, len(things) - 1, min(MOST, len(things))).round().astype(int)]
     model = load_network(ModelSpec.parse("small"), "cpu")
-    controls = Controls(model, before_training(model, Path(weights)), 0)
+    controls = Controls(model, load_frozen_backbone(model, Path(weights)), 0)
     on_thing: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     found: dict[str, list[float]] = defaultdict(list)
     for number, (name, thing) in enumerate(things):
         rng = np.random.default_rng(number)
         scene, mask, shift = make_scene(thing, scenes[rng.integers(len(scenes))], rng)
-        photo = see(model, scene, "photo")
+        photo = encode_image(model, scene, "photo")
         drawing = drawings[name][rng.integers(len(drawings[name]))]
         for kind, sketch in (
             ("a drawing of the class", load(drawing)),
             ("its own outline", draw_outline(np.asarray(thing)).convert("RGB")),
         ):
-            seen = see(model, sketch, "sketch")
-            pair = relate(model, seen, photo)
+            seen = encode_image(model, sketch, "sketch")
+            pair = score_pair(model, seen, photo)
             side = pair.sketch
-            ways = {source: scores(pair, source) for source in offered_sources(pair.network)}
-            ways |= dict(controls.scores(pair.sketch, pair.photo))
-            centres = pair.photo.frame.to_picture(pair.photo.middles()).astype(int).clip(0, SIDE - 1)
+            ways = {source: score_patches(pair, source) for source in offered_sources(pair.network)}
+            ways |= dict(controls.score_patches(pair.sketch, pair.photo))
+            centres = pair.photo.frame.to_picture(pair.photo.patch_centres()).astype(int).clip(0, SIDE - 1)
             is_thing = mask[centres[:, 1], centres[:, 0]]
             on_thing["any place"][kind].append(float(is_thing.mean()))
             for way, values in ways.items():
-                matches = best(values, side.asked, pair.photo.asked)[:SUREST]
+                matches = find_pair_matches(pair, values)[:SUREST]
                 if matches:
                     on_thing[way][kind].append(float(np.mean([is_thing[match.photo] for match in matches])))
             if kind == "its own outline":
-                points = side.frame.to_picture(side.middles())
+                points = side.frame.to_picture(side.patch_centres())
                 truth = points * SCALE + shift
                 for way, values in ways.items():
-                    places = transfer(values, side, pair.photo, points)
-                    found[way].append(pck(places[side.asked], truth[side.asked], scene.size, 0.1))
+                    places = transfer_points(values, side, pair.photo, points)
+                    found[way].append(compute_pck(places[side.matchable], truth[side.matchable], scene.size, 0.1))
     with block("scenes"):
         print_conditions(f"{len(things)} scenes")
         print_header(

@@ -19,14 +19,15 @@ from helpers.commands import Zse, call
 from helpers.demo import DEMO
 from helpers.tiny import SELECTING, TINY, build
 from zsecli.errors import StoreError
-from zsecli.explain import assess, correspondences, faithfulness, localization
-from zsecli.explain.correspondences import Match, best, choose, scores
-from zsecli.explain.pair import Pair, relate, see
+from zsecli.explain import assessment, correspondences, faithfulness, localization
+from zsecli.explain.correspondences import Match, dual_softmax, find_mutual_matches, score_patches
+from zsecli.explain.pair import Pair, encode_image, score_pair
 from zsecli.images.preprocess_rules import Preprocess
 from zsecli.model import checkpoint
 from zsecli.model.config import ModelConfig, RelationConfig
 from zsecli.model.embedders.base import NetworkEmbedder
 from zsecli.render import explanation_json
+from zsecli.render.report_tables import describe_verdicts
 from zsecli.runtime.files import atomic_write
 from zsecli.stages import explain
 from zsecli.vocabulary import EXPLANATION_SOURCES
@@ -65,7 +66,9 @@ def made(settings: ModelConfig, randomly: bool = True) -> NetworkEmbedder:
 
 
 def pair_of(model: NetworkEmbedder) -> Pair:
-    return relate(model, see(model, drawing(), "sketch", "s"), see(model, colours(), "photo", "p"))
+    return score_pair(
+        model, encode_image(model, drawing(), "sketch", "s"), encode_image(model, colours(), "photo", "p")
+    )
 
 
 @pytest.mark.fast
@@ -80,17 +83,17 @@ def test_mutual_best_matches() -> None:
             row, column = values[i][theirs].max(), values[:, j][ours].max()
             if values[i, j] == row == column and values[i, j] > 0:
                 expected.append((i, j, float(values[i, j])))
-    found = best(values, ours, theirs)
+    found = find_mutual_matches(values, ours, theirs)
     assert [tuple(m) for m in found] == sorted(expected, key=lambda m: -m[2])
     assert len(found) > 1
-    assert best(values, np.zeros(9, bool), theirs) == []
+    assert find_mutual_matches(values, np.zeros(9, bool), theirs) == []
 
 
 @pytest.mark.fast
-def test_choose_is_the_product_of_both_softmaxes() -> None:
+def test_dual_softmax_is_the_product_of_both_softmaxes() -> None:
     values = np.random.default_rng(0).uniform(-1, 1, (5, 4)).astype(np.float32)
     ours, theirs = np.array([1, 1, 0, 1, 1], bool), np.array([1, 0, 1, 1], bool)
-    found = choose(values, ours, theirs, 0.5)
+    found = dual_softmax(values, ours, theirs, 0.5)
     for i in range(5):
         for j in range(4):
             expected = 0.0
@@ -100,7 +103,7 @@ def test_choose_is_the_product_of_both_softmaxes() -> None:
                 column = sum(math.exp(values[k, j] / 0.5) for k in range(5) if ours[k])
                 expected = up / row * up / column
             assert found[i, j] == pytest.approx(expected, rel=1e-5, abs=1e-12)
-    assert np.isfinite(choose(values, np.zeros(5, bool), theirs)).all()
+    assert np.isfinite(dual_softmax(values, np.zeros(5, bool), theirs)).all()
 
 
 @pytest.mark.parametrize("settings", [GRID, LEARNED, MEMORY, SELECTING], ids=["grid", "learned", "memory", "selecting"])
@@ -144,18 +147,18 @@ def test_attention_is_the_networks_own() -> None:
     """The geometric mean of both directions' attention, written out a head at a time."""
     pair = pair_of(made(TINY))
     there = back = 0.0
-    for head in range(pair.ours.q.shape[1]):
-        scale = pair.ours.q.shape[-1] ** -0.5
-        there = there + (pair.ours.q[0, head] @ pair.theirs.k[0, head].T * scale).softmax(1)[1:, 1:]
-        back = back + (pair.theirs.q[0, head] @ pair.ours.k[0, head].T * scale).softmax(1)[1:, 1:]
-    expected = (there * back.T).sqrt() / pair.ours.q.shape[1]  # type: ignore[attr-defined]
-    np.testing.assert_allclose(scores(pair, "attention"), expected.numpy(), rtol=1e-5)
+    for head in range(pair.prepared_sketch.q.shape[1]):
+        scale = pair.prepared_sketch.q.shape[-1] ** -0.5
+        there = there + (pair.prepared_sketch.q[0, head] @ pair.prepared_photo.k[0, head].T * scale).softmax(1)[1:, 1:]
+        back = back + (pair.prepared_photo.q[0, head] @ pair.prepared_sketch.k[0, head].T * scale).softmax(1)[1:, 1:]
+    expected = (there * back.T).sqrt() / pair.prepared_sketch.q.shape[1]  # type: ignore[attr-defined]
+    np.testing.assert_allclose(score_patches(pair, "attention"), expected.numpy(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("source", EXPLANATION_SOURCES)
 def test_dropped_tokens_have_no_score(source: str) -> None:
     pair = pair_of(made(SELECTING))
-    found, gone = scores(pair, source), ~pair.sketch.kept
+    found, gone = score_patches(pair, source), ~pair.sketch.kept
     assert gone.any() and not found[gone].any() and not found[:, ~pair.photo.kept].any() and found.any()
 
 
@@ -165,11 +168,11 @@ def test_a_box_is_where_the_patch_lies_in_the_picture() -> None:
     image = Image.new("RGB", (300, 200), "white")
     ImageDraw.Draw(image).rectangle((100, 60, 220, 130), "black")
     ImageDraw.Draw(image).rectangle((100, 60, 130, 75), "red")
-    side, _ = see(model, image, "sketch")
+    side, _ = encode_image(model, image, "sketch")
     for place in range(len(side.kept)):
-        left, top, right, bottom = side.box(place)
+        left, top, right, bottom = side.patch_box(place)
         if right - left > 4 and bottom - top > 4:
-            x, y = ((side.middles()[place]).astype(int)).tolist()
+            x, y = ((side.patch_centres()[place]).astype(int)).tolist()
             inside = side.pixels[y, x].astype(int)
             there = np.asarray(image)[round((top + bottom) / 2 - 0.5), round((left + right) / 2 - 0.5)].astype(int)
             assert abs(inside - there).max() < 60 or _at_an_edge(image, (left, top, right, bottom))
@@ -183,8 +186,8 @@ def _at_an_edge(image: Image.Image, box: tuple[float, ...]) -> bool:
 def test_dropping_tokens_is_what_token_selection_does() -> None:
     """A rescored pair beside the same pair encoded with these tokens alone."""
     model = made(TINY)
-    ours, theirs = see(model, drawing(), "sketch"), see(model, colours(), "photo")
-    pair, network = relate(model, ours, theirs), model.network
+    ours, theirs = encode_image(model, drawing(), "sketch"), encode_image(model, colours(), "photo")
+    pair, network = score_pair(model, ours, theirs), model.network
     rng = np.random.default_rng(0)
     keep = [np.sort(rng.permutation(network.backbone.n_patches)[:5]) for _ in range(2)]
     with torch.inference_mode():
@@ -194,9 +197,9 @@ def test_dropping_tokens_is_what_token_selection_does() -> None:
         ]
         expected = float(network.score_prepared(*prepared).relation)
     masks = [np.isin(np.arange(network.backbone.n_patches), k)[None] for k in keep]
-    assert faithfulness.rescore(pair, *masks)[0] == pytest.approx(expected, abs=1e-6)
+    assert faithfulness.rescore_subsets(pair, *masks)[0] == pytest.approx(expected, abs=1e-6)
     everything = np.ones((1, network.backbone.n_patches), bool)
-    assert faithfulness.rescore(pair, everything, everything)[0] == pytest.approx(pair.relation, abs=1e-6)
+    assert faithfulness.rescore_subsets(pair, everything, everything)[0] == pytest.approx(pair.relation, abs=1e-6)
 
 
 def test_an_order_by_what_counts_beats_random_ones(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,15 +207,17 @@ def test_an_order_by_what_counts_beats_random_ones(monkeypatch: pytest.MonkeyPat
     pair = pair_of(made(TINY))
     worth = np.array([8.0, 4.0, 2.0, 1.0])
     matches = [Match(i, i, 0.0) for i in range(4)]
-    monkeypatch.setattr(faithfulness, "rescore", lambda pair, ours, theirs: ours[:, :4] @ worth / 15)
-    good, bad = faithfulness.measure(pair, matches), faithfulness.measure(pair, matches[::-1])
-    assert min(good.areas()) > 0.1 and max(bad.areas()) < -0.1
+    monkeypatch.setattr(
+        faithfulness, "rescore_subsets", lambda pair, sketch_masks, photo_masks: sketch_masks[:, :4] @ worth / 15
+    )
+    good, bad = faithfulness.measure_faithfulness(pair, matches), faithfulness.measure_faithfulness(pair, matches[::-1])
+    assert min(good.mean_areas()) > 0.1 and max(bad.mean_areas()) < -0.1
     assert good.deletion[0] == good.insertion[-1] == 1 and good.deletion[-1] == good.insertion[0] == 0
-    np.testing.assert_allclose(good.areas().deletion, good.random_deletion.mean() - good.deletion.mean())
-    other = faithfulness.measure(pair, matches, seed=1)
-    assert good.areas() == faithfulness.measure(pair, matches).areas() != other.areas()
+    np.testing.assert_allclose(good.mean_areas().deletion, good.random_deletion.mean() - good.deletion.mean())
+    other = faithfulness.measure_faithfulness(pair, matches, seed=1)
+    assert good.mean_areas() == faithfulness.measure_faithfulness(pair, matches).mean_areas() != other.mean_areas()
     with pytest.raises(ValueError, match="no match"):
-        faithfulness.measure(pair, [])
+        faithfulness.measure_faithfulness(pair, [])
 
 
 @pytest.mark.fast
@@ -221,11 +226,11 @@ def test_points_and_pck() -> None:
     peaks = np.zeros((2, 9), np.float32)
     peaks[0, [4, 5]] = 1
     peaks[1, 0] = 0.3
-    np.testing.assert_allclose(localization.point(peaks, (3, 3)), [[2, 1.5], [0.5, 0.5]], atol=1e-6)
+    np.testing.assert_allclose(localization.locate_peaks(peaks, (3, 3)), [[2, 1.5], [0.5, 0.5]], atol=1e-6)
     found, truth = np.array([[10.0, 10], [50, 20]]), np.array([[14.0, 10], [50, 23]])
-    assert localization.pck(found, truth, (100, 50), 0.05) == 0.5
-    assert localization.pck(found, truth, (100, 50), 0.1) == 1
-    assert math.isnan(localization.pck(found[:0], truth[:0], (100, 50), 0.1))
+    assert localization.compute_pck(found, truth, (100, 50), 0.05) == 0.5
+    assert localization.compute_pck(found, truth, (100, 50), 0.1) == 1
+    assert math.isnan(localization.compute_pck(found[:0], truth[:0], (100, 50), 0.1))
 
 
 def test_a_perfect_correspondence_finds_every_move(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,26 +249,26 @@ def test_a_perfect_correspondence_finds_every_move(monkeypatch: pytest.MonkeyPat
         return warp(image, matrix, fill)
 
     def known(pair: Pair, source: str) -> Any:
-        middles = pair.sketch.frame.to_picture(pair.sketch.middles()) * np.divide(photo.size, sketch.size)
-        truth = pair.photo.frame.to_input(localization.move_points(current[0], middles))
-        off = abs(truth[:, None] - pair.photo.middles()[None]) / pair.photo.patch
+        centres = pair.sketch.frame.to_picture(pair.sketch.patch_centres()) * np.divide(photo.size, sketch.size)
+        truth = pair.photo.frame.to_input(localization.move_points(current[0], centres))
+        off = abs(truth[:, None] - pair.photo.patch_centres()[None]) / pair.photo.patch_size
         return np.clip(1 - off, 1e-6, None).prod(2).astype(np.float32)
 
     monkeypatch.setattr(localization, "warp_image", moved)
-    monkeypatch.setattr(localization, "scores", known)
-    found = localization.measure(model, localization.Controls(model, None, 0), sketch, photo)
+    monkeypatch.setattr(localization, "score_patches", known)
+    found = localization.measure_moves(model, localization.Controls(model, None, 0), sketch, photo)
     for name in localization.MOVES:
         assert found["cosine", name].pck10 == 1
-        assert found[localization.SAME, name].pck10 < (1 if name != "as it is" else 2)
-    assert found[localization.SAME, "as it is"].pck5 == 1
+        assert found[localization.SAME_PLACE, name].pck10 < (1 if name != "as it is" else 2)
+    assert found[localization.SAME_PLACE, "as it is"].pck5 == 1
 
 
 def test_cycle_consistency() -> None:
     here = np.eye(9, dtype=np.float32)
-    assert localization.cycle(here, np.ones(9, bool), (3, 3)) == 1
+    assert localization.compute_cycle_consistency(here, np.ones(9, bool), (3, 3)) == 1
     far = np.zeros((9, 9), np.float32)
     far[:, 8] = 1 + np.arange(9)  # every place goes to the last one, whose best is the last: four are near it
-    assert localization.cycle(far, np.ones(9, bool), (3, 3)) == pytest.approx(4 / 9)
+    assert localization.compute_cycle_consistency(far, np.ones(9, bool), (3, 3)) == pytest.approx(4 / 9)
 
 
 # ---- the command ----
@@ -413,13 +418,17 @@ def test_verdicts_count_classes_and_not_pairs(classes: int, better: bool) -> Non
     """Sixty pairs that all agree are four classes that do, which is one toss of four coins."""
     values = np.random.default_rng(0).uniform(0.01, 0.02, 60)
     groups = [f"class {i % classes}" for i in range(60)]
-    mean = assess._difference(values, groups, 0)
+    mean = assessment.compare_with_zero(values, groups, 0)
     assert mean.p == 2 / 2**classes
-    report = assess.Checked(
-        60, "", {"areas": ("class", classes)}, {"cosine": {"deletion": mean, "insertion": mean, "matches": 9.0}}
+    report = assessment.Assessment(
+        pairs=60,
+        ground_truth="",
+        clusters={"areas": assessment.Clusters("class", classes)},
+        areas={"cosine": assessment.MethodAreas(deletion=mean, insertion=mean, matches=9.0, pairs=60)},
     )
-    (said,) = [line for line in report.verdicts() if line.startswith("cosine")]
-    assert ("NOT better" in said) != better
+    assert [verdict.is_better for verdict in report.verdicts()] == [better, better]
+    (line,) = [line for line in describe_verdicts(report) if line.startswith("cosine")]
+    assert ("NOT better" in line) != better
     ((caption, _, rows),) = report.tables()
     assert f"95 % intervals over {classes} groups of pairs of one class" in caption
     assert " to " in rows[0][1]

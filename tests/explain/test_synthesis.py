@@ -16,8 +16,8 @@ from helpers.commands import Zse
 from helpers.demo import DEMO
 from helpers.tiny import SELECTING, TINY, build
 from zsecli.errors import UsageError, ZseError
-from zsecli.explain.pair import read, see
-from zsecli.explain.synthesis import SynthesisOptions, synthesize, view
+from zsecli.explain.pair import encode_image, load_image
+from zsecli.explain.synthesis import SynthesisOptions, render_view, synthesize
 from zsecli.images.geometry import Frame
 from zsecli.images.preprocess_rules import Preprocess
 from zsecli.model.embedders.base import NetworkEmbedder
@@ -88,8 +88,8 @@ def test_patches_are_the_photos_own_pixels(model: NetworkEmbedder, tmp_path: Pat
 def test_strokes_only_leaves_blank_patches_as_paper(model: NetworkEmbedder, tmp_path: Path, drawing: Path) -> None:
     options = SynthesisOptions(strokes_only=True, threshold=-1, size=SIZE)
     result = synthesize(model, drawing, [noise(tmp_path / "a.png", 1)], options)
-    assert result.asked.any()
-    assert np.array_equal(result.taken, result.asked)
+    assert result.queried.any()
+    assert np.array_equal(result.taken, result.queried)
     assert not result.taken[PLACES // 2 :].any()
     assert result.coverage == 1
     assert np.all(np.asarray(result.picture)[SIZE // 2 :] == 255)
@@ -160,11 +160,12 @@ def test_patches_of_a_large_oblong_photo_are_its_own_and_sharp(
 def test_places_that_selection_dropped_take_no_part(selecting: NetworkEmbedder, tmp_path: Path) -> None:
     sketch, photo = noise(tmp_path / "a.png", 1), noise(tmp_path / "b.png", 2)
     result = synthesize(selecting, sketch, [photo], SynthesisOptions(threshold=-1))
-    ours, theirs = see(selecting, read(sketch), "sketch")[0], see(selecting, read(photo), "photo")[0]
-    assert not ours.kept.all()
-    assert np.array_equal(result.taken, ours.kept)
-    assert theirs.kept[result.sources[result.taken, 1]].all()
-    assert result.coverage == ours.kept.mean()
+    sketch_side, _ = encode_image(selecting, load_image(sketch), "sketch")
+    photo_side, _ = encode_image(selecting, load_image(photo), "photo")
+    assert not sketch_side.kept.all()
+    assert np.array_equal(result.taken, sketch_side.kept)
+    assert photo_side.kept[result.sources[result.taken, 1]].all()
+    assert result.coverage == sketch_side.kept.mean()
 
 
 def test_a_view_shows_what_the_input_shows(tmp_path: Path) -> None:
@@ -172,11 +173,11 @@ def test_a_view_shows_what_the_input_shows(tmp_path: Path) -> None:
     crop = NetworkEmbedder(build(replace(TINY, preprocess=Preprocess(64, sketch="crop"))), torch.device("cpu"), [])
     image = Image.new("RGB", (300, 200), (250, 250, 250))
     ImageDraw.Draw(image).ellipse((100, 50, 140, 170), "red")
-    side = see(crop, image, "sketch")[0]
-    assert np.abs(np.asarray(view(side, 64, 64), int) - side.pixels).mean() < 2
-    photo = replace(see(crop, Image.new("RGB", (64, 64), "blue"), "photo")[0], frame=Frame(-32, 0, 2, 1))
+    side = encode_image(crop, image, "sketch")[0]
+    assert np.abs(np.asarray(render_view(side, 64, 64), int) - side.pixels).mean() < 2
+    photo = replace(encode_image(crop, Image.new("RGB", (64, 64), "blue"), "photo")[0], frame=Frame(-32, 0, 2, 1))
     photo.image.paste("yellow", (20, 20, 40, 40))
-    shown = np.asarray(view(photo, 64, 64))
+    shown = np.asarray(render_view(photo, 64, 64))
     assert np.all(shown[:, :16] == (0, 0, 255)) and np.all(shown[:, 48:] == (0, 0, 255))  # the border's colour
     assert np.array_equal(shown[30, 30], (255, 255, 0))
 

@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 from helpers.commands import Zse
 from helpers.tiny import LEAST, build
 from helpers.wrong_pictures import HOUSE, saved
-from zsecli.explain.pair import look
+from zsecli.explain.pair import encode_file
 from zsecli.images import tiles
 from zsecli.images.decode import decode, is_blank
 from zsecli.images.guess_modality import guess_modality
@@ -301,7 +301,7 @@ def test_a_large_picture_is_reduced_and_its_frame_leads_back(tmp_path: Path) -> 
 
 def test_an_explanation_of_a_large_picture_is_in_its_own_pixels(tmp_path: Path) -> None:
     Image.new("L", (9000, 4500), 200).save(tmp_path / "large.png", compress_level=1)
-    side, _ = look(NetworkEmbedder(build(LEAST), torch.device("cpu"), []), tmp_path / "large.png", "photo")
+    side, _ = encode_file(NetworkEmbedder(build(LEAST), torch.device("cpu"), []), tmp_path / "large.png", "photo")
     described = explanation_json.describe_side(side)
     assert side.image.size == (4500, 2250)
     assert (described["width"], described["height"]) == (9000, 4500)

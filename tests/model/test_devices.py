@@ -27,7 +27,7 @@ from helpers.demo import DEMO
 from helpers.tiny import SELECTING, build
 from zsecli.data.items import Column, Items
 from zsecli.explain import correspondences, faithfulness
-from zsecli.explain.pair import pair as pair_of
+from zsecli.explain.pair import score_files
 from zsecli.explain.synthesis import SynthesisOptions, synthesize
 from zsecli.model.config import PRESETS, ModelConfig, Precision, SelectionConfig
 from zsecli.model.embedders.base import NetworkEmbedder, dtype_of
@@ -276,10 +276,12 @@ def test_validation_on_a_device(precision: Any) -> None:
 @each_config
 def test_explain(config: ModelConfig) -> None:
     with gpu():
-        pair = pair_of(on_gpu(config), SKETCH, PHOTO)
-        described = explanation_json.describe_explanation(pair, "cosine", {}, pair_of(on_gpu(config), SKETCH, OTHER))
-        scores = correspondences.scores(pair, "contribution")
-        matches = correspondences.best(scores, pair.sketch.asked, pair.photo.asked)
+        pair = score_files(on_gpu(config), SKETCH, PHOTO)
+        described = explanation_json.describe_explanation(
+            pair, "cosine", {}, score_files(on_gpu(config), SKETCH, OTHER)
+        )
+        scores = correspondences.score_patches(pair, "contribution")
+        matches = correspondences.find_pair_matches(pair, scores)
         tested = faithfulness.measure(pair, matches or [correspondences.Match(0, 0, 1.0)], orders=2)
     assert set(described["matches"]) == set(EXPLANATION_SOURCES)
     assert tested.random_deletion.shape == (2, faithfulness.STEPS + 1)

@@ -173,7 +173,7 @@ def test_blocks_do_not_matter(stores: tuple[Path, Path], by: str, monkeypatch: p
     whole = rank(stores, by=by, shortlist=6)
     monkeypatch.setattr(ranking, "queries_per_block", lambda *_: 3)
     monkeypatch.setattr(relation, "PICTURES_AT_ONCE", 5)
-    monkeypatch.setattr(relation, "ON_CPU", 3)
+    monkeypatch.setattr(relation, "PAIRS_ON_CPU", 3)
     blocked = rank(stores, by=by, shortlist=6, depth=PHOTOS)  # another name, the same ranking
     np.testing.assert_array_equal(whole[0], blocked[0])
     np.testing.assert_allclose(whole[1], blocked[1], atol=1e-6)

@@ -11,8 +11,9 @@ from PIL import Image, ImageDraw
 
 from helpers.demo import DEMO
 from helpers.tiny import SELECTING, TINY, build
-from zsecli.explain.pair import read
+from zsecli.explain.pair import load_image
 from zsecli.images.geometry import Frame, move_points, similarity_matrix, warp_image
+from zsecli.images.outline import draw_outline
 from zsecli.images.preprocess import frame_input
 from zsecli.images.preprocess_rules import Preprocess
 from zsecli.images.strokes import find_stroke_patches
@@ -20,7 +21,7 @@ from zsecli.model.config import ModelConfig
 from zsecli.train.batches import Batch
 from zsecli.train.config import TrainConfig
 from zsecli.train.losses import correspondence
-from zsecli.train.outlines import outline, outlined
+from zsecli.train.outlines import outlined
 from zsecli.train.step import losses, spread
 
 CROP = Preprocess(size=224, sketch="crop")
@@ -36,11 +37,11 @@ def photo() -> np.ndarray:
 
 
 def test_an_outline_is_black_where_colours_meet() -> None:
-    lines = np.asarray(outline(photo()))
+    lines = np.asarray(draw_outline(photo()))
     assert lines[40, 100] < 50 and lines[130, 100] < 50 and lines[70, 75] < 50
     assert lines[100, 100] == lines[55, 75] == lines[10, 10] == 255
     blank = np.full((32, 32, 3), 90, np.uint8)
-    assert (np.asarray(outline(blank)) == 255).all()
+    assert (np.asarray(draw_outline(blank)) == 255).all()
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -51,7 +52,7 @@ def test_places_are_where_the_strokes_went(seed: int) -> None:
     assert sketch.shape == moved.shape == (224, 224, 3) and places.shape == (196, 2) and places.dtype == np.float32
     asked = np.isfinite(places).all(1)
     assert np.array_equal(asked & ~find_stroke_patches(sketch, GRID), np.zeros(196, bool))
-    _, frame = frame_input(outline(photo()), "sketch", CROP)
+    _, frame = frame_input(draw_outline(photo()), "sketch", CROP)
     columns, rows = np.meshgrid(np.arange(14), np.arange(14))
     middles = frame.to_picture((np.stack([columns, rows], 2).reshape(-1, 2) + 0.5) * 16)
     wrong = compared = 0
@@ -112,7 +113,7 @@ def test_a_step_learns_from_outlines(settings: ModelConfig) -> None:
     torch.manual_seed(0)
     network = build(settings)
     files = sorted((DEMO / "photo/drink").glob("*__fluent-3d.webp"))[:4]
-    pictures = [np.asarray(read(f).convert("RGB").resize((64, 64))) for f in files]
+    pictures = [np.asarray(load_image(f).convert("RGB").resize((64, 64))) for f in files]
     grid = network.backbone.grid
     made = [outlined(p, settings.preprocess, grid, np.random.default_rng(i), 1.0) for i, p in enumerate(pictures)]
     parts = tuple(torch.from_numpy(np.stack(values)) for values in zip(*made, strict=True))

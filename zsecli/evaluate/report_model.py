@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from typing import Protocol as Interface
 
 import numpy as np
@@ -142,11 +142,25 @@ class Comparison:
     against_first: list[PairedTest]
 
 
+class Verdict(NamedTuple):
+    """Whether one thing did better than another in a test."""
+
+    subject: str
+    control: str
+    """What the subject is compared with."""
+    measured: str
+    """How, or where: `by deletion`, `where photos are mirrored`."""
+    is_better: bool
+
+
 class ExtraResults(Interface):
     """Results of another kind that a report appends, as the assessment of explanations."""
 
-    def verdicts(self) -> Iterable[str]:
-        """One line of text a result."""
+    @property
+    def sources(self) -> Sequence[str]:
+        """The subjects of the verdicts."""
+
+    def verdicts(self) -> Iterable[Verdict]: ...
 
     def tables(self) -> Iterable[Table]: ...
 

@@ -1,6 +1,6 @@
-"""Which part of the photo answers which part of the sketch, by three sources.
+"""Which part of the photo corresponds to which part of the sketch, from three sources.
 
-Scores are (P, C) float32, sketch places in rows and photo places in columns, higher is better.
+Scores are (P, C) float32, sketch patches in rows and photo patches in columns; higher is better.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from zsecli.arrays import Floats32, Mask
 from zsecli.errors import UsageError
-from zsecli.explain.pair import Mask, Pair
+from zsecli.explain.pair import Pair, Side
 from zsecli.model.scoring import Scoring, compute_centred_cosine
 from zsecli.vocabulary import EXPLANATION_SOURCES
 
-Scores = NDArray[np.float32]
+Scores = Floats32
 TEMPERATURE = 0.07  # of the softmax over cosines, as in training
-PATH = 32  # points between an empty kernel and the pair's own
+PATH_STEPS = 32  # points between an empty kernel and the kernel of the pair
 
 
 class Match(NamedTuple):
-    """A sketch place and a photo place that are each other's best, and the score of the two."""
+    """A sketch patch and a photo patch that are each other's best, and their score."""
 
     sketch: int
     photo: int
@@ -32,10 +32,10 @@ class Match(NamedTuple):
 
 
 def offered_sources(network: Scoring) -> list[str]:
-    """The sources that can explain the scores of `network`, the one that explains them best first.
+    """The sources that can explain the scores of `network`, the best explanation first.
 
-    Where the score is a sum over local matches, that sum is the explanation, and cross-attention none: it has little
-    part in the score.
+    Where the score is a sum over local matches, that sum is the explanation. Cross-attention is none then, because it
+    has little influence on the score.
     """
     names = list(EXPLANATION_SOURCES)
     if network.relation.matches is None:
@@ -44,7 +44,7 @@ def offered_sources(network: Scoring) -> list[str]:
     return sorted(offered, key=lambda name: name != "contribution")
 
 
-def scores(pair: Pair, source: str) -> Scores:
+def score_patches(pair: Pair, source: str) -> Scores:
     """The correspondence scores (P, C) of a source; 0 where token selection dropped a patch.
 
     Raises:
@@ -57,100 +57,135 @@ def scores(pair: Pair, source: str) -> Scores:
             f"{source} does not explain this network, whose score is a sum over local matches",
             f"choices: {', '.join(offered)}",
         )
-    return np.where(pair.sketch.kept[:, None] & pair.photo.kept[None], score(pair), np.float32(0))
+    both_kept = pair.sketch.kept[:, None] & pair.photo.kept[None]
+    return np.where(both_kept, score(pair), np.float32(0))
 
 
-def choose(cosines: Scores, ours: Mask, theirs: Mask, temperature: float = TEMPERATURE) -> Scores:
-    """Softmax over photo places times softmax over sketch places of cosines (P, C) -> (P, C) in [0, 1].
+def dual_softmax(cosines: Scores, queried: Mask, valid: Mask, temperature: float = TEMPERATURE) -> Scores:
+    """Softmax over photo patches times softmax over sketch patches of cosines (P, C) -> (P, C) in [0, 1].
 
-    The dual-softmax of LoFTR (Sun et al. 2021, eq. 2), over the places `ours` (P,) and `theirs` (C,); 0 elsewhere.
+    The dual-softmax of LoFTR (Sun et al. 2021, eq. 2).
+
+    Args:
+        queried: (P,) the sketch patches that take part. valid: (C,) the photo patches that do. Others score 0.
     """
-    counts = ours[:, None] & theirs[None]
-    logits = np.where(counts, cosines / temperature, -np.inf)
-    high = np.max(logits, initial=-1 / temperature)
-    power = np.where(counts, np.exp(logits - high), 0)
-    rows, columns = (power.sum(axis, keepdims=True) for axis in (1, 0))
-    return (power / np.maximum(rows, 1e-30) * power / np.maximum(columns, 1e-30)).astype(np.float32)
+    takes_part = queried[:, None] & valid[None]
+    logits = np.where(takes_part, cosines / temperature, -np.inf)
+    largest = np.max(logits, initial=-1 / temperature)
+    power = np.where(takes_part, np.exp(logits - largest), 0)
+    row_sums = np.maximum(power.sum(1, keepdims=True), 1e-30)
+    column_sums = np.maximum(power.sum(0, keepdims=True), 1e-30)
+    return (power / row_sums * power / column_sums).astype(np.float32)
 
 
-def best(scores: Scores, ours: Mask, theirs: Mask) -> list[Match]:
-    """The mutual best matches with a score above 0 between the places `ours` and `theirs`, best first."""
-    rows, columns = np.flatnonzero(ours), np.flatnonzero(theirs)
-    inside = scores[np.ix_(rows, columns)]
-    if not inside.size:
+def find_mutual_matches(scores: Scores, queried: Mask, valid: Mask) -> list[Match]:
+    """The mutual best matches with a score above 0, best first.
+
+    Args:
+        queried: (P,) the sketch patches that take part. valid: (C,) the photo patches that do.
+    """
+    sketch_patches, photo_patches = np.flatnonzero(queried), np.flatnonzero(valid)
+    scores = scores[np.ix_(sketch_patches, photo_patches)]
+    if not scores.size:
         return []
-    there, back = inside.argmax(1), inside.argmax(0)
-    pairs = [(i, int(j)) for i, j in enumerate(there) if back[j] == i and inside[i, j] > 0]
-    pairs.sort(key=lambda at: -inside[at])
-    return [Match(int(rows[i]), int(columns[j]), float(inside[i, j])) for i, j in pairs]
+    best_photo, best_sketch = scores.argmax(1), scores.argmax(0)
+    matches = []
+    for row, column in enumerate(best_photo.tolist()):
+        score = float(scores[row, column])
+        if best_sketch[column] == row and score > 0:
+            matches.append(Match(int(sketch_patches[row]), int(photo_patches[column]), score))
+    return sorted(matches, key=lambda match: -match.score)
+
+
+def find_pair_matches(pair: Pair, scores: Scores) -> list[Match]:
+    """The mutual best matches of a pair by scores (P, C), best first."""
+    return find_mutual_matches(scores, pair.sketch.matchable, pair.photo.matchable)
+
+
+def token_cosines(pair: Pair) -> Scores:
+    """(P, C) cosines of the tokens after cross-attention, less their mean."""
+    return compute_centred_cosine(pair.score.sketch[:, 1:], pair.score.photo[:, 1:])[0].cpu().numpy()
 
 
 def score_similarity(pair: Pair) -> Scores:
-    """Of the tokens after cross-attention: the probability that both places choose each other (`choose`)."""
-    cosines = compute_centred_cosine(pair.score.sketch[:, 1:], pair.score.photo[:, 1:])[0].cpu().numpy()
-    return choose(cosines, pair.sketch.asked, pair.photo.asked)
+    """Of the tokens after cross-attention: the probability that two patches choose each other (`dual_softmax`)."""
+    return dual_softmax(token_cosines(pair), pair.sketch.matchable, pair.photo.matchable)
 
 
 def score_attention(pair: Pair) -> Scores:
     """Of cross-attention, mean over heads: the geometric mean of both directions, one in each stream."""
-    there, back = (
-        _looks(pair.ours.q, pair.theirs.k, pair.photo.kept),
-        _looks(pair.theirs.q, pair.ours.k, pair.sketch.kept),
-    )
-    return np.sqrt(there * back.T)
+    sketch, photo = pair.prepared_sketch, pair.prepared_photo
+    sketch_to_photo = _average_attention(sketch.q, photo.k, pair.photo.kept)
+    photo_to_sketch = _average_attention(photo.q, sketch.k, pair.sketch.kept)
+    return np.sqrt(sketch_to_photo * photo_to_sketch.T)
 
 
-def _looks(q: torch.Tensor, k: torch.Tensor, kept: Mask) -> Scores:
-    """(N, M) attention of patches to patches, mean over heads; a row's sum is below 1 by what [Ret] gets."""
+def _average_attention(q: torch.Tensor, k: torch.Tensor, kept: Mask) -> Scores:
+    """(N, M) attention of patches to patches, mean over heads; a row sums to less than 1, as [Ret] gets a share."""
     logits = (q[0] @ k[0].transpose(1, 2) / q.shape[-1] ** 0.5).float().cpu()
-    gone = torch.from_numpy(np.concatenate([[False], ~kept]))
-    share = logits.masked_fill(gone, -torch.inf).softmax(-1).mean(0)
-    return share[1:, 1:].numpy()
+    is_dropped = torch.from_numpy(np.concatenate([[False], ~kept]))
+    attention = logits.masked_fill(is_dropped, -torch.inf).softmax(-1).mean(0)
+    return attention[1:, 1:].numpy()
 
 
 def score_contribution(pair: Pair) -> Scores:
     """What each pair of tokens adds to the relation score, in logits.
 
-    The logit less that of an empty kernel, shared out.
-    A cell of the kernel is a sum over pairs of tokens, divided by the lengths of the two cells; what it adds to the
-    logit is its value times the mean slope on the straight way from an empty kernel (integrated gradients,
-    Sundararajan et al. 2017, eq. 1). So all pairs, `constant`, and what [Ret] adds directly add up to the logit, to
-    about 0.001: the mean slope is taken at PATH points. Where the logit is a sum over pairs of places, these are its
-    terms, and nothing is estimated.
+    This is the logit, less the logit of an empty kernel, divided among the pairs of tokens. A cell of the kernel is a
+    sum over pairs of tokens, divided by the lengths of the two cells. What it adds to the logit is its value times the
+    mean slope on the straight path from an empty kernel (integrated gradients, Sundararajan et al. 2017, eq. 1). So all
+    pairs, `compute_constant`, and what [Ret] adds directly sum to the logit, to about 0.001: the mean slope is taken at
+    PATH_STEPS points. Where the logit is a sum over pairs of patches, these are its terms, and nothing is estimated.
     """
-    return pair.score.shares[0].float().cpu().numpy() if pair.score.shares is not None else _parts(pair)[0]
+    if pair.score.shares is not None:
+        return pair.score.shares[0].float().cpu().numpy()
+    return _integrate_gradients(pair)[0]
 
 
 @torch.inference_mode()
-def constant(pair: Pair) -> float:
-    """What no pair of tokens and no [Ret] adds to the relation score, in logits.
+def compute_constant(pair: Pair) -> float:
+    """The part of the relation score, in logits, that comes from no pair of tokens and not from [Ret].
 
-    The logit of an empty kernel, and what the bias of a learned pooling adds, which is no token's.
+    It is the logit of an empty kernel, and what the bias of a learned pooling adds, which belongs to no token.
     """
     relation = pair.network.relation
     if relation.matches is not None:
         return float(relation.matches.bias)
-    kernel = torch.zeros_like(pair.score.kernel)
-    return float(relation.compute_logit(kernel, pair.score.logit.new_zeros(1))) + _parts(pair)[1]
+    empty_kernel = torch.zeros_like(pair.score.kernel)
+    empty_logit = float(relation.compute_logit(empty_kernel, pair.score.logit.new_zeros(1)))
+    return empty_logit + _integrate_gradients(pair)[1]
 
 
-@lru_cache(maxsize=4)  # asked for by document, figure and test alike
-def _parts(pair: Pair) -> tuple[Scores, float]:
-    """`score_contribution`, and what the bias of a learned pooling adds."""
+@lru_cache(maxsize=4)  # the JSON, the figure and the test of an explanation all need it
+def _integrate_gradients(pair: Pair) -> tuple[Scores, float]:
+    """`score_contribution` (P, C), and what the bias of a learned pooling adds."""
+    slope = _mean_slope(pair)
+    relation = pair.network.relation
+    with torch.inference_mode():
+        sketch, sketch_kept = _patch_tokens(pair.score.sketch, pair.sketch)
+        photo, photo_kept = _patch_tokens(pair.score.photo, pair.photo)
+        sketch_shares = relation.compute_token_shares(sketch, sketch_kept)
+        photo_shares = relation.compute_token_shares(photo, photo_kept)
+        photo_slopes = torch.einsum("cd,jde->jce", slope, photo_shares)
+        contributions = (sketch_shares.flatten(1) @ photo_slopes.flatten(1).T).cpu().numpy()
+        sketch_bias = relation.compute_bias_share(sketch, sketch_kept)
+        photo_bias = relation.compute_bias_share(photo, photo_kept)
+        bias_kernel = sketch_bias @ (photo_shares.sum(0) + photo_bias).T + sketch_shares.sum(0) @ photo_bias.T
+        return contributions, float((slope * bias_kernel).sum())
+
+
+def _mean_slope(pair: Pair) -> torch.Tensor:
+    """The gradient of the logit by the kernel, mean over the path from an empty kernel to the kernel of the pair."""
     relation, kernel = pair.network.relation, pair.score.kernel.float()
     with torch.enable_grad():
-        steps = (torch.arange(PATH, device=kernel.device) + 0.5).view(-1, 1, 1) / PATH
-        way = (steps * kernel.clone()).requires_grad_()
-        (slopes,) = torch.autograd.grad(relation.compute_logit(way, way.new_zeros(PATH)).sum(), way)
+        steps = (torch.arange(PATH_STEPS, device=kernel.device) + 0.5).view(-1, 1, 1) / PATH_STEPS
+        path = (steps * kernel.clone()).requires_grad_()
+        logits = relation.compute_logit(path, path.new_zeros(PATH_STEPS))
+        (slopes,) = torch.autograd.grad(logits.sum(), path)
     with torch.inference_mode():
-        slope = slopes.mean(0)
-        tokens = [
-            (tokens[0, 1:].float(), torch.from_numpy(side.kept).to(tokens.device))
-            for tokens, side in ((pair.score.sketch, pair.sketch), (pair.score.photo, pair.photo))
-        ]
-        ours, theirs = (relation.compute_token_shares(*one) for one in tokens)
-        turned = torch.einsum("cd,jde->jce", slope, theirs)
-        contributions = (ours.flatten(1) @ turned.flatten(1).T).cpu().numpy()
-        our_bias, their_bias = (relation.compute_bias_share(*one) for one in tokens)
-        with_bias = our_bias @ (theirs.sum(0) + their_bias).T + ours.sum(0) @ their_bias.T
-        return contributions, float((slope * with_bias).sum())
+        return slopes.mean(0)
+
+
+def _patch_tokens(tokens: torch.Tensor, side: Side) -> tuple[torch.Tensor, torch.Tensor]:
+    """The tokens (P, D) of the patches of a picture, and which of them (P,) were kept."""
+    return tokens[0, 1:].float(), torch.from_numpy(side.kept).to(tokens.device)

@@ -1,4 +1,4 @@
-"""Is an explanation the reason? What the relation score does when what it names is taken away, or is all there is."""
+"""Is an explanation the reason for the score? How the relation score changes when the named patches are removed."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from zsecli.arrays import Floats32, Floats64, Mask
 from zsecli.explain.correspondences import Match
-from zsecli.explain.pair import Mask, Pair
+from zsecli.explain.pair import Pair
+from zsecli.model.cross_attention import Prepared
 
 STEPS = 10  # of a curve, each an equal share of the matches
-ORDERS = 10  # random ones
-AT_ONCE = 64  # pairs scored at once
-Curve = NDArray[np.float32]
+N_RANDOM_ORDERS = 10
+PAIRS_AT_ONCE = 64
+Curve = Floats32
 
 
 class Areas(NamedTuple):
-    """How much sooner than in a random order the score falls (deletion) and rises (insertion), mean over the curve.
+    """How much sooner than in random order the score falls (deletion) and rises (insertion), mean over the curve.
 
-    In relation score. 0: no better than chance; an explanation that names what matters first has positive ones.
+    In units of the relation score. 0 is no better than chance; an explanation that ranks the patches that matter first
+    has positive areas.
     """
 
     deletion: float
@@ -29,63 +31,78 @@ class Areas(NamedTuple):
 
 
 class Faithfulness(NamedTuple):
-    """Curves of relation scores, after 0 to STEPS equal shares of the matches, best first; random orders beside them.
-
-    deletion: (STEPS + 1,) the tokens of the matches are dropped from both pictures. insertion: (STEPS + 1,) all tokens
-    of matches are dropped, and come back. random_deletion, random_insertion: (R, STEPS + 1).
-    """
+    """Curves of relation scores after 0 to STEPS equal shares of the matches, best first, and in random orders."""
 
     deletion: Curve
+    """(STEPS + 1,) the tokens of the matches are dropped from both pictures."""
     insertion: Curve
+    """(STEPS + 1,) the tokens of all matches are dropped, and come back."""
     random_deletion: Curve
+    """(R, STEPS + 1)."""
     random_insertion: Curve
+    """(R, STEPS + 1)."""
 
-    def areas(self) -> Areas:
+    def mean_areas(self) -> Areas:
         """Against the mean of the random orders."""
-        deletion, insertion = self.each().mean(1)
+        deletion, insertion = self.areas_by_order().mean(1)
         return Areas(float(deletion), float(insertion))
 
-    def each(self) -> NDArray[np.float64]:
+    def areas_by_order(self) -> Floats64:
         """(2, R) deletion and insertion areas against each random order."""
-        return np.stack(
-            [
-                (self.random_deletion - self.deletion).mean(1, dtype=np.float64),
-                (self.insertion - self.random_insertion).mean(1, dtype=np.float64),
-            ]
-        )
+        deletion = (self.random_deletion - self.deletion).mean(1, dtype=np.float64)
+        insertion = (self.insertion - self.random_insertion).mean(1, dtype=np.float64)
+        return np.stack([deletion, insertion])
 
 
-def measure(pair: Pair, matches: Sequence[Match], seed: int = 0, orders: int = ORDERS) -> Faithfulness:
-    """Drop the tokens of `matches` in their order, and add them again, against random orders of the same matches.
+def measure_faithfulness(
+    pair: Pair, matches: Sequence[Match], seed: int = 0, n_orders: int = N_RANDOM_ORDERS
+) -> Faithfulness:
+    """Drop the tokens of `matches` in their order, and put them back, against random orders of the same matches.
 
-    A dropped token is out of cross-attention and kernel alike, as one that token selection drops; those of no match
-    stay. After the deletion and insertion curves of Petsiuk et al. 2018 (RISE), with tokens for pixels.
+    A dropped token is out of cross-attention and kernel alike, as if token selection had dropped it; tokens of no match
+    stay. After the deletion and insertion curves of Petsiuk et al. 2018 (RISE), with tokens in place of pixels.
 
     Raises:
         ValueError: there is no match.
     """
     if not matches:
         raise ValueError("no match to take away")
+    n_matches = len(matches)
     rng = np.random.default_rng(seed)
-    ranks = np.stack([np.arange(len(matches)), *(rng.permutation(len(matches)) for _ in range(orders))])
-    shares = np.rint(np.linspace(0, len(matches), STEPS + 1)).astype(int)
-    first = ranks[:, None, :] < shares[:, None]  # (1 + R, STEPS + 1, M): whether a match is among the first
-    kept = np.concatenate([~first, first]).reshape(-1, len(matches))
-    ours, theirs = (np.ones((len(kept), len(side.kept)), bool) for side in (pair.sketch, pair.photo))
-    ours[:, [m.sketch for m in matches]] = kept
-    theirs[:, [m.photo for m in matches]] = kept
-    deletion, insertion = rescore(pair, ours, theirs).reshape(2, 1 + orders, STEPS + 1)
-    return Faithfulness(deletion[0], insertion[0], deletion[1:], insertion[1:])
+    random_ranks = [rng.permutation(n_matches) for _ in range(n_orders)]
+    ranks = np.stack([np.arange(n_matches), *random_ranks])
+    n_first = np.rint(np.linspace(0, n_matches, STEPS + 1)).astype(int)
+    is_first = ranks[:, None, :] < n_first[:, None]  # (1 + R, STEPS + 1, M)
+    present = np.concatenate([~is_first, is_first]).reshape(-1, n_matches)  # deletion, then insertion
+    sketch_masks = np.ones((len(present), len(pair.sketch.kept)), bool)
+    photo_masks = np.ones((len(present), len(pair.photo.kept)), bool)
+    sketch_masks[:, [match.sketch for match in matches]] = present
+    photo_masks[:, [match.photo for match in matches]] = present
+    scores = rescore_subsets(pair, sketch_masks, photo_masks)
+    deletion, insertion = scores.reshape(2, 1 + n_orders, STEPS + 1)
+    return Faithfulness(
+        deletion=deletion[0],
+        insertion=insertion[0],
+        random_deletion=deletion[1:],
+        random_insertion=insertion[1:],
+    )
 
 
 @torch.inference_mode()
-def rescore(pair: Pair, ours: Mask, theirs: Mask) -> Curve:
-    """(B,) relation scores of the pair with those tokens alone that `ours` and `theirs` (B, P) keep."""
-    found = []
-    for start in range(0, len(ours), AT_ONCE):
-        sides = []
-        for prepared, kept in ((pair.ours, ours), (pair.theirs, theirs)):
-            some = torch.from_numpy(kept[start : start + AT_ONCE]).to(prepared.tokens.device)
-            sides.append(prepared.mask_tokens(torch.cat([torch.ones_like(some[:, :1]), some], 1)))
-        found.append(pair.network.score_prepared(*sides).relation.float().cpu().numpy())
-    return np.concatenate(found)
+def rescore_subsets(pair: Pair, sketch_masks: Mask, photo_masks: Mask) -> Curve:
+    """(B,) relation scores of the pair with subsets of its tokens: those that the masks (B, P) select."""
+    scores = []
+    for start in range(0, len(sketch_masks), PAIRS_AT_ONCE):
+        rows = slice(start, start + PAIRS_AT_ONCE)
+        sketches = _select_tokens(pair.prepared_sketch, sketch_masks[rows])
+        photos = _select_tokens(pair.prepared_photo, photo_masks[rows])
+        score = pair.network.score_prepared(sketches, photos)
+        scores.append(score.relation.float().cpu().numpy())
+    return np.concatenate(scores)
+
+
+def _select_tokens(prepared: Prepared, masks: Mask) -> Prepared:
+    """A picture B times, each time with [Ret] and the patches that a row of masks (B, P) selects."""
+    patches = torch.from_numpy(masks).to(prepared.tokens.device)
+    ret = torch.ones_like(patches[:, :1])
+    return prepared.mask_tokens(torch.cat([ret, patches], 1))

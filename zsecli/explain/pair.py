@@ -1,4 +1,4 @@
-"""A sketch and a photo as the network sees them, with the way back to the pictures' own pixels."""
+"""A sketch and a photo as the network encodes them, and how patches map back to the pixels of the pictures."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
-from zsecli.arrays import Pixels
+from zsecli.arrays import Floats32, Mask, Pixels
 from zsecli.errors import ZseError
 from zsecli.images.geometry import Frame, Points, patch_centres
 from zsecli.images.loader import frame_picture, load_picture, read_full_size
@@ -30,71 +29,76 @@ from zsecli.runtime.log_levels import NOTICE
 
 logger = logging.getLogger(__name__)
 
-Mask = NDArray[np.bool_]
-RUINED = "the model's weights are damaged, or it diverged in training"
+DAMAGED_WEIGHTS = "the model's weights are damaged, or it diverged in training"
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the picture
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Side:
-    """One picture of a pair: P places on a grid of patches.
-
-    image: as decoded, turned as its EXIF says and laid on white, changed as `changes` says, RGB; a very large picture
-        reduced.
-    size: width and height of the picture itself.
-    pixels: (S, S, 3) uint8, the network's input.
-    frame: the part of `image` that the input shows. grid: rows and columns.
-    strokes: (P,) where a sketch is drawn; everywhere on a photo. kept: (P,) False where selection dropped the token.
-    attention: (H, P) [Ret]'s attention in the last block, 0 where dropped; a head's sum is below 1 by what it gives to
-        [Ret] itself.
-    """
+    """One picture of a pair, on a grid of P patches."""
 
     name: str
-    role: Modality
+    modality: Modality
     image: Image.Image
+    """The decoded picture in RGB: turned by its EXIF orientation, on white, normalised as `changes` says, and reduced
+    if it is very large."""
     size: tuple[int, int]
+    """Width and height of the picture in its file."""
     pixels: Pixels
+    """(S, S, 3) uint8, the network's input."""
     frame: Frame
+    """The part of `image` that the input shows."""
     grid: tuple[int, int]
+    """Rows and columns."""
     strokes: Mask
+    """(P,) where a sketch has strokes; True everywhere on a photo."""
     kept: Mask
-    attention: NDArray[np.float32]
+    """(P,) False where token selection dropped the patch."""
+    attention: Floats32
+    """(H, P) attention of [Ret] in the last block, 0 where dropped. A head sums to less than 1: [Ret] attends to itself
+    as well."""
     changes: tuple[Change, ...] = ()
+    """How the picture was normalised."""
 
     @property
-    def asked(self) -> Mask:
-        """(P,) the places that take part in correspondences."""
+    def matchable(self) -> Mask:
+        """(P,) the patches that take part in correspondences."""
         return self.strokes & self.kept
 
     @property
-    def patch(self) -> tuple[float, float]:
+    def patch_size(self) -> tuple[float, float]:
         """Width and height of a patch, in pixels of the input."""
-        return self.pixels.shape[1] / self.grid[1], self.pixels.shape[0] / self.grid[0]
+        rows, columns = self.grid
+        height, width = self.pixels.shape[:2]
+        return width / columns, height / rows
 
-    def middles(self) -> Points:
-        """(P, 2) the middles of all patches, in pixels of the input."""
-        return patch_centres(self.grid, self.patch)
+    def patch_centres(self) -> Points:
+        """(P, 2) the centres of all patches, in pixels of the input."""
+        return patch_centres(self.grid, self.patch_size)
 
-    def box(self, place: int) -> Box:
-        """A patch in the picture's own pixels, cut at its borders: of no size where it is padding alone."""
-        half = np.array(self.patch) / 2
-        corners = self.frame.to_picture(self.middles()[place] + np.array([-half, half]))
+    def patch_box(self, patch: int) -> Box:
+        """A patch in pixels of the picture, clipped to it: empty where the patch is all padding."""
+        half = np.array(self.patch_size) / 2
+        corners = self.frame.to_picture(self.patch_centres()[patch] + np.array([-half, half]))
         left, top, right, bottom = np.clip(corners, 0, self.image.size).ravel().tolist()
         return left, top, right, bottom
 
 
-@dataclass(frozen=True, eq=False)  # one is known by itself, so that what is computed of it can be kept
+EncodedSide = tuple[Side, Encoding]  # the encoding has one row
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)  # compared by identity, so that results can be cached by pair
 class Pair:
-    """A sketch, a photo, and what the network says of the two: one row in each tensor."""
+    """A sketch, a photo and the network's score of the two. Every tensor has one row."""
 
     network: ZSENetwork
     sketch: Side
     photo: Side
-    ours: Prepared
-    theirs: Prepared
+    prepared_sketch: Prepared
+    prepared_photo: Prepared
     score: Score
     retrieval: tuple[Retrieval, Retrieval] | None = None
-    """Of sketch and photo, of a network that keeps its backbone's head."""
+    """Of sketch and photo, where the network keeps its backbone's classification head."""
 
     @property
     def relation(self) -> float:
@@ -104,11 +108,11 @@ class Pair:
     @property
     def cosine(self) -> float:
         """Cosine of the two [Ret] before cross-attention, by which photos are shortlisted."""
-        return float(torch.cosine_similarity(self.ours.ret.float(), self.theirs.ret.float()))
+        return float(torch.cosine_similarity(self.prepared_sketch.ret.float(), self.prepared_photo.ret.float()))
 
 
-def read(file: Path) -> Image.Image:
-    """The picture in its own mode, as preprocessing wants it; ZseError where it cannot be read."""
+def load_image(file: Path) -> Image.Image:
+    """The picture in its own mode, as preprocessing expects it; ZseError if it cannot be read."""
     try:
         return load_picture(file)
     except PictureError as error:
@@ -116,52 +120,77 @@ def read(file: Path) -> Image.Image:
 
 
 @torch.inference_mode()
-def see(model: NetworkEmbedder, image: Image.Image, role: Modality, name: str = "") -> tuple[Side, Encoding]:
-    """A decoded picture, and its encoding (one row)."""
-    image, pixels, frame, changes = frame_picture(image, role, model.preprocess)
-    out = model.network.encode(normalise(np.stack([pixels]), model.preprocess, model.device), role)
-    if not out.tokens.isfinite().all():
-        raise ZseError(f"{name or role}: its tokens are not finite", RUINED)
-    grid, places = model.network.backbone.grid, model.network.backbone.n_patches
-    drawn = (
-        find_stroke_patches(pixels, grid, _inside(image, frame, pixels)) if role == "sketch" else np.ones(places, bool)
+def encode_image(model: NetworkEmbedder, image: Image.Image, modality: Modality, name: str = "") -> EncodedSide:
+    """Encode a decoded picture."""
+    image, pixels, frame, changes = frame_picture(image, modality, model.preprocess)
+    batch = normalise(np.stack([pixels]), model.preprocess, model.device)
+    encoding = model.network.encode(batch, modality)
+    if not encoding.tokens.isfinite().all():
+        raise ZseError(f"{name or modality}: its tokens are not finite", DAMAGED_WEIGHTS)
+    grid, n_patches = model.network.backbone.grid, model.network.backbone.n_patches
+    if modality == "sketch":
+        strokes = find_stroke_patches(pixels, grid, _locate_picture(image, frame, pixels))
+    else:
+        strokes = np.ones(n_patches, bool)
+    side = Side(
+        name=name,
+        modality=modality,
+        image=image.convert("RGB"),
+        size=image.size,
+        pixels=pixels,
+        frame=frame,
+        grid=grid,
+        strokes=strokes,
+        kept=selection.mask_of_kept(encoding.index, n_patches)[0].cpu().numpy(),
+        attention=encoding.attention[0].float().cpu().numpy(),
+        changes=changes,
     )
-    kept = selection.mask_of_kept(out.index, places)[0].cpu().numpy()
-    attention = out.attention[0].float().cpu().numpy()
-    return Side(name, role, image.convert("RGB"), image.size, pixels, frame, grid, drawn, kept, attention, changes), out
+    return side, encoding
 
 
-def look(model: NetworkEmbedder, file: Path, role: Modality) -> tuple[Side, Encoding]:
-    """A picture from its file, and its encoding; ZseError where it cannot be read."""
-    image = read(file)
-    side, out = see(model, image, role, file.name)
+def encode_file(model: NetworkEmbedder, file: Path, modality: Modality) -> EncodedSide:
+    """Encode a picture from its file; ZseError if it cannot be read."""
+    image = load_image(file)
+    side, encoding = encode_image(model, image, modality, file.name)
     side = replace(side, size=read_full_size(file, image))
     if side.changes:
         logger.log(NOTICE, f"{file}: {describe_changes_of_one(side.changes)}")
-    return side, out
+    return side, encoding
 
 
-def _inside(image: Image.Image, frame: Frame, pixels: Pixels) -> tuple[int, int, int, int]:
+def _locate_picture(image: Image.Image, frame: Frame, pixels: Pixels) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of the picture in the network's input, at least a pixel wide and high."""
+    height, width = pixels.shape[:2]
     corners = frame.to_input(np.array([(0.0, 0.0), image.size]))
-    (left, top), (right, bottom) = np.clip(corners.round().astype(int), 0, (pixels.shape[1], pixels.shape[0])).tolist()
-    return min(left, pixels.shape[1] - 1), min(top, pixels.shape[0] - 1), max(right, left + 1), max(bottom, top + 1)
+    (left, top), (right, bottom) = np.clip(corners.round().astype(int), 0, (width, height)).tolist()
+    return min(left, width - 1), min(top, height - 1), max(right, left + 1), max(bottom, top + 1)
 
 
 @torch.inference_mode()
-def relate(model: NetworkEmbedder, sketch: tuple[Side, Encoding], photo: tuple[Side, Encoding]) -> Pair:
-    """What the network says of two pictures that it has seen."""
-    network = model.network
-    ours, theirs = network.prepare_encoding(sketch[1], "sketch"), network.prepare_encoding(photo[1], "photo")
-    score = network.score_prepared(ours, theirs)
+def score_pair(model: NetworkEmbedder, sketch: EncodedSide, photo: EncodedSide) -> Pair:
+    """Score an encoded sketch with an encoded photo."""
+    sketch_side, sketch_encoding = sketch
+    photo_side, photo_encoding = photo
+    prepared_sketch = model.network.prepare_encoding(sketch_encoding, "sketch")
+    prepared_photo = model.network.prepare_encoding(photo_encoding, "photo")
+    score = model.network.score_prepared(prepared_sketch, prepared_photo)
     if not (score.logit.isfinite().all() and score.kernel.isfinite().all()):
-        raise ZseError(f"the relation score of {sketch[0].name} and {photo[0].name} is not a number", RUINED)
+        names = f"{sketch_side.name} and {photo_side.name}"
+        raise ZseError(f"the relation score of {names} is not a number", DAMAGED_WEIGHTS)
     retrieval = None
-    if sketch[1].retrieval is not None and photo[1].retrieval is not None:
-        retrieval = sketch[1].retrieval, photo[1].retrieval
-    return Pair(network, sketch[0], photo[0], ours, theirs, score, retrieval)
+    if sketch_encoding.retrieval is not None and photo_encoding.retrieval is not None:
+        retrieval = sketch_encoding.retrieval, photo_encoding.retrieval
+    return Pair(
+        network=model.network,
+        sketch=sketch_side,
+        photo=photo_side,
+        prepared_sketch=prepared_sketch,
+        prepared_photo=prepared_photo,
+        score=score,
+        retrieval=retrieval,
+    )
 
 
-def pair(model: NetworkEmbedder, sketch: Path, photo: Path) -> Pair:
-    """A sketch and a photo from their files."""
-    return relate(model, look(model, sketch, "sketch"), look(model, photo, "photo"))
+def score_files(model: NetworkEmbedder, sketch: Path, photo: Path) -> Pair:
+    """Encode and score a sketch and a photo from their files."""
+    return score_pair(model, encode_file(model, sketch, "sketch"), encode_file(model, photo, "photo"))

@@ -1,4 +1,4 @@
-"""Which classes of the backbone's training make a sketch and a photo alike, where class probabilities are compared."""
+"""The ImageNet classes that make a sketch and a photo alike, where a network compares class probabilities."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from zsecli.explain.pair import Pair
 from zsecli.model.class_names import name_of_class
 
-MOST = 3
-LEAST = 0.02  # probability, in both pictures, below which a class says little to a reader
+MAX_CLASSES = 3
+MIN_PROBABILITY = 0.02  # in both pictures; a class below it says little to a reader
 
 
 class SharedClass(NamedTuple):
@@ -26,26 +26,32 @@ class SharedClass(NamedTuple):
 
 
 @torch.inference_mode()
-def shared_classes(pair: Pair) -> list[SharedClass]:
+def find_shared_classes(pair: Pair) -> list[SharedClass]:
     """The classes that add most to the cosine of the two [Ret], best first; none where no classes are compared."""
     if pair.retrieval is None:
         return []
     sketch, photo = pair.retrieval
-    classes = sketch.logits.shape[1]
-    terms = (sketch.vector[0, -classes:] * photo.vector[0, -classes:]).float().cpu()
+    n_classes = sketch.logits.shape[1]
+    cosine_terms = (sketch.vector[0, -n_classes:] * photo.vector[0, -n_classes:]).float().cpu()
     temperature = pair.network.config.retrieval.temperature
-    of_sketch, of_photo = ((x.logits[0].float() / temperature).softmax(-1).cpu() for x in (sketch, photo))
-    found = []
-    for number in terms.topk(MOST).indices.tolist():
-        probabilities = float(of_sketch[number]), float(of_photo[number])
-        if terms[number] > 0 and min(probabilities) >= LEAST:
-            found.append(SharedClass(name_of_class(number, classes), *probabilities, float(terms[number])))
-    return found
+    sketch_probabilities = (sketch.logits[0].float() / temperature).softmax(-1).cpu()
+    photo_probabilities = (photo.logits[0].float() / temperature).softmax(-1).cpu()
+    classes = []
+    for number in cosine_terms.topk(MAX_CLASSES).indices.tolist():
+        shared = SharedClass(
+            name=name_of_class(number, n_classes),
+            sketch=float(sketch_probabilities[number]),
+            photo=float(photo_probabilities[number]),
+            cosine=float(cosine_terms[number]),
+        )
+        if shared.cosine > 0 and min(shared.sketch, shared.photo) >= MIN_PROBABILITY:
+            classes.append(shared)
+    return classes
 
 
-def describe_shared(classes: list[SharedClass]) -> str:
+def describe_shared_classes(classes: list[SharedClass]) -> str:
     """`Both look like umbrella (.41 and .22), parachute (.10 and .05)`; empty where there is none."""
     if not classes:
         return ""
-    parts = [f"{one.name} ({one.sketch:.2f} and {one.photo:.2f})" for one in classes]
-    return f"Both look like {', '.join(parts)}"
+    names = [f"{shared.name} ({shared.sketch:.2f} and {shared.photo:.2f})" for shared in classes]
+    return f"Both look like {', '.join(names)}"

@@ -1,4 +1,4 @@
-"""A photo's content in a sketch's shape: each patch of the sketch is replaced by its best answer in the photo."""
+"""A photo's content in a sketch's shape: each patch of the sketch is replaced by its best match in the photo."""
 
 from __future__ import annotations
 
@@ -8,76 +8,69 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
-from zsecli.arrays import Pixels
+from zsecli.arrays import Floats64, Ints64, Mask, Pixels
 from zsecli.errors import UsageError
-from zsecli.explain.correspondences import Scores, choose
-from zsecli.explain.pair import Mask, Pair, Side, look, relate
+from zsecli.explain.correspondences import Scores, dual_softmax, token_cosines
+from zsecli.explain.pair import EncodedSide, Pair, Side, encode_file, score_pair
 from zsecli.images.normalize_sketch import paper_colour
 from zsecli.images.strokes import find_stroke_patches
 from zsecli.model import selection
-from zsecli.model.backbone import Encoding
 from zsecli.model.embedders.base import NetworkEmbedder, normalise
-from zsecli.model.scoring import compute_centred_cosine
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Seen = tuple[Side, Encoding]
+UNMOVED = (0, 0)
+HALF_PATCH_MOVES = (UNMOVED, (0, 1), (1, 0), (1, 1))  # down and right, in half patches
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SynthesisOptions:
-    """How a picture is put together.
-
-    strokes_only: leave a blank patch of the sketch as paper; the paper's figure fills it.
-    mutual: leave a patch as paper where its photo patch would choose another; so none of a photo is used twice.
-    threshold: leave a patch as paper where the cosine is below.
-    blend: average four pictures, of sketch and photos moved by half a patch, so that no seams show.
-    size: side of the picture in pixels.
-    """
+    """How a picture is put together."""
 
     strokes_only: bool = False
+    """Leave a blank patch of the sketch as paper; in the paper's figure it is filled."""
     mutual: bool = False
+    """Leave a patch as paper if its photo patch would choose another one; so no patch of a photo is used twice."""
     threshold: float = -1.0
+    """Leave a patch as paper if the cosine is below."""
     blend: bool = False
+    """Average four pictures, with sketch and photos moved by half a patch, so that no seams show."""
     size: int = 448
+    """Side of the picture in pixels."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Synthesis:
-    """A sketch made of patches of N photos; P places on the sketch's grid.
-
-    picture: size x size, RGB, what the network's input shows of the sketch.
-    grid: rows and columns of patches, the same for all pictures.
-    asked: (P,) the sketch places that could get a patch; without `strokes_only` all.
-    sources: (P, 2) int64, which photo and which of its places a patch was taken from; -1, -1 where paper was left.
-    scores: (P,) float32, cosine of a sketch place and its source; NaN where paper was left. Of a blended picture,
-        sources and scores are those of the first of its four layers, which nothing moved.
-    sketch, photos: files. sketch_view, photo_views: what the network's input shows of them, size x size.
-    """
+    """A sketch made of patches of N photos, on the sketch's grid of P patches."""
 
     picture: Image.Image
+    """size x size, RGB: what the network's input shows of the sketch."""
     grid: tuple[int, int]
-    asked: Mask
-    sources: Ints
+    """Rows and columns of patches, the same for all pictures."""
+    queried: Mask
+    """(P,) the sketch patches that could be replaced; without `strokes_only` all."""
+    sources: Ints64
+    """(P, 2), which photo and which of its patches a patch was taken from; -1, -1 where paper was left. Of a blended
+    picture, sources and scores are those of the unmoved pictures, the first of the four."""
     scores: Scores
+    """(P,) float32, cosine of a sketch patch and its source; NaN where paper was left."""
     sketch: Path
     photos: tuple[Path, ...]
     sketch_view: Image.Image
+    """What the network's input shows of the sketch, size x size."""
     photo_views: tuple[Image.Image, ...]
+    """The same of each photo."""
     options: SynthesisOptions
 
     @property
     def taken(self) -> Mask:
-        """(P,) the sketch places that got a patch."""
+        """(P,) the sketch patches that were replaced by a photo patch."""
         return self.sources[:, 0] >= 0
 
     @property
     def coverage(self) -> float:
-        """Share of the asked places that got a patch; 0 where none is asked."""
-        return float(self.taken.sum() / max(1, self.asked.sum()))
+        """Share of the queried patches that were replaced; 0 where none is queried."""
+        return float(self.taken.sum() / max(1, self.queried.sum()))
 
     @property
     def distinct(self) -> int:
@@ -86,19 +79,19 @@ class Synthesis:
 
     @property
     def mean_score(self) -> float:
-        """Mean cosine of the places that got a patch; NaN where none did."""
+        """Mean cosine of the replaced patches; NaN where there are none."""
         return float(self.scores[self.taken].mean()) if self.taken.any() else float("nan")
 
 
 def synthesize(
     model: NetworkEmbedder, sketch: Path, photos: Sequence[Path], options: SynthesisOptions | None = None
 ) -> Synthesis:
-    """Replace each patch of the sketch by the best patch of whichever photo has it.
+    """Replace each patch of the sketch by the best patch of all photos.
 
-    The photos' own pixels are taken, not those of the network's input: a large photo gives a sharp picture.
+    The pixels come from the photos, not from the network's input: a large photo gives a sharp picture.
 
     Raises:
-        UsageError: there is no photo, or the size is no size.
+        UsageError: there is no photo, or the size is below 1.
         ZseError: a file is not a picture.
     """
     options = options or SynthesisOptions()
@@ -106,135 +99,173 @@ def synthesize(
         raise UsageError("there is no photo to take patches from", "give one photo or more")
     if options.size < 1:
         raise UsageError(f"a picture of {options.size} pixels is none", "give a size of 1 or more")
-    drawn = look(model, sketch, "sketch")
-    seen = [look(model, photo, "photo") for photo in photos]
-    side, square = drawn[0], (options.size, options.size)
-    picture, sources, scores = _put_together(model, drawn, seen, options)
+    encoded_sketch = encode_file(model, sketch, "sketch")
+    encoded_photos = [encode_file(model, photo, "photo") for photo in photos]
+    picture, sources, scores = _assemble_picture(model, encoded_sketch, encoded_photos, options)
+    side = encoded_sketch[0]
+    queried = side.matchable if options.strokes_only else np.ones(len(scores), bool)
+    square = (options.size, options.size)
+    if picture.size != square:
+        picture = picture.resize(square, Image.Resampling.LANCZOS)
     return Synthesis(
-        picture if picture.size == square else picture.resize(square, Image.Resampling.LANCZOS),
-        side.grid,
-        side.asked if options.strokes_only else np.ones(len(scores), bool),
-        sources,
-        scores,
-        sketch,
-        tuple(photos),
-        view(side, *square),
-        tuple(view(photo, *square) for photo, _ in seen),
-        options,
+        picture=picture,
+        grid=side.grid,
+        queried=queried,
+        sources=sources,
+        scores=scores,
+        sketch=sketch,
+        photos=tuple(photos),
+        sketch_view=render_view(side, *square),
+        photo_views=tuple(render_view(photo_side, *square) for photo_side, _ in encoded_photos),
+        options=options,
     )
 
 
-def synthesize_seen(
-    model: NetworkEmbedder, sketch: Seen, photos: Sequence[Seen], options: SynthesisOptions | None = None
+def synthesize_encoded(
+    model: NetworkEmbedder, sketch: EncodedSide, photos: Sequence[EncodedSide], options: SynthesisOptions | None = None
 ) -> Image.Image:
-    """The picture of `synthesize`, of pictures that the network has seen already."""
+    """The picture of `synthesize`, from encoded pictures."""
     options = options or SynthesisOptions()
-    picture = _put_together(model, sketch, photos, options)[0]
+    picture, _, _ = _assemble_picture(model, sketch, photos, options)
     return picture.resize((options.size, options.size), Image.Resampling.LANCZOS)
 
 
-def view(side: Side, width: int, height: int) -> Image.Image:
+def render_view(side: Side, width: int, height: int) -> Image.Image:
     """What the network's input shows of a picture, from the picture's own pixels.
 
     Beyond the picture lies the colour of its border, beyond a sketch that of the paper.
     """
-    fill = paper_colour(side.pixels if side.role == "sketch" else np.asarray(side.image))
-    canvas = Image.new("RGB", (width, height), tuple(int(v) for v in np.rint(fill)))
-    scale = np.array((width, height)) / side.pixels.shape[1::-1]
-    box = np.clip(side.frame.to_picture(np.array([[0, 0], side.pixels.shape[1::-1]], float)), 0, side.image.size)
+    fill = paper_colour(side.pixels if side.modality == "sketch" else np.asarray(side.image))
+    canvas = Image.new("RGB", (width, height), tuple(int(value) for value in np.rint(fill)))
+    input_size = side.pixels.shape[1::-1]
+    scale = np.array((width, height)) / input_size
+    box = np.clip(side.frame.to_picture(np.array([[0, 0], input_size], float)), 0, side.image.size)
     (left, top), (right, bottom) = np.rint(side.frame.to_input(box) * scale).astype(int).tolist()
     if right > left and bottom > top:
         x0, y0, x1, y1 = box.ravel().tolist()
-        part = side.image.resize((right - left, bottom - top), Image.Resampling.LANCZOS, (x0, y0, x1, y1))
-        canvas.paste(part, (left, top))
+        visible = side.image.resize((right - left, bottom - top), Image.Resampling.LANCZOS, (x0, y0, x1, y1))
+        canvas.paste(visible, (left, top))
     return canvas
 
 
-def _put_together(
-    model: NetworkEmbedder, sketch: Seen, photos: Sequence[Seen], options: SynthesisOptions
-) -> tuple[Image.Image, Ints, Scores]:
-    """The picture, somewhat larger than asked for, and the sources (P, 2) and cosines (P,) of the pictures as given."""
-    grid, blank = sketch[0].grid, paper_colour(sketch[0].pixels)
-    rows, columns = grid
-    # a patch is of whole pixels, even ones where it is moved by half
-    width, height = (2 * -(-options.size // (2 * count)) for count in (columns, rows))
-    window = _window(height, width) if options.blend else np.ones((height, width))
-    # behind the right and lower border there is room for what moved patches hold beyond the picture
-    total = np.zeros(((rows + 1) * height, (columns + 1) * width, 3))
+def _assemble_picture(
+    model: NetworkEmbedder, sketch: EncodedSide, photos: Sequence[EncodedSide], options: SynthesisOptions
+) -> tuple[Image.Image, Ints64, Scores]:
+    """The picture, at least as large as requested, and sources (P, 2) and cosines (P,) of the unmoved pictures."""
+    side = sketch[0]
+    blank = paper_colour(side.pixels)
+    rows, columns = side.grid
+    patch_height, patch_width = _even_patch_side(options.size, rows), _even_patch_side(options.size, columns)
+    height, width = rows * patch_height, columns * patch_width
+    window = np.ones((patch_height, patch_width))
+    moves: Sequence[tuple[int, int]] = (UNMOVED,)
+    if options.blend:
+        window = _blending_window(patch_height, patch_width)
+        moves = HALF_PATCH_MOVES
+    window_tiles = np.tile(window, side.grid)
+    # One more patch at the right and lower border holds what moved patches show beyond the picture.
+    total = np.zeros((height + patch_height, width + patch_width, 3))
     weights = np.zeros(total.shape[:2])
-    found = []
-    for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)) if options.blend else ((0, 0),):
-        # photos are moved as the sketch is: of patches on one grid alone, each edge would show several times
-        ours, *theirs = [_moved(model, one, down, right) if down or right else one for one in (sketch, *photos)]
-        sources, scores = _sources([relate(model, ours, photo) for photo in theirs], options)
-        found.append((sources, scores))
-        tiles = np.stack([_tiles(view(photo, columns * width, rows * height), grid) for photo, _ in theirs])
-        left = (sources[:, 0] < 0)[:, None, None, None]
-        patches = np.where(left, blank, tiles[sources[:, 0], sources[:, 1]]) * window[..., None]
-        top, start = down * height // 2, right * width // 2
-        at = slice(top, top + rows * height), slice(start, start + columns * width)
-        total[at] += _joined(patches, grid)
-        weights[at] += np.tile(window, grid)
-    inside = slice(rows * height), slice(columns * width)
-    mean = total[inside] / weights[inside][..., None]
-    return Image.fromarray(np.rint(mean).astype(np.uint8)), *found[0]
+    results = []
+    for down, right in moves:
+        # Photos are moved like the sketch: with patches on one grid alone, each edge would show several times.
+        moved_sketch = _move_view(model, sketch, down, right)
+        moved_photos = [_move_view(model, photo, down, right) for photo in photos]
+        pairs = [score_pair(model, moved_sketch, moved_photo) for moved_photo in moved_photos]
+        sources, scores = _select_sources(pairs, options)
+        results.append((sources, scores))
+        tiles = np.stack(
+            [_split_into_tiles(render_view(photo_side, width, height), side.grid) for photo_side, _ in moved_photos]
+        )
+        is_paper = (sources[:, 0] < 0)[:, None, None, None]
+        patches = np.where(is_paper, blank, tiles[sources[:, 0], sources[:, 1]]) * window[..., None]
+        top, left = down * patch_height // 2, right * patch_width // 2
+        area = slice(top, top + height), slice(left, left + width)
+        total[area] += _join_tiles(patches, side.grid)
+        weights[area] += window_tiles
+    mean = total[:height, :width] / weights[:height, :width, None]
+    sources, scores = results[0]
+    return Image.fromarray(np.rint(mean).astype(np.uint8)), sources, scores
 
 
-def _sources(pairs: Sequence[Pair], options: SynthesisOptions) -> tuple[Ints, Scores]:
-    """The photo and the place that each sketch place is taken from (P, 2), and the cosines (P,)."""
-    answers = [_answers(pair, options) for pair in pairs]
-    places, scores = np.stack([place for place, _ in answers]), np.stack([score for _, score in answers])
-    photo = scores.argmax(0)
-    every = np.arange(scores.shape[1])
-    sources, best = np.stack([photo, places[photo, every]], 1), scores[photo, every]
-    left = np.isneginf(best) | (best < options.threshold)
-    return np.where(left[:, None], -1, sources), np.where(left, np.float32(np.nan), best)
+def _even_patch_side(size: int, count: int) -> int:
+    """Pixels of a patch, of which `count` make `size` or more; even, because patches move by half."""
+    return 2 * -(-size // (2 * count))
 
 
-def _answers(pair: Pair, options: SynthesisOptions) -> tuple[Ints, Scores]:
-    """For each sketch place (P,) the best place of one photo, and the cosine, -inf where there is none."""
-    cosines = compute_centred_cosine(pair.score.sketch[:, 1:], pair.score.photo[:, 1:])[0].cpu().numpy()
-    ours = pair.sketch.asked if options.strokes_only else pair.sketch.kept
-    # Each chooses the other, as for matches: by the cosine alone, a few photo patches that are like everything come
-    # up again and again, and with them holes in the middle of things, and feet and combs are lost.
-    mutual = choose(cosines, ours, pair.photo.kept)
-    every, places = np.arange(len(mutual)), mutual.argmax(1)
-    there = ours & (mutual.argmax(0)[places] == every) if options.mutual else ours
-    return places, np.where(there, cosines[every, places], np.float32(-np.inf))
+def _select_sources(pairs: Sequence[Pair], options: SynthesisOptions) -> tuple[Ints64, Scores]:
+    """The photo and the patch that each sketch patch is taken from (P, 2), and the cosines (P,)."""
+    patches_by_photo, scores_by_photo = [], []
+    for pair in pairs:
+        patches, scores = _select_patches(pair, options)
+        patches_by_photo.append(patches)
+        scores_by_photo.append(scores)
+    every_score = np.stack(scores_by_photo)
+    photo = every_score.argmax(0)
+    sketch_patches = np.arange(every_score.shape[1])
+    patch = np.stack(patches_by_photo)[photo, sketch_patches]
+    score = every_score[photo, sketch_patches]
+    is_paper = np.isneginf(score) | (score < options.threshold)
+    sources = np.where(is_paper[:, None], -1, np.stack([photo, patch], 1))
+    return sources, np.where(is_paper, np.float32(np.nan), score)
+
+
+def _select_patches(pair: Pair, options: SynthesisOptions) -> tuple[Ints64, Scores]:
+    """For each sketch patch (P,) the best patch of one photo, and the cosine, -inf where there is none."""
+    cosines = token_cosines(pair)
+    queried = pair.sketch.matchable if options.strokes_only else pair.sketch.kept
+    # Each chooses the other, as for matches: by the cosine alone, a few photo patches that resemble everything are used
+    # again and again, which leaves holes in the middle of things, and loses feet and combs.
+    scores = dual_softmax(cosines, queried, pair.photo.kept)
+    best_photo, best_sketch = scores.argmax(1), scores.argmax(0)
+    sketch_patches = np.arange(len(scores))
+    has_source = queried
+    if options.mutual:
+        has_source = queried & (best_sketch[best_photo] == sketch_patches)
+    return best_photo, np.where(has_source, cosines[sketch_patches, best_photo], np.float32(-np.inf))
 
 
 @torch.inference_mode()
-def _moved(model: NetworkEmbedder, seen: Seen, down: int, right: int) -> Seen:
-    """A picture as seen from half a patch further down or right, or both (0 or 1 each)."""
-    side = seen[0]
-    x, y = (int(half) for half in np.rint(np.array(side.patch) / 2) * (right, down))
+def _move_view(model: NetworkEmbedder, encoded: EncodedSide, down: int, right: int) -> EncodedSide:
+    """A picture seen from half a patch further down or right, or both (0 or 1 each)."""
+    if (down, right) == UNMOVED:
+        return encoded
+    side = encoded[0]
+    half_width, half_height = np.rint(np.array(side.patch_size) / 2)
+    x, y = int(right * half_width), int(down * half_height)
     pixels: Pixels = np.empty_like(side.pixels)
     pixels[:] = np.rint(paper_colour(side.pixels))
     pixels[: len(pixels) - y, : pixels.shape[1] - x] = side.pixels[y:, x:]
     (left, top), *_ = side.frame.to_picture(np.array([[x, y]], float)).tolist()
-    out = model.network.encode(normalise(np.stack([pixels]), model.preprocess, model.device), side.role)
-    kept = selection.mask_of_kept(out.index, len(side.kept))[0].cpu().numpy()
-    drawn = find_stroke_patches(pixels, side.grid) if side.role == "sketch" else side.strokes
-    frame = replace(side.frame, left=left, top=top)
-    attention = out.attention[0].float().cpu().numpy()
-    return replace(side, pixels=pixels, frame=frame, strokes=drawn, kept=kept, attention=attention), out
+    batch = normalise(np.stack([pixels]), model.preprocess, model.device)
+    encoding = model.network.encode(batch, side.modality)
+    moved = replace(
+        side,
+        pixels=pixels,
+        frame=replace(side.frame, left=left, top=top),
+        strokes=find_stroke_patches(pixels, side.grid) if side.modality == "sketch" else side.strokes,
+        kept=selection.mask_of_kept(encoding.index, len(side.kept))[0].cpu().numpy(),
+        attention=encoding.attention[0].float().cpu().numpy(),
+    )
+    return moved, encoding
 
 
-def _window(height: int, width: int) -> Floats:
-    """Weights of a patch's pixels that fall off to its edge; of patches moved by halves they add up to 1."""
-    y, x = (np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2 for side in (height, width))
-    return np.outer(y, x)
+def _blending_window(height: int, width: int) -> Floats64:
+    """Weights of a patch's pixels, which fall off towards its edge; those of patches moved by halves sum to 1."""
+    rows = np.sin(np.pi * (np.arange(height) + 0.5) / height) ** 2
+    columns = np.sin(np.pi * (np.arange(width) + 0.5) / width) ** 2
+    return np.outer(rows, columns)
 
 
-def _tiles(picture: Image.Image, grid: tuple[int, int]) -> Pixels:
+def _split_into_tiles(picture: Image.Image, grid: tuple[int, int]) -> Pixels:
     """The patches (P, h, w, 3) of a picture (rows * h, columns * w)."""
     pixels = np.asarray(picture)
     rows, columns = grid
-    cut = pixels.reshape(rows, len(pixels) // rows, columns, pixels.shape[1] // columns, 3)
-    return cut.swapaxes(1, 2).reshape(rows * columns, cut.shape[1], cut.shape[3], 3)
+    tiles = pixels.reshape(rows, len(pixels) // rows, columns, pixels.shape[1] // columns, 3)
+    return tiles.swapaxes(1, 2).reshape(rows * columns, tiles.shape[1], tiles.shape[3], 3)
 
 
-def _joined(patches: Floats, grid: tuple[int, int]) -> Floats:
+def _join_tiles(patches: Floats64, grid: tuple[int, int]) -> Floats64:
     """The picture (rows * h, columns * w, 3) of patches (P, h, w, 3)."""
     rows, columns = grid
     height, width = patches.shape[1:3]

@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 
 from zsecli.arrays import Floats
-from zsecli.explain.correspondences import Match, best, score_contribution, scores
+from zsecli.explain.correspondences import Match, find_pair_matches, score_contribution, score_patches
 from zsecli.explain.faithfulness import Faithfulness
 from zsecli.explain.pair import Pair, Side
-from zsecli.explain.shared_classes import describe_shared, shared_classes
+from zsecli.explain.shared_classes import describe_shared_classes, find_shared_classes
 from zsecli.render.canvas import Canvas
 from zsecli.render.fonts import text_width
 from zsecli.render.palette import BLUE, BORDER, FAINT, GRID, INK, ORANGE, RANKS, WHITE, Colour
@@ -52,12 +52,12 @@ class Placement:
 
     def box(self, side: Side, patch: int) -> tuple[float, float, float, float]:
         """Left, top, width and height of a patch."""
-        left, top, right, bottom = side.box(patch)
+        left, top, right, bottom = side.patch_box(patch)
         x, y = self.left + self.scale * left, self.top + self.scale * top
         return x, y, self.scale * (right - left), self.scale * (bottom - top)
 
     def centre(self, side: Side, patch: int) -> tuple[float, float]:
-        left, top, right, bottom = side.box(patch)
+        left, top, right, bottom = side.patch_box(patch)
         return self.left + self.scale * (left + right) / 2, self.top + self.scale * (top + bottom) / 2
 
 
@@ -123,14 +123,14 @@ def _draw_title(canvas: Canvas, pair: Pair, local: float) -> None:
     canvas.text(second, 40, f"and {pair.photo.name}", INK, 20, bold=True, max_width=half)
     text = f"relation score {pair.relation:.2f} of 1; cosine of [Ret] {pair.cosine:.2f}; "
     text += f"local matches add {local:+.2f} to the logit of {float(pair.score.logit):+.2f}"
-    if shared := describe_shared(shared_classes(pair)):
+    if shared := describe_shared_classes(find_shared_classes(pair)):
         text += f"; {shared[0].lower()}{shared[1:]}"
     canvas.text(MARGIN, 64, text, FAINT, 14, max_width=WIDTH - 2 * MARGIN)
 
 
 def _draw_matches(canvas: Canvas, pair: Pair, source: str) -> None:
     """Both pictures, and numbered lines between the patches of the surest matches."""
-    matches = best(scores(pair, source), pair.sketch.asked, pair.photo.asked)
+    matches = find_pair_matches(pair, score_patches(pair, source))
     shown = select_spread_matches(matches, pair.sketch.grid)
     description = EXPLANATION_SOURCES[source].description
     text = f"Best matches by {source}: {description}; {len(shown)} of {len(matches)}, 1 is the surest"
@@ -157,9 +157,9 @@ def _draw_attention_row(canvas: Canvas, pair: Pair, top: float) -> None:
     """[Ret]'s attention in both pictures: the head that attends most to each patch, and the mean."""
     for index, side in enumerate((pair.sketch, pair.photo)):
         heads, mean = _column_left(2 * index), _column_left(2 * index + 1)
-        _draw_heading(canvas, heads, top, f"[Ret] in the {side.role}, one colour a head")
+        _draw_heading(canvas, heads, top, f"[Ret] in the {side.modality}, one colour a head")
         _draw_picture(canvas, draw_strongest_heads(side), heads, top + 10, SMALL)
-        _draw_heading(canvas, mean, top, f"[Ret] in the {side.role}, mean above the median")
+        _draw_heading(canvas, mean, top, f"[Ret] in the {side.modality}, mean above the median")
         _draw_picture(canvas, draw_mean_attention(side), mean, top + 10, SMALL)
     if not (pair.sketch.kept.all() and pair.photo.kept.all()):
         canvas.text(MARGIN, top + SMALL + 26, "crossed out: dropped by token selection", FAINT, 12)
@@ -171,7 +171,7 @@ def _draw_contribution_row(canvas: Canvas, pair: Pair, contributions: Floats, to
     for column, (side, values) in enumerate(sides):
         x = _column_left(column)
         limit = colour_limit(values)
-        _draw_heading(canvas, x, top, f"what the {side.role} adds to the score")
+        _draw_heading(canvas, x, top, f"what the {side.modality} adds to the score")
         _draw_picture(canvas, draw_signed_values(side, values, limit), x, top + 10, SMALL)
         canvas.text(x, top + SMALL + 26, f"blue: for a match; orange: against it; to ±{limit:.2g}", FAINT, 12)
     x = _column_left(2)
@@ -231,7 +231,7 @@ def _draw_curves(canvas: Canvas, tested: Faithfulness, x: float, top: float) -> 
         for (x1, y1), (x2, y2) in pairwise(points(curve)):
             middle_x, middle_y = (x1 + x2) / 2, (y1 + y2) / 2
             canvas.line(middle_x - 2, middle_y, middle_x + 2, middle_y, colour, 1.5)
-    areas = tested.areas()
+    areas = tested.mean_areas()
     text = f"blue: taken away, best first; area {areas.deletion:+.4f}"
     canvas.text(x, top + SMALL + 18, text, BLUE, 12)
     text = f"orange: put back, best first; area {areas.insertion:+.4f}"

@@ -9,9 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from zsecli.explain.correspondences import Scores, best, constant, offered_sources, score_contribution, scores
-from zsecli.explain.pair import Mask, Pair, Side
-from zsecli.explain.shared_classes import shared_classes
+from zsecli.arrays import Mask
+from zsecli.explain.correspondences import (
+    Scores,
+    compute_constant,
+    find_mutual_matches,
+    offered_sources,
+    score_contribution,
+    score_patches,
+)
+from zsecli.explain.pair import Pair, Side
+from zsecli.explain.shared_classes import find_shared_classes
 
 SCHEMA, VERSION = "zse-explanation", "1.0"
 NEAREST = 5  # places of the other picture that are listed for a place
@@ -49,12 +57,12 @@ def write_json(document: dict[str, Any], path: Path) -> None:
 
 def _describe_photo(pair: Pair) -> dict[str, Any]:
     """Everything that depends on the photo."""
-    queried, valid = pair.sketch.asked, pair.photo.asked
-    all_scores = {source: scores(pair, source) for source in offered_sources(pair.network)}
+    queried, valid = pair.sketch.matchable, pair.photo.matchable
+    all_scores = {source: score_patches(pair, source) for source in offered_sources(pair.network)}
     matches: dict[str, list[Any]] = {}
     nearest: dict[str, dict[str, Any]] = {}
     for source, values in all_scores.items():
-        matches[source] = [[m.sketch, m.photo, _round(m.score)] for m in best(values, queried, valid)]
+        matches[source] = [[m.sketch, m.photo, _round(m.score)] for m in find_mutual_matches(values, queried, valid)]
         nearest[source] = {
             "sketch": _list_nearest(values, queried, valid),
             "photo": _list_nearest(values.T, valid, queried),
@@ -74,7 +82,7 @@ def describe_side(side: Side) -> dict[str, Any]:
     scale = np.tile(np.divide(side.size, side.image.size), 2)
     boxes = []
     for patch in range(len(side.kept)):
-        corners = (scale * side.box(patch)).tolist()
+        corners = (scale * side.patch_box(patch)).tolist()
         boxes.append([round(value, 1) for value in corners])
     return {
         "name": side.name,
@@ -92,7 +100,7 @@ def _describe_classes(pair: Pair) -> dict[str, Any]:
     """The classes that make the two alike, of a network that compares them: name, both probabilities, and cosine."""
     if pair.retrieval is None:
         return {}
-    classes = shared_classes(pair)
+    classes = find_shared_classes(pair)
     rows = [[c.name, _round(c.sketch), _round(c.photo), _round(c.cosine)] for c in classes]
     return {"classes": rows}
 
@@ -117,7 +125,7 @@ def _describe_score(pair: Pair, contributions: Scores) -> dict[str, float]:
         "logit": logit,
         "local": float(contributions.sum(dtype=np.float64)),
         "ret": by_ret,
-        "constant": constant(pair),
+        "constant": compute_constant(pair),
     }
 
 

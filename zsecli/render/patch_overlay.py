@@ -74,7 +74,7 @@ def _paint_patches(side: Side, values: Floats, max_opacity: float) -> Bytes:
     opacity = Image.new("L", image.size)
     pen = ImageDraw.Draw(opacity)
     for patch, value in enumerate(values):
-        left, top, right, bottom = scale * side.box(patch)
+        left, top, right, bottom = scale * side.patch_box(patch)
         if right - left >= 1 and bottom - top >= 1:
             level = round(255 * max_opacity * float(np.clip(value, 0, 1)))
             pen.rectangle((left, top, right - 1, bottom - 1), level)
@@ -86,7 +86,7 @@ def _cross_out_dropped(side: Side, picture: Image.Image) -> Image.Image:
     scale = _patch_scale(side, picture)
     pen = ImageDraw.Draw(picture)
     for patch in np.flatnonzero(~side.kept).tolist():
-        left, top, right, bottom = scale * side.box(patch)
+        left, top, right, bottom = scale * side.patch_box(patch)
         pen.line((left, top, right, bottom), FAINT)
         pen.line((left, bottom, right, top), FAINT)
     return picture

@@ -14,7 +14,7 @@ from zsecli.errors import UsageError
 from zsecli.evaluate.intervals import KIND, TEST, PairedTest
 from zsecli.evaluate.report_model import Evaluation, ProtocolReport
 from zsecli.render.markdown import escape_markdown, format_table
-from zsecli.render.report_tables import describe_rankings, make_tables
+from zsecli.render.report_tables import describe_rankings, describe_verdicts, make_tables
 from zsecli.runtime.console import escape_for_terminal, escape_json_line_breaks, escape_line_breaks
 from zsecli.runtime.files import atomic_write
 from zsecli.vocabulary import REPORT_FORMATS
@@ -163,7 +163,8 @@ def format_json(evaluation: Evaluation, with_queries: bool) -> str:
     if evaluation.published:
         document["published"] = asdict(evaluation.published)
     if evaluation.explanations:
-        document["explanations"] = evaluation.explanations.to_dict()
+        verdicts = describe_verdicts(evaluation.explanations)
+        document["explanations"] = evaluation.explanations.to_dict() | {"verdicts": verdicts}
     text = json.dumps(document, ensure_ascii=False, indent=1 if with_queries else None)
     return escape_json_line_breaks(text) + "\n"
 

@@ -7,7 +7,15 @@ from typing import Any
 
 from zsecli.evaluate.intervals import FEWEST, KIND, TEST, Interval
 from zsecli.evaluate.published import Published
-from zsecli.evaluate.report_model import Comparison, Evaluation, ProtocolReport, RankingReport, Table
+from zsecli.evaluate.report_model import (
+    Comparison,
+    Evaluation,
+    ExtraResults,
+    ProtocolReport,
+    RankingReport,
+    Table,
+    Verdict,
+)
 
 PLURALS = {"class": "classes", "object": "objects"}
 
@@ -20,8 +28,26 @@ def describe_rankings(evaluation: Evaluation) -> list[str]:
         lines.append(f"{_describe_provenance(report)}; {ties}")
         lines += report.notes
     if evaluation.explanations:
-        lines += [f"explanations by {verdict}" for verdict in evaluation.explanations.verdicts()]
+        lines += [f"explanations by {line}" for line in describe_verdicts(evaluation.explanations)]
     return lines
+
+
+def describe_verdicts(results: ExtraResults) -> list[str]:
+    """A line of text for each source: what it is better than, and what it is not better than."""
+    verdicts = list(results.verdicts())
+    lines = []
+    for source in results.sources:
+        better = [_describe_control(v) for v in verdicts if v.subject == source and v.is_better]
+        not_better = [_describe_control(v) for v in verdicts if v.subject == source and not v.is_better]
+        line = f"{source}: better than {', '.join(better) or 'nothing'}"
+        if not_better:
+            line += f"; NOT better than {', '.join(not_better)}"
+        lines.append(line)
+    return lines
+
+
+def _describe_control(verdict: Verdict) -> str:
+    return f"{verdict.control} {verdict.measured}"
 
 
 def _describe_provenance(report: RankingReport) -> str:

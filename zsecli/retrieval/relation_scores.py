@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from zsecli.arrays import Ints
+from zsecli.arrays import Floats32, Ints
 from zsecli.errors import ZseError
 from zsecli.images.preprocess_rules import Modality
 from zsecli.model.cross_attention import Prepared
@@ -18,39 +17,58 @@ from zsecli.runtime.parallel import map_in_order, use_threads
 from zsecli.store.features import Features
 
 PICTURES_AT_ONCE = 32
-ON_CPU = 8  # pairs at once: what they need stays in the cache
-ON_GPU = 512  # at most; as many as a quarter of its free memory holds
+PAIRS_ON_CPU = 8  # at once: their tensors stay in the cache
+MAX_PAIRS_ON_GPU = 512  # at once, where a quarter of its free memory holds them
+MIN_PAIRS_ON_GPU = 8
+FLOATS_PER_TOKEN_VALUE = 24  # that a pair gathers and makes
 
 
-class _Some(NamedTuple):
-    """Pairs of prepared pictures, and where their scores belong."""
+@dataclass(frozen=True, kw_only=True)
+class _Block:
+    """M' pairs of prepared pictures, and the positions of their scores."""
 
     sketches: Prepared
     photos: Prepared
-    rows: Ints
-    columns: Ints
-    at: Ints
+    sketch_rows: Ints
+    """(M',) in `sketches`."""
+    photo_rows: Ints
+    """(M',) in `photos`."""
+    positions: Ints
+    """(M',) of the pairs among all that are scored."""
+
+    def slice_pairs(self, pairs: slice) -> _Block:
+        return replace(
+            self,
+            sketch_rows=self.sketch_rows[pairs],
+            photo_rows=self.photo_rows[pairs],
+            positions=self.positions[pairs],
+        )
 
 
 class RelationScorer:
     """Scores sketches of one store against photos of another with the network that made both."""
 
     def __init__(self, network: Scoring, device: torch.device, sketches: Features, photos: Features) -> None:
-        self.network, self.device = network, device
-        self.sketches, self.photos = sketches, photos
-        self.pairs_at_once = ON_CPU
+        self.network = network
+        self.device = device
+        self.sketches = sketches
+        self.photos = photos
+        self.pairs_at_once = PAIRS_ON_CPU
         if device.type == "cuda":
-            pair = 24 * 4 * (1 + network.n_patches) * sketches.token_width  # bytes that it gathers and makes
-            room = torch.cuda.mem_get_info(device)[0] // 4 // pair
-            self.pairs_at_once = min(ON_GPU, 1 << max(3, room.bit_length() - 1))
+            pair_bytes = 4 * FLOATS_PER_TOKEN_VALUE * (1 + network.n_patches) * sketches.token_width
+            n_pairs = torch.cuda.mem_get_info(device)[0] // 4 // pair_bytes
+            power_of_two = 1 << (max(n_pairs, MIN_PAIRS_ON_GPU).bit_length() - 1)
+            self.pairs_at_once = min(MAX_PAIRS_ON_GPU, power_of_two)
 
     @torch.inference_mode()
-    def score(self, rows: Ints, columns: Ints, advance: Callable[[int], None] = lambda n: None) -> NDArray[np.float32]:
+    def score(self, rows: Ints, columns: Ints, advance: Callable[[int], None] = lambda n: None) -> Floats32:
         """Relation scores (M,) float32 of the pairs of sketch `rows[i]` and photo `columns[i]`, both (M,).
 
-        Every sketch and every photo among them is prepared once: the sketches are held, the photos pass by in blocks,
-        so photos take no more memory in a large gallery than in a small one. `advance` is called with the number of
-        pairs just scored.
+        Every sketch and every photo among them is prepared once. The sketches stay in memory and the photos pass in
+        blocks, so a large gallery takes no more memory than a small one.
+
+        Args:
+            advance: called with the number of pairs just scored.
 
         Raises:
             ZseError: a score is not a number; the pair is named.
@@ -58,54 +76,67 @@ class RelationScorer:
         scores = np.empty(len(rows), np.float32)
         if not len(rows):
             return scores
-        with use_threads(self.device) as count:
-            for some, found in map_in_order(self._relate, self._blocks(rows, columns), count):
-                scores[some] = found
-                advance(len(some))
-        bad = np.flatnonzero(np.isnan(scores))
-        if len(bad):
-            pair = f"{self.sketches.items.id[rows[bad[0]]]} and {self.photos.items.id[columns[bad[0]]]}"
+        with use_threads(self.device) as n_threads:
+            blocks = self._make_blocks(rows, columns)
+            for positions, block_scores in map_in_order(self._score_block, blocks, n_threads):
+                scores[positions] = block_scores
+                advance(len(positions))
+        nan_positions = np.flatnonzero(np.isnan(scores))
+        if len(nan_positions):
+            sketch = self.sketches.items.id[rows[nan_positions[0]]]
+            photo = self.photos.items.id[columns[nan_positions[0]]]
             raise ZseError(
-                f"the relation score of {pair} is not a number", "the model's weights are damaged, or the store is"
+                f"the relation score of {sketch} and {photo} is not a number",
+                "the model's weights are damaged, or the store is",
             )
         return scores
 
-    def _blocks(self, rows: Ints, columns: Ints) -> Iterator[_Some]:
-        """The pairs in blocks: of one sketch with neighbouring photos, where all are wanted."""
-        drawn, row = np.unique(rows, return_inverse=True)
-        found, column = np.unique(columns, return_inverse=True)
-        sketches = Prepared.concatenate(
-            [self._prepare(self.sketches, part, "sketch") for part in _parts(drawn, PICTURES_AT_ONCE)]
-        )
-        order = np.lexsort((column, row, column // PICTURES_AT_ONCE))
-        starts = np.searchsorted(column[order] // PICTURES_AT_ONCE, np.arange(-(-len(found) // PICTURES_AT_ONCE)))
+    def _make_blocks(self, rows: Ints, columns: Ints) -> Iterator[_Block]:
+        """The pairs in blocks: of one sketch with neighbouring photos, where all pairs are scored."""
+        unique_sketches, sketch_index = np.unique(rows, return_inverse=True)
+        unique_photos, photo_index = np.unique(columns, return_inverse=True)
+        chunks = _split_into_chunks(unique_sketches, PICTURES_AT_ONCE)
+        sketches = Prepared.concatenate([self._prepare_rows(self.sketches, chunk, "sketch") for chunk in chunks])
+        photo_chunk = photo_index // PICTURES_AT_ONCE
+        order = np.lexsort((photo_index, sketch_index, photo_chunk))
+        n_chunks = -(-len(unique_photos) // PICTURES_AT_ONCE)
+        starts = np.searchsorted(photo_chunk[order], np.arange(n_chunks))
         for number, pairs in enumerate(np.split(order, starts[1:])):
             first = number * PICTURES_AT_ONCE
-            photos = self._prepare(self.photos, found[first : first + PICTURES_AT_ONCE], "photo")
-            for at in _parts(pairs, self.pairs_at_once):
-                yield _Some(sketches, photos, row[at], column[at] - first, at)
+            photos = self._prepare_rows(self.photos, unique_photos[first : first + PICTURES_AT_ONCE], "photo")
+            for positions in _split_into_chunks(pairs, self.pairs_at_once):
+                yield _Block(
+                    sketches=sketches,
+                    photos=photos,
+                    sketch_rows=sketch_index[positions],
+                    photo_rows=photo_index[positions] - first,
+                    positions=positions,
+                )
 
     @torch.inference_mode()
-    def _relate(self, some: _Some) -> tuple[Ints, NDArray[np.float32]]:
+    def _score_block(self, block: _Block) -> tuple[Ints, Floats32]:
+        """The positions of the pairs and their scores; in halves where the memory does not hold the block."""
         try:
             score = self.network.score_prepared(
-                some.sketches.take_pairs(some.rows), some.photos.take_pairs(some.columns)
+                block.sketches.take_pairs(block.sketch_rows), block.photos.take_pairs(block.photo_rows)
             )
-            return some.at, score.relation.float().cpu().numpy()
+            return block.positions, score.relation.float().cpu().numpy()
         except torch.OutOfMemoryError:
-            if len(some.at) == 1:
+            if len(block.positions) == 1:
                 raise
-        half = len(some.at) // 2
-        parts = (slice(half), slice(half, None))
-        halves = [some._replace(rows=some.rows[p], columns=some.columns[p], at=some.at[p]) for p in parts]
-        return some.at, np.concatenate([self._relate(part)[1] for part in halves])
+        middle = len(block.positions) // 2
+        _, first_scores = self._score_block(block.slice_pairs(slice(middle)))
+        _, second_scores = self._score_block(block.slice_pairs(slice(middle, None)))
+        return block.positions, np.concatenate([first_scores, second_scores])
 
     @torch.inference_mode()
-    def _prepare(self, features: Features, rows: Ints, role: Modality) -> Prepared:
-        return prepare_rows(self.network, self.device, features, rows, role)
+    def _prepare_rows(self, features: Features, rows: Ints, modality: Modality) -> Prepared:
+        return prepare_rows(self.network, self.device, features, rows, modality)
 
 
-def prepare_rows(network: Scoring, device: torch.device, features: Features, rows: Ints, role: Modality) -> Prepared:
+def prepare_rows(
+    network: Scoring, device: torch.device, features: Features, rows: Ints, modality: Modality
+) -> Prepared:
     """The pictures `rows` (B,) of a feature store, prepared for all pairs that they are in."""
     tokens = torch.from_numpy(features.read("tokens", rows)).to(device).float()
     if "index" in features.file:
@@ -113,8 +144,9 @@ def prepare_rows(network: Scoring, device: torch.device, features: Features, row
     else:
         index = torch.arange(tokens.shape[1] - 1, device=device).expand(len(tokens), -1)
     ret = torch.from_numpy(features.read("ret", rows)).to(device) if network.has_own_ret else None
-    return network.prepare(tokens, index, role, ret)
+    return network.prepare(tokens, index, modality, ret)
 
 
-def _parts(values: Ints, size: int) -> Iterator[Ints]:
-    return (values[start : start + size] for start in range(0, len(values), size))
+def _split_into_chunks(values: Ints, size: int) -> Iterator[Ints]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

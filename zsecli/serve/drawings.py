@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from zsecli.arrays import Floats32
-from zsecli.explain.pair import Side, see
+from zsecli.explain.pair import Side, encode_image
 from zsecli.images.decode import decode, is_blank, open_header
 from zsecli.images.normalize_sketch import describe_changes_of_one, normalize_picture
 from zsecli.images.picture_errors import PictureError
@@ -88,7 +88,7 @@ def clean_drawing(image: Image.Image, preprocess: Preprocess) -> tuple[Image.Ima
 def encode_drawing(model: Embedder, image: Image.Image) -> Drawing:
     """Encode a drawing with the model of the gallery."""
     if isinstance(model, NetworkEmbedder):
-        side, encoding = see(model, image, "sketch", "your drawing")
+        side, encoding = encode_image(model, image, "sketch", "your drawing")
         # rounded as in a store, so that scores are those of `zse match`
         tokens = encoding.tokens.half().float()
         own_ret = encoding.ret if model.network.has_own_ret else None

@@ -11,11 +11,10 @@ import numpy as np
 from PIL import Image
 
 from zsecli.arrays import Floats32, Ints64
-from zsecli.explain.correspondences import best, choose, offered_sources
-from zsecli.explain.pair import Pair, Side, relate, see
-from zsecli.explain.synthesis import synthesize_seen
+from zsecli.explain.correspondences import dual_softmax, find_mutual_matches, offered_sources
+from zsecli.explain.pair import EncodedSide, Pair, Side, encode_image, score_pair
+from zsecli.explain.synthesis import synthesize_encoded
 from zsecli.images.geometry import Frame, patch_centres
-from zsecli.model.backbone import Encoding
 from zsecli.model.embedders.base import Embedder, NetworkEmbedder
 from zsecli.model.scoring import compute_centred_cosine
 from zsecli.model.spec import ModelSpec
@@ -133,10 +132,10 @@ class Engine:
         score = reranker.score_pairs(drawing.prepared, photo)
         cosines = compute_centred_cosine(score.sketch[:, 1:], score.photo[:, 1:])[0].cpu().numpy()
         valid = np.ones(cosines.shape[1], bool) if photo.mask is None else photo.mask[0, 1:].cpu().numpy()
-        queried = drawing.side.asked
+        queried = drawing.side.matchable
         shares = score.shares  # whose sum the score is, of a network of such a kind
-        scores = choose(cosines, queried, valid) if shares is None else shares[0].float().cpu().numpy()
-        matches = best(scores, queried, valid)
+        scores = dual_softmax(cosines, queried, valid) if shares is None else shares[0].float().cpu().numpy()
+        matches = find_mutual_matches(scores, queried, valid)
         return {
             "sketch": _describe_side(drawing.side),
             "photo": self._describe_photo(row),
@@ -173,7 +172,7 @@ class Engine:
         self._need_relation()
         assert isinstance(self.model, NetworkEmbedder)
         assert drawing.side is not None and drawing.encoding is not None
-        return as_png(synthesize_seen(self.model, (drawing.side, drawing.encoding), [self._see(row)]))
+        return as_png(synthesize_encoded(self.model, (drawing.side, drawing.encoding), [self._encode_photo(row)]))
 
     def _rerank(self, drawing: Drawing, ranked: Ranked, is_wanted: Callable[[], bool]) -> Ranked:
         """The same photos, the first `shortlist` of them in the order of their relation scores."""
@@ -197,12 +196,12 @@ class Engine:
         assert isinstance(self.model, NetworkEmbedder)
         assert drawing.side is not None and drawing.encoding is not None
         sketch = drawing.side, drawing.encoding
-        pair = relate(self.model, sketch, self._see(row))
-        return pair, None if contrast is None else relate(self.model, sketch, self._see(contrast))
+        pair = score_pair(self.model, sketch, self._encode_photo(row))
+        return pair, None if contrast is None else score_pair(self.model, sketch, self._encode_photo(contrast))
 
-    def _see(self, row: int) -> tuple[Side, Encoding]:
+    def _encode_photo(self, row: int) -> EncodedSide:
         assert isinstance(self.model, NetworkEmbedder)
-        return see(self.model, self.photos.image(row), "photo", self.gallery.names[row])
+        return encode_image(self.model, self.photos.image(row), "photo", self.gallery.names[row])
 
     def _describe_model(self) -> dict[str, str]:
         return {"name": self.spec.name, "weights": self.spec.weights_hash()}
@@ -221,7 +220,7 @@ class Engine:
 def _describe_side(side: Side) -> dict[str, Any]:
     boxes = []
     for patch in range(len(side.kept)):
-        boxes.append([round(value, 1) for value in side.box(patch)])
+        boxes.append([round(value, 1) for value in side.patch_box(patch)])
     return {
         "width": side.image.width,
         "height": side.image.height,

@@ -209,9 +209,9 @@ def _check_explanations(test: ExplanationTest | None) -> None:
         if file is not None and not file.is_file():
             raise UsageError(f"{flag} {file}: no such file", "look at its path")
     if test.keypoints is not None:
-        from zsecli.explain.keypoints import read
+        from zsecli.explain.keypoints import read_keypoints
 
-        read(test.keypoints)
+        read_keypoints(test.keypoints)
 
 
 def _choose_sources(request: EvaluateRequest) -> list[Path | ModelSpec]:
@@ -320,14 +320,14 @@ def _test_explanations(request: EvaluateRequest, ranking: Path, progress: Progre
     test = request.explanations
     if test is None:
         return None
-    from zsecli.explain import assess
+    from zsecli.explain.assess import assess_ranking
 
     with progress("explanations") as bar:
-        return assess.run(
+        return assess_ranking(
             ranking,
             pairs=test.pairs,
             aligned=test.aligned,
-            marked=test.keypoints,
+            keypoints=test.keypoints,
             backbone_weights=test.backbone_weights,
             device=request.compute.device,
             seed=request.seed,

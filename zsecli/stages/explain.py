@@ -12,9 +12,9 @@ import numpy as np
 
 from zsecli.errors import UsageError
 from zsecli.explain import faithfulness
-from zsecli.explain.correspondences import best, offered_sources, scores
+from zsecli.explain.correspondences import find_pair_matches, offered_sources, score_patches
 from zsecli.explain.load_network import load_network
-from zsecli.explain.pair import Pair, look, relate
+from zsecli.explain.pair import Pair, encode_file, score_pair
 from zsecli.model.embedders.base import NetworkEmbedder
 from zsecli.model.spec import ModelSpec
 from zsecli.render import explanation_figure, explanation_json, explanation_page
@@ -169,9 +169,9 @@ def explain_pair(
     Raises:
         ZseError: a file is no picture.
     """
-    sketch_view = look(model, sketch, "sketch")
-    pair = relate(model, sketch_view, look(model, photo, "photo"))
-    other = None if contrast is None else relate(model, sketch_view, look(model, contrast, "photo"))
+    sketch_view = encode_file(model, sketch, "sketch")
+    pair = score_pair(model, sketch_view, encode_file(model, photo, "photo"))
+    other = None if contrast is None else score_pair(model, sketch_view, encode_file(model, contrast, "photo"))
     if pair.sketch.strokes.all():
         logger.warning(f"{sketch}: no strokes stand out from blank paper, so every patch is a query")
     source = source or offered_sources(pair.network)[0]
@@ -197,14 +197,14 @@ def explain_pair(
 
 
 def _test_source(pair: Pair, source: str, seed: int) -> faithfulness.Faithfulness | None:
-    matches = best(scores(pair, source), pair.sketch.asked, pair.photo.asked)
-    return faithfulness.measure(pair, matches, seed, RANDOM_ORDERS) if matches else None
+    matches = find_pair_matches(pair, score_patches(pair, source))
+    return faithfulness.measure_faithfulness(pair, matches, seed, RANDOM_ORDERS) if matches else None
 
 
 def _summarize(tested: faithfulness.Faithfulness) -> dict[str, Any]:
     """Mean areas, the middle 95 % of their differences from each random order, and the curves."""
     summary: dict[str, Any] = {}
-    for name, areas in zip(faithfulness.Areas._fields, tested.each(), strict=True):
+    for name, areas in zip(faithfulness.Areas._fields, tested.areas_by_order(), strict=True):
         low, high = np.quantile(areas, [0.025, 0.975])
         summary[name] = {"area": float(areas.mean()), "interval": [float(low), float(high)]}
     curves, random_curves = {}, {}
