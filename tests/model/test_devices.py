@@ -295,7 +295,7 @@ def test_explain(config: ModelConfig) -> None:
         )
         scores = correspondences.score_patches(pair, "contribution")
         matches = correspondences.find_pair_matches(pair, scores)
-        tested = faithfulness.measure_faithfulness(pair, matches or [correspondences.Match(0, 0, 1.0)], orders=2)
+        tested = faithfulness.measure_faithfulness(pair, matches or [correspondences.Match(0, 0, 1.0)], n_orders=2)
     assert set(described["matches"]) == set(EXPLANATION_SOURCES)
     assert tested.random_deletion.shape == (2, faithfulness.STEPS + 1)
 

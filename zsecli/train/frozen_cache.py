@@ -28,7 +28,7 @@ from zsecli.store.hdf5 import is_up_to_date
 
 
 def frozen_parts(network: ZSENetwork, blocks: int) -> list[nn.Module | nn.Parameter]:
-    """Modules that `Backbone.forward_frozen(picture, blocks)` uses; with all blocks the last norm too, so that [Ret] stays."""
+    """Modules that `Backbone.forward_frozen(picture, blocks)` uses; with all blocks also the last norm, for [Ret]."""
     vit = network.backbone.vit
     if not blocks:
         return [vit.patch_embed.trunk if isinstance(vit.patch_embed, TrunkEmbed) else vit.patch_embed]
