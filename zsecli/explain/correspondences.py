@@ -15,7 +15,7 @@ import torch
 from zsecli.arrays import Floats32, Mask
 from zsecli.errors import UsageError
 from zsecli.explain.pair import Pair, Side
-from zsecli.model.scoring import Scoring, centred_cosine
+from zsecli.model.scoring import Scoring, compute_centred_cosine
 from zsecli.vocabulary import EXPLANATION_SOURCES
 
 Scores = Floats32
@@ -104,7 +104,7 @@ def find_pair_matches(pair: Pair, scores: Scores) -> list[Match]:
 
 def token_cosines(pair: Pair) -> Scores:
     """(P, C) cosines of the tokens after cross-attention, less their mean."""
-    return centred_cosine(pair.score.sketch[:, 1:], pair.score.photo[:, 1:])[0].cpu().numpy()
+    return compute_centred_cosine(pair.score.sketch[:, 1:], pair.score.photo[:, 1:])[0].cpu().numpy()
 
 
 def score_similarity(pair: Pair) -> Scores:
@@ -152,7 +152,7 @@ def compute_constant(pair: Pair) -> float:
     if relation.matches is not None:
         return float(relation.matches.bias)
     empty_kernel = torch.zeros_like(pair.score.kernel)
-    empty_logit = float(relation.logit(empty_kernel, pair.score.logit.new_zeros(1)))
+    empty_logit = float(relation.compute_logit(empty_kernel, pair.score.logit.new_zeros(1)))
     return empty_logit + _integrate_gradients(pair)[1]
 
 
@@ -164,12 +164,12 @@ def _integrate_gradients(pair: Pair) -> tuple[Scores, float]:
     with torch.inference_mode():
         sketch, sketch_kept = _patch_tokens(pair.score.sketch, pair.sketch)
         photo, photo_kept = _patch_tokens(pair.score.photo, pair.photo)
-        sketch_shares = relation.shares(sketch, sketch_kept)
-        photo_shares = relation.shares(photo, photo_kept)
+        sketch_shares = relation.compute_token_shares(sketch, sketch_kept)
+        photo_shares = relation.compute_token_shares(photo, photo_kept)
         photo_slopes = torch.einsum("cd,jde->jce", slope, photo_shares)
         contributions = (sketch_shares.flatten(1) @ photo_slopes.flatten(1).T).cpu().numpy()
-        sketch_bias = relation.bias_share(sketch, sketch_kept)
-        photo_bias = relation.bias_share(photo, photo_kept)
+        sketch_bias = relation.compute_bias_share(sketch, sketch_kept)
+        photo_bias = relation.compute_bias_share(photo, photo_kept)
         bias_kernel = sketch_bias @ (photo_shares.sum(0) + photo_bias).T + sketch_shares.sum(0) @ photo_bias.T
         return contributions, float((slope * bias_kernel).sum())
 
@@ -180,7 +180,7 @@ def _mean_slope(pair: Pair) -> torch.Tensor:
     with torch.enable_grad():
         steps = (torch.arange(PATH_STEPS, device=kernel.device) + 0.5).view(-1, 1, 1) / PATH_STEPS
         path = (steps * kernel.clone()).requires_grad_()
-        logits = relation.logit(path, path.new_zeros(PATH_STEPS))
+        logits = relation.compute_logit(path, path.new_zeros(PATH_STEPS))
         (slopes,) = torch.autograd.grad(logits.sum(), path)
     with torch.inference_mode():
         return slopes.mean(0)
