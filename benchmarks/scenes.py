@@ -25,7 +25,7 @@ from zsecli.explain.localization import Controls, compute_pck, load_frozen_backb
 from zsecli.explain.pair import encode_image, score_pair
 from zsecli.images.outline import draw_outline
 from zsecli.model.spec import ModelSpec
-from zsecli.train.freehand import find_thing, put_into
+from zsecli.train.freehand import find_object, paste_object
 
 SIDE = 256
 SCALE = 0.6
@@ -51,9 +51,9 @@ def make_scene(
     shift = rng.integers(0, SIDE - small.width + 1, 2)
     page = Image.new("RGB", (SIDE, SIDE), "white")
     page.paste(small, tuple(shift.tolist()))
-    mask = find_thing(np.asarray(page))
+    mask = find_object(np.asarray(page))
     assert mask is not None
-    return Image.fromarray(put_into(np.asarray(page), mask, np.asarray(scene))), mask, shift
+    return Image.fromarray(paste_object(np.asarray(page), mask, np.asarray(scene))), mask, shift
 
 
 def main(manifest: str, weights: str) -> None:
@@ -67,7 +67,7 @@ def main(manifest: str, weights: str) -> None:
             drawings[row["class"]].append(root / row["path"])
             continue
         picture = load(root / row["path"])
-        mask = find_thing(np.asarray(picture))
+        mask = find_object(np.asarray(picture))
         if mask is None:
             scenes.append(picture)
         elif mask.mean() > 0.1:

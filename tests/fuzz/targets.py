@@ -131,7 +131,7 @@ def tensors(data: bytes) -> None:
         answer(checkpoint.read_training, path)
         answer(checkpoint.seen_classes, path)
         answer(checkpoint.load_scoring, path)
-        answer(state.where, path)
+        answer(state.read_progress, path)
     finally:
         path.unlink()
 
@@ -155,7 +155,7 @@ def progress(data: bytes) -> None:
     kept = {"zse-schema": "training", "run-key": "k", "progress": said, "training": said}
     path = new(".safetensors", save({"a": torch.zeros(1)}, kept))
     try:
-        found = answer(state.where, path)
+        found = answer(state.read_progress, path)
         assert found is None or found[1].step >= 0
         answer(checkpoint.read_training, path)
         answer(checkpoint.seen_classes, path)

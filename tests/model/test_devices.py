@@ -36,12 +36,14 @@ from zsecli.model.spec import ModelSpec
 from zsecli.render import explanation_json
 from zsecli.retrieval import relation_scores
 from zsecli.retrieval.relation_scores import RelationScorer
-from zsecli.train import loop
 from zsecli.train.batches import Batch
 from zsecli.train.config import TrainConfig
 from zsecli.train.config import preset as training
-from zsecli.train.frozen_cache import _Beginning
-from zsecli.train.validate import HeldOut, validate
+from zsecli.train.frozen_cache import FrozenPartEmbedder
+from zsecli.train.loop import take_step
+from zsecli.train.step import LOSS_NAMES
+from zsecli.train.trainee import build_trainee
+from zsecli.train.validate import HeldOutSet, validate_network
 from zsecli.vocabulary import EXPLANATION_SOURCES
 
 CUDA = torch.device("cuda", 0)
@@ -223,11 +225,11 @@ def batch(config: TrainConfig, model: NetworkEmbedder) -> Batch:
     places = torch.rand(config.outlines, model.network.backbone.places, 2)
     drawn = [torch.from_numpy(pictures(config.outlines)) for _ in range(2)]
     return Batch(
-        torch.from_numpy(pictures(rows)),
-        torch.from_numpy(pictures(rows)),
-        torch.eye(rows).bool(),
-        torch.ones(rows, rows).bool(),
-        (drawn[0], drawn[1], places) if config.outlines else None,
+        sketch=torch.from_numpy(pictures(rows)),
+        photo=torch.from_numpy(pictures(rows)),
+        positive=torch.eye(rows).bool(),
+        eligible=torch.ones(rows, rows).bool(),
+        outlines=(drawn[0], drawn[1], places) if config.outlines else None,
     )
 
 
@@ -247,10 +249,11 @@ def test_a_training_step(model: str, name: str) -> None:
     if config.keep_rate < 1 and model == "paper":
         settings = replace(settings, selection=SELECTING.selection)
     with gpu():
-        network, optimizer = loop.build(settings, config, False, None, CUDA)
-        parts = iter([batch(config, NetworkEmbedder(network, CUDA, []))] * config.accumulate)
-        said = loop._step(network, optimizer, parts, 0, config)
-    assert len(said) == 4
+        trainee = build_trainee(settings, config, CUDA)
+        network = trainee.network
+        batches = iter([batch(config, NetworkEmbedder(network, CUDA, []))] * config.accumulate)
+        losses = take_step(trainee, batches, 0, config)
+    assert len(losses) == len(LOSS_NAMES)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     assert {parameter.grad.device for parameter in trained if parameter.grad is not None} == {CUDA}
     assert sum(parameter.grad is not None for parameter in trained) > len(trained) / 4
@@ -265,10 +268,20 @@ def test_validation_on_a_device(precision: Any) -> None:
         sha256=np.zeros((8, 32), np.uint8),
         label=Column.from_values(list("abababab")),
     )
-    given: Any = SimpleNamespace(items=items, stack=lambda rows: torch.from_numpy(pictures(len(rows))))
-    held = [HeldOut("classes", "label", ("AP (raw)",), np.arange(4), np.arange(4, 8))]
+    given: Any = SimpleNamespace(items=items, stack_pictures=lambda rows: torch.from_numpy(pictures(len(rows))))
+    held = [
+        HeldOutSet(
+            name="classes",
+            relevance="label",
+            metrics=("AP (raw)",),
+            sketches=np.arange(4),
+            photos=np.arange(4, 8),
+        )
+    ]
     with gpu():
-        found = validate(on_gpu(CONFIGS["small, selecting"]).network, held, given, TrainConfig(precision=precision))
+        found = validate_network(
+            on_gpu(CONFIGS["small, selecting"]).network, held, given, TrainConfig(precision=precision)
+        )
     assert {name.partition(":")[0] for name in found} == {"classes", "classes by relation", "score"}
 
 
@@ -307,6 +320,6 @@ def test_a_frozen_backbone(name: str, precision: Precision, tmp_path: Path) -> N
 @pytest.mark.parametrize(("config", "blocks"), [(CONFIGS["small"], 0), (CONFIGS["paper"], 2)])
 def test_the_cached_beginning_of_a_frozen_part(config: ModelConfig, blocks: int) -> None:
     with gpu():
-        found = _Beginning(on_gpu(config).network, blocks, CUDA).embed(pictures(2), "photo")
+        found = FrozenPartEmbedder(on_gpu(config).network, blocks, CUDA).embed(pictures(2), "photo")
     assert found.tokens is not None
     assert found.tokens.shape[0] == 2

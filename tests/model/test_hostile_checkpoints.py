@@ -364,17 +364,18 @@ def optimizer(network: nn.Module) -> torch.optim.AdamW:
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = build(LEAST)
     path = tmp_path_factory.mktemp("run") / "state.safetensors"
-    state.save(path, "key", state.Progress(7, 0.5, 1), network, optimizer(network))
+    progress = state.RunProgress(step=7, best=0.5, best_epoch=1)
+    state.save_state(path, "key", progress, {"model": network}, optimizer(network))
     return path
 
 
-def resume(path: Path) -> state.Progress | None:
+def resume(path: Path) -> state.RunProgress | None:
     network = build(LEAST, seed=1)
-    return state.load(path, "key", network, torch.optim.AdamW(network.parameters()))
+    return state.load_state(path, "key", {"model": network}, torch.optim.AdamW(network.parameters()))
 
 
 def test_a_state_as_it_was_written(stopped: Path) -> None:
-    assert resume(stopped) == state.Progress(7, 0.5, 1)
+    assert resume(stopped) == state.RunProgress(step=7, best=0.5, best_epoch=1)
 
 
 def test_a_state_of_an_earlier_version_has_no_losses(stopped: Path, tmp_path: Path) -> None:
@@ -384,7 +385,7 @@ def test_a_state_of_an_earlier_version_has_no_losses(stopped: Path, tmp_path: Pa
     del metadata["checksum"]
     metadata["progress"] = '{"step": 7, "best": null, "best_epoch": 0, "stale": 0, "ended": false}'
     save_file(tensors, path, metadata)
-    assert resume(path) == state.Progress(7)
+    assert resume(path) == state.RunProgress(step=7)
 
 
 @pytest.mark.parametrize(
@@ -405,7 +406,7 @@ def test_a_state_of_an_earlier_version_has_no_losses(stopped: Path, tmp_path: Pa
                 "progress": '{"step": 7, "best": null, "best_epoch": 0, "stale": 0, "ended": false, '
                 '"unlogged": [[1.0, 2.0]]}'
             },
-            "a step has 4 losses",
+            "a step has 6 losses",
         ),
         ({"zse-schema": "checkpoint"}, "not a state of training"),
     ],

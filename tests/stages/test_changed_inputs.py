@@ -35,10 +35,10 @@ from zsecli.runtime.console import Progress
 from zsecli.stages.prepare_listing import prepare_listing
 from zsecli.store.dataset import read_dataset
 from zsecli.store.hdf5 import open_store
-from zsecli.train.batches import Pictures
+from zsecli.train.batches import TrainingPictures
 from zsecli.train.config import TrainConfig
-from zsecli.train.job import Job, TrainResult, train_network
-from zsecli.train.validate import rows_of
+from zsecli.train.job import TrainingJob, TrainResult, train_network
+from zsecli.train.validate import select_rows
 
 Change = Callable[[Path], object]
 
@@ -545,12 +545,12 @@ def seen(tmp_path: Path) -> Dataset:
 
 
 def train(data: Dataset, folder: Path, config: TrainConfig = SHORT, **more: Any) -> TrainResult:
-    job = Job(data, "", STILL, config, pretrained=False)
+    job = TrainingJob(dataset=data, model=STILL, config=config, pretrained=False)
     return train_network(job, folder / "net.safetensors", folder / "cache", device="cpu", **more)
 
 
 def read_by_training(data: Dataset) -> list[str]:
-    used, held = rows_of(data)
+    used, held = select_rows(data)
     rows = {*used.tolist(), *(row for one in held for rows in (one.sketches, one.photos) for row in rows.tolist())}
     return [data.items.id[row] for row in sorted(rows)]
 
@@ -615,15 +615,15 @@ def test_pictures_that_change_under_a_run_are_noticed(seen: Dataset, tmp_path: P
 def test_a_picture_is_what_was_listed_whenever_it_is_read(tmp_path: Path, tree: Path, change: Change) -> None:
     prepare_listing(read(tree), tmp_path / "t.h5", "t")
     data = read_dataset(tmp_path / "t.h5")
-    pictures = Pictures(data.items, data.root, LEAST.preprocess, stamps=[*data.stamps(data.items.id).values()])
-    pictures.hold = 0
-    pictures.pixels(1)
+    pictures = TrainingPictures(data.items, data.root, LEAST.preprocess, stamps=[*data.stamps(data.items.id).values()])
+    pictures.cache_bytes = 0
+    pictures.load_pixels(1)
     os.utime(data.root / data.items.id[1])  # a new time is no change
-    pictures.pixels(1)
+    pictures.load_pixels(1)
     change(data.root / data.items.id[1])
     with pytest.raises(ChangedPicture, match=data.items.id[1]):
-        pictures.pixels(1)
-    pictures.pixels(0)
+        pictures.load_pixels(1)
+    pictures.load_pixels(0)
 
 
 @pytest.fixture

@@ -29,14 +29,16 @@ from zsecli.data.sources.folder import read
 from zsecli.errors import StoreError, UsageError, ZseError
 from zsecli.model import checkpoint
 from zsecli.model.config import PRESETS, ModelConfig, TokenizerConfig
+from zsecli.render.training_curve import draw_curve
 from zsecli.runtime.console import Progress
 from zsecli.runtime.files import exclusive_lock
 from zsecli.stages.prepare_listing import prepare_listing
 from zsecli.store.dataset import read_dataset
 from zsecli.train.config import TrainConfig
-from zsecli.train.job import Job, TrainResult, plan_training, train_network
-from zsecli.train.loop import factor
-from zsecli.train.validate import rows_of
+from zsecli.train.job import TrainingJob, TrainResult, train_network
+from zsecli.train.loop import learning_rate_factor
+from zsecli.train.plan import plan_training
+from zsecli.train.validate import select_rows
 
 UNSEEN_CLASSES = ("animal-bird", "lock")
 SHORT = TrainConfig(
@@ -65,12 +67,14 @@ def data(store: Path) -> Dataset:
     return read_dataset(store)
 
 
-def job(data: Dataset, config: TrainConfig = SHORT, model: ModelConfig = STILL) -> Job:
-    return Job(data, "", model, config, pretrained=False)
+def job(data: Dataset, config: TrainConfig = SHORT, model: ModelConfig = STILL) -> TrainingJob:
+    return TrainingJob(dataset=data, model=model, config=config, pretrained=False)
 
 
 def trained(data: Dataset, folder: Path, config: TrainConfig = SHORT, model: ModelConfig = STILL) -> TrainResult:
-    return train_network(job(data, config, model), folder / "net.safetensors", folder / "cache", device="cpu")
+    return train_network(
+        job(data, config, model), folder / "net.safetensors", folder / "cache", device="cpu", draw_curve=draw_curve
+    )
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -82,7 +86,7 @@ def records(folder: Path) -> list[dict[str, object]]:
 
 
 def test_training_reads_seen_pictures_alone(data: Dataset) -> None:
-    used, held = rows_of(data)
+    used, held = select_rows(data)
     part, label = data.parts(), data.items.label
     unseen = {label.names[c] for c in label.codes[part == UNSEEN]}
     assert unseen == set(UNSEEN_CLASSES)
@@ -229,7 +233,7 @@ def test_the_heads_can_be_trained_alone(data: Dataset, tmp_path: Path) -> None:
     """With all blocks frozen and another run's backbone, [Ret] stays; the best is chosen by the relation network."""
     first = trained(data, tmp_path, dataclasses.replace(SHORT, match_weight=0.0))
     config = dataclasses.replace(SHORT, freeze_blocks=6, ret_weight=0.0, candidates=4)
-    second = dataclasses.replace(job(data, config), begin=first.path)
+    second = dataclasses.replace(job(data, config), backbone_from=first.path)
     result = train_network(second, tmp_path / "second.safetensors", tmp_path / "cache", device="cpu")
     before, after = weights(first.path), weights(result.path)
     moved = {k for k in before if not torch.equal(before[k], after[k])}
@@ -316,7 +320,12 @@ def test_a_resumed_run_has_the_log_and_the_curve_of_one_that_was_not_stopped(
     trained(data, whole, config)
     with pytest.raises(KeyboardInterrupt):
         train_network(
-            job(data, config), stopped / "net.safetensors", stopped / "cache", device="cpu", progress=StopAt(stop)
+            job(data, config),
+            stopped / "net.safetensors",
+            stopped / "cache",
+            device="cpu",
+            draw_curve=draw_curve,
+            progress=StopAt(stop),
         )
     assert trained(data, stopped, config).fresh
     logs, curves = ([(folder / "net.run" / name).read_text() for folder in (whole, stopped)] for name in RUN_FILES)
@@ -428,11 +437,11 @@ def test_one_of_two_processes_says_what_came_of_it(pictures: Path, tmp_path: Pat
 
 def test_learning_rate_schedules() -> None:
     config = dataclasses.replace(SHORT, epochs=10, warmup=4, schedule="cosine")
-    values = [factor(step, config) for step in range(config.steps)]
+    values = [learning_rate_factor(step, config) for step in range(config.steps)]
     assert values[:4] == [0.25, 0.5, 0.75, 1.0]
     assert values[4] == 1 and values[-1] < 0.05
     assert all(a >= b for a, b in itertools.pairwise(values[4:]))
-    assert {factor(step, SHORT) for step in range(9)} == {1.0}
+    assert {learning_rate_factor(step, SHORT) for step in range(9)} == {1.0}
 
 
 def test_dry_run_reports_counts(data: Dataset) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from zsecli.arrays import Pixels
 from zsecli.images.preprocess_rules import Role
-from zsecli.train.augment import augment
+from zsecli.train.augment import augment_picture
 
 pytestmark = pytest.mark.fast
 
@@ -24,7 +24,7 @@ def cross(paper: int = 255, ink: int = 0, width: int = 1) -> Pixels:
 
 
 def changed(picture: Pixels, role: Role = "sketch", seed: int = 0, flip: bool = False, strength: float = 1.0) -> Pixels:
-    return augment(picture, role, flip, np.random.default_rng(seed), strength)
+    return augment_picture(picture, role, flip, np.random.default_rng(seed), strength)
 
 
 NOISE = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)

@@ -29,11 +29,11 @@ def check(at: int, **metrics: float) -> dict[str, Any]:
 
 def test_a_log_gives_back_what_was_added(tmp_path: Path) -> None:
     log = Log(tmp_path)
-    assert log.records() == []
+    assert log.read_records() == []
     records = [step(10), check(10, score=0.5), {"kind": "ä", "step": 11}]
     for i, record in enumerate(records):
         log.append(record)
-        assert Log(tmp_path).records() == records[: i + 1]
+        assert Log(tmp_path).read_records() == records[: i + 1]
 
 
 @pytest.mark.parametrize("cut", ['{"kind": "train", "st', "\0\0\0", "4", "\udce4"])
@@ -44,7 +44,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, cut: str) -> None:
         log.append(step(at))
     with log.path.open("a", encoding="utf-8", errors="surrogateescape") as file:
         file.write(cut)
-    assert [record["step"] for record in log.records()] == [10, 20, 30]
+    assert [record["step"] for record in log.read_records()] == [10, 20, 30]
     log.truncate(20)
     log.append(check(20, score=0.5))
     assert [json.loads(line)["step"] for line in log.path.read_text().splitlines()] == [10, 20, 20]

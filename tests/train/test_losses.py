@@ -18,8 +18,8 @@ from zsecli.model.backbone import Encoding
 from zsecli.model.scoring import Score
 from zsecli.train.batches import Batch
 from zsecli.train.config import TrainConfig
-from zsecli.train.losses import contrastive, hardest, matching, triplet
-from zsecli.train.step import encode, losses
+from zsecli.train.losses import contrastive_loss, hardest_negatives, relation_loss, triplet_loss
+from zsecli.train.step import compute_losses, encode_pictures
 
 pytestmark = pytest.mark.fast
 
@@ -31,22 +31,22 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 def pairs() -> tuple[Tensor, Tensor]:
-    """positive, counts: row 4 and the columns 5 and 6 have no positive, nothing counts in column 6, all else varies."""
+    """positive, eligible: row 4 and columns 5 and 6 have no positive, column 6 no eligible pair, all else varies."""
     positive = torch.zeros(B, C, dtype=torch.bool)
     for row, column in ((0, 0), (0, 1), (1, 0), (2, 2), (2, 3), (2, 4), (3, 3)):
         positive[row, column] = True
-    counts = torch.ones(B, C, dtype=torch.bool)
+    eligible = torch.ones(B, C, dtype=torch.bool)
     for row, column in ((0, 0), (0, 2), (1, 3), (2, 2), (3, 0), (4, 4)):  # two of them positive
-        counts[row, column] = False
-    counts[:, 6] = False
-    return positive, counts
+        eligible[row, column] = False
+    eligible[:, 6] = False
+    return positive, eligible
 
 
-def by_hand(sketch: Tensor, photo: Tensor, positive: Tensor, counts: Tensor, temperature: float) -> float:
+def by_hand(sketch: Tensor, photo: Tensor, positive: Tensor, eligible: Tensor, temperature: float) -> float:
     """L_out in both directions, one pair after the other."""
     s, p = ([[x / math.hypot(*v) for x in v] for v in m.tolist()] for m in (sketch, photo))
     logit = [[sum(x * y for x, y in zip(a, b, strict=True)) / temperature for b in p] for a in s]
-    table = [[(logit[i][j], positive[i, j], counts[i, j]) for j in range(len(p))] for i in range(len(s))]
+    table = [[(logit[i][j], positive[i, j], eligible[i, j]) for j in range(len(p))] for i in range(len(s))]
     directions = []
     for lines in (table, list(zip(*table, strict=True))):
         losses = []
@@ -66,13 +66,13 @@ def test_triplet_loss_by_hand(margin: float) -> None:
         max(0.0, math.dist(x, y) - math.dist(x, z) + margin)
         for x, y, z in zip(a.tolist(), p.tolist(), n.tolist(), strict=True)
     ]
-    assert triplet(a, p, n, margin).item() == pytest.approx(sum(terms) / B, rel=1e-5)
-    assert torch.autograd.gradcheck(lambda *x: triplet(*x, margin), (a, p, n))
+    assert triplet_loss(a, p, n, margin).item() == pytest.approx(sum(terms) / B, rel=1e-5)
+    assert torch.autograd.gradcheck(lambda *x: triplet_loss(*x, margin), (a, p, n))
 
 
 def test_triplet_of_nothing() -> None:
     rows = [normal(3, D, seed=seed) for seed in range(3)]
-    loss = triplet(*(x[:0] for x in rows), 1.0)
+    loss = triplet_loss(*(x[:0] for x in rows), 1.0)
     loss.backward()
     assert loss.item() == 0
     assert all((x.grad == 0).all() for x in rows if x.grad is not None)
@@ -82,10 +82,10 @@ def test_matching_loss_by_hand() -> None:
     score = torch.tensor([0.2, 0.7, 0.99, 0.5], dtype=torch.float64, requires_grad=True)
     match = torch.tensor([True, False, True, False])
     expected = ((0.2 - 0.99) ** 2 + (0.7 - 0.01) ** 2 + 0 + (0.5 - 0.01) ** 2) / 4
-    assert matching(score, match).item() == pytest.approx(expected)
+    assert relation_loss(score, match).item() == pytest.approx(expected)
     expected = ((0.2 - 0.8) ** 2 + (0.7 - 0.1) ** 2 + (0.99 - 0.8) ** 2 + (0.5 - 0.1) ** 2) / 4
-    assert matching(score, match, high=0.8, low=0.1).item() == pytest.approx(expected)
-    assert torch.autograd.gradcheck(lambda x: matching(x, match), score)
+    assert relation_loss(score, match, high=0.8, low=0.1).item() == pytest.approx(expected)
+    assert torch.autograd.gradcheck(lambda x: relation_loss(x, match), score)
 
 
 def test_the_loss_of_the_released_network() -> None:
@@ -95,14 +95,14 @@ def test_the_loss_of_the_released_network() -> None:
     network: Any = SimpleNamespace(encode=lambda *_: None, score=lambda *_: score)
     ret, relation = compute_released_losses(network, seed=0)
     photos = score.ret_photo
-    torch.testing.assert_close(2 * triplet(score.ret_sketch[:2], photos[:2], photos[2:], 1.0), ret)
-    torch.testing.assert_close(4 * matching(score.relation, torch.arange(4) < 2), relation)
+    torch.testing.assert_close(2 * triplet_loss(score.ret_sketch[:2], photos[:2], photos[2:], 1.0), ret)
+    torch.testing.assert_close(4 * relation_loss(score.relation, torch.arange(4) < 2), relation)
 
 
 def test_relation_loss_of_the_authors() -> None:
     golden = load_golden()
     score = torch.from_numpy(golden["rn_scores"]).diagonal()
-    ours = 4 * matching(score, torch.arange(4) < 2).item()
+    ours = 4 * relation_loss(score, torch.arange(4) < 2).item()
     assert ours == pytest.approx(golden["train_losses"][0, 1], rel=1e-5)
 
 
@@ -110,18 +110,18 @@ def test_relation_loss_of_the_authors() -> None:
 def test_contrastive_loss_agrees_with_a_loop(temperature: float) -> None:
     sketch, photo = normal(B, D), normal(C, D, seed=1)
     masks = pairs()
-    ours = contrastive(sketch, photo, *masks, temperature)
+    ours = contrastive_loss(sketch, photo, *masks, temperature)
     assert ours.item() == pytest.approx(by_hand(sketch, photo, *masks, temperature))
     # either modality may come first, and lengths do not matter
-    turned = contrastive(photo, 3 * sketch, *(m.T for m in masks), temperature)
+    turned = contrastive_loss(photo, 3 * sketch, *(m.T for m in masks), temperature)
     assert turned.item() == pytest.approx(ours.item())
-    assert torch.autograd.gradcheck(lambda s, p: contrastive(s, p, *masks, temperature), (sketch, photo))
+    assert torch.autograd.gradcheck(lambda s, p: contrastive_loss(s, p, *masks, temperature), (sketch, photo))
 
 
 def test_ignored_pairs_get_no_gradient() -> None:
-    positive, counts = pairs()
+    positive, eligible = pairs()
     sketch, photo = normal(B, D), normal(C, D, seed=1)
-    contrastive(sketch, photo, positive, counts, 0.1).backward()
+    contrastive_loss(sketch, photo, positive, eligible, 0.1).backward()
     assert photo.grad is not None
     moved = photo.grad.abs().sum(1) > 0
     # column 5 is a negative of every row, column 6 of none
@@ -129,17 +129,17 @@ def test_ignored_pairs_get_no_gradient() -> None:
     # of a sketch that shares a pair with one photo alone, the others get nothing
     single = torch.zeros(1, C, dtype=torch.bool)
     single[0, 2] = True
-    counts = single.clone()
-    counts[0, 4] = True
+    eligible = single.clone()
+    eligible[0, 4] = True
     photo.grad = None
-    contrastive(sketch[:1], photo, single, counts, 0.1).backward()
+    contrastive_loss(sketch[:1], photo, single, eligible, 0.1).backward()
     assert (photo.grad.abs().sum(1) > 0).nonzero().flatten().tolist() == [2, 4]
 
 
 @pytest.mark.parametrize("known", [False, True])
 def test_no_positive_at_all(known: bool) -> None:
     sketch, photo = normal(B, D), normal(C, D, seed=1)
-    loss = contrastive(sketch, photo, torch.zeros(B, C, dtype=torch.bool), torch.full((B, C), known), 0.07)
+    loss = contrastive_loss(sketch, photo, torch.zeros(B, C, dtype=torch.bool), torch.full((B, C), known), 0.07)
     loss.backward()
     assert loss.item() == 0
     for x in (sketch, photo):
@@ -148,17 +148,17 @@ def test_no_positive_at_all(known: bool) -> None:
 
 @pytest.mark.parametrize("case", ["same pictures", "zero vectors", "cold", "positives alone"])
 def test_gradients_are_finite(case: str) -> None:
-    positive, counts = pairs()
+    positive, eligible = pairs()
     sketch, photo = (normal(n, D, seed=n).detach().float() for n in (B, C))
     if case == "same pictures":
         sketch[:], photo[:] = sketch[0], sketch[0]
     elif case == "zero vectors":
         sketch[0], photo[3] = 0, 0
     elif case == "positives alone":
-        counts[:] = False
+        eligible[:] = False
     sketch.requires_grad_()
     photo.requires_grad_()
-    loss = contrastive(sketch, photo, positive, counts, 1e-4 if case == "cold" else 0.07)
+    loss = contrastive_loss(sketch, photo, positive, eligible, 1e-4 if case == "cold" else 0.07)
     loss.backward()
     assert loss.isfinite() and loss > 0
     for x in (sketch, photo):
@@ -167,14 +167,14 @@ def test_gradients_are_finite(case: str) -> None:
 
 def test_low_precision_keeps_the_losses_exact() -> None:
     sketch, photo, far = (normal(B, D, seed=seed).detach().float() for seed in range(3))
-    positive, counts = (m[:, :B] for m in pairs())
-    expected = by_hand(sketch, photo, positive, counts, 0.01)
+    positive, eligible = (m[:, :B] for m in pairs())
+    expected = by_hand(sketch, photo, positive, eligible, 0.01)
     with torch.autocast("cpu", torch.bfloat16):
-        assert contrastive(sketch, photo, positive, counts, 0.01).item() == pytest.approx(expected, rel=1e-5)
+        assert contrastive_loss(sketch, photo, positive, eligible, 0.01).item() == pytest.approx(expected, rel=1e-5)
     low = [x.bfloat16() for x in (sketch, photo, far)]
-    assert triplet(*low, 1.0) == triplet(*(x.float() for x in low), 1.0)
+    assert triplet_loss(*low, 1.0) == triplet_loss(*(x.float() for x in low), 1.0)
     score = sketch[0].sigmoid().bfloat16()
-    assert matching(score, score > 0.5) == matching(score.float(), score > 0.5)
+    assert relation_loss(score, score > 0.5) == relation_loss(score.float(), score > 0.5)
 
 
 def test_hardest_negatives_are_chosen() -> None:
@@ -187,7 +187,7 @@ def test_hardest_negatives_are_chosen() -> None:
             if allowed[row, column] and (best < 0 or similarity[row, column] > similarity[row, best]):
                 best = column
         expected.append(best)
-    found = hardest(similarity, allowed)
+    found = hardest_negatives(similarity, allowed)
     assert found.dtype == torch.int64
     assert found.tolist() == expected
     assert found[3] == -1 and not torch.equal(found, similarity.argmax(1))
@@ -198,19 +198,20 @@ def test_candidates_are_the_nearest_photos_matching_or_not(candidates: int) -> N
     """The relation loss of a step beside a loop over its pairs."""
     network, many = build(TINY), 6
     picture = torch.randint(256, (2 * many, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    positive, counts = torch.eye(many, dtype=torch.bool), torch.ones(many, many, dtype=torch.bool)
-    positive[0, 1], counts[2, 3:] = True, False
+    positive, eligible = torch.eye(many, dtype=torch.bool), torch.ones(many, many, dtype=torch.bool)
+    positive[0, 1], eligible[2, 3:] = True, False
     config = TrainConfig(ret_loss="contrastive", candidates=candidates)
+    batch = Batch(sketch=picture[:many], photo=picture[many:], positive=positive, eligible=eligible)
     with torch.no_grad():
-        found = losses(network, Batch(picture[:many], picture[many:], positive, counts), config).match
+        found = compute_losses(network, batch, config).match
         sketch, photo = (
-            encode(network, part, role, config)
+            encode_pictures(network, part, role, config)
             for part, role in ((picture[:many], "sketch"), (picture[many:], "photo"))  # type: ignore[arg-type]
         )
         similarity = torch.nn.functional.normalize(sketch.ret) @ torch.nn.functional.normalize(photo.ret).T
         expected = []
         for row in range(many):
-            order = sorted((c for c in range(many) if counts[row, c]), key=lambda c: -similarity[row, c].item())
+            order = sorted((c for c in range(many) if eligible[row, c]), key=lambda c: -similarity[row, c].item())
             for column in order[:candidates]:
                 pair = (sketch, row), (photo, column)
                 one, other = (Encoding(x.tokens[[i]], x.index[[i]], x.attention) for x, i in pair)

@@ -20,9 +20,9 @@ from zsecli.images.strokes import find_stroke_patches
 from zsecli.model.config import ModelConfig
 from zsecli.train.batches import Batch
 from zsecli.train.config import TrainConfig
-from zsecli.train.losses import correspondence
-from zsecli.train.outlines import outlined
-from zsecli.train.step import losses, spread
+from zsecli.train.losses import correspondence_loss
+from zsecli.train.outlines import make_outline_pair
+from zsecli.train.step import compute_losses, spread_points
 
 CROP = Preprocess(size=224, sketch="crop")
 GRID = (14, 14)
@@ -48,7 +48,7 @@ def test_an_outline_is_black_where_colours_meet() -> None:
 def test_places_are_where_the_strokes_went(seed: int) -> None:
     """The colours around a stroke's place in the moved photo are those around the stroke in the photo."""
     rng = np.random.default_rng(seed)
-    sketch, moved, places = outlined(photo(), CROP, GRID, rng, 0.0)
+    sketch, moved, places = make_outline_pair(photo(), CROP, GRID, rng, 0.0)
     assert sketch.shape == moved.shape == (224, 224, 3) and places.shape == (196, 2) and places.dtype == np.float32
     asked = np.isfinite(places).all(1)
     assert np.array_equal(asked & ~find_stroke_patches(sketch, GRID), np.zeros(196, bool))
@@ -66,7 +66,7 @@ def test_places_are_where_the_strokes_went(seed: int) -> None:
         compared += 1
         wrong += {*map(tuple, here)}.isdisjoint(map(tuple, there))
     assert compared > 5 and wrong == 0
-    again = outlined(photo(), CROP, GRID, np.random.default_rng(seed), 0.0)
+    again = make_outline_pair(photo(), CROP, GRID, np.random.default_rng(seed), 0.0)
     assert np.array_equal(again.photo, moved) and np.array_equal(again.places, places, equal_nan=True)
 
 
@@ -79,7 +79,7 @@ def test_moves_of_outlines_are_as_wide_as_documented() -> None:
         calls: list[np.ndarray] = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("zsecli.train.outlines.warp_image", lambda i, m, f, calls=calls: (calls.append(m), i)[1])
-            outlined(photo()[:32, :32], Preprocess(size=32), (2, 2), rng, 0.0)
+            make_outline_pair(photo()[:32, :32], Preprocess(size=32), (2, 2), rng, 0.0)
         a, b, c = move_points(calls[0], corners)
         mirrored += np.linalg.det(calls[0][:, :2]) < 0
         scales.append(np.linalg.norm(b - a) / 10)
@@ -95,13 +95,13 @@ def test_the_loss_by_hand() -> None:
     share = [math.exp(v / 0.1) for v in (0.5, -0.5, 0.2, 0.9)]
     first = -(0.75 * math.log(share[0] / (share[0] + share[1])) + 0.25 * math.log(share[1] / (share[0] + share[1])))
     second = -math.log(share[3] / (share[2] + share[3]))
-    assert float(correspondence(similarity_, target, 0.1)) == pytest.approx((first + second) / 2 / 2, rel=1e-5)
-    assert float(correspondence(similarity_[1:], target[1:], 0.1)) == 0
+    assert float(correspondence_loss(similarity_, target, 0.1)) == pytest.approx((first + second) / 2 / 2, rel=1e-5)
+    assert float(correspondence_loss(similarity_[1:], target[1:], 0.1)) == 0
 
 
 def test_targets_lie_around_their_place() -> None:
     """They add up to 1, fall with the distance, and there are none for a place that is not known."""
-    found = spread(torch.tensor([[[1.5, 0.5], [2.0, 1.0], [math.nan, math.nan]]]), (2, 3))[0]
+    found = spread_points(torch.tensor([[[1.5, 0.5], [2.0, 1.0], [math.nan, math.nan]]]), (2, 3))[0]
     torch.testing.assert_close(found.sum(1), torch.tensor([1.0, 1.0, 0.0]))
     assert found[0].argmax() == 1 and found[0, 1] / found[0, 0] == pytest.approx(math.exp(2), rel=1e-4)
     assert found[1, 1] == found[1, 2] == found[1, 4] == found[1, 5] > found[1, 0]
@@ -115,15 +115,23 @@ def test_a_step_learns_from_outlines(settings: ModelConfig) -> None:
     files = sorted((DEMO / "photo/drink").glob("*__fluent-3d.webp"))[:4]
     pictures = [np.asarray(load_image(f).convert("RGB").resize((64, 64))) for f in files]
     grid = network.backbone.grid
-    made = [outlined(p, settings.preprocess, grid, np.random.default_rng(i), 1.0) for i, p in enumerate(pictures)]
-    parts = tuple(torch.from_numpy(np.stack(values)) for values in zip(*made, strict=True))
+    pairs = []
+    for seed, picture in enumerate(pictures):
+        pairs.append(make_outline_pair(picture, settings.preprocess, grid, np.random.default_rng(seed), 1.0))
+    parts = tuple(torch.from_numpy(np.stack(values)) for values in zip(*pairs, strict=True))
     config = TrainConfig(ret_loss="contrastive", ret_weight=0, match_weight=0, outlines=4)
     same = torch.eye(4, dtype=torch.bool)
-    batch = Batch(parts[0], parts[1], same, torch.ones_like(same), parts)  # type: ignore[arg-type]
+    batch = Batch(
+        sketch=parts[0],
+        photo=parts[1],
+        positive=same,
+        eligible=torch.ones_like(same),
+        outlines=parts,
+    )  # type: ignore[arg-type]
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
     values = []
     for _ in range(8):
-        found = losses(network, batch, config)
+        found = compute_losses(network, batch, config)
         optimizer.zero_grad()
         found.total.backward()
         optimizer.step()

@@ -11,7 +11,7 @@ import pytest
 from zsecli.data.items import PHOTO, SEEN, SKETCH, Column, Items
 from zsecli.errors import ZseError
 from zsecli.train.config import TrainConfig
-from zsecli.train.sampler import Draws, Sampler
+from zsecli.train.sampler import Draws, PairSampler
 
 pytestmark = pytest.mark.fast
 
@@ -55,10 +55,10 @@ def world() -> Items:
 
 def drawn(items: Items, **options: Any) -> Draws:
     """All draws of many steps as one."""
-    sampler = Sampler(items, TrainConfig(batch_size=BATCH, **options))
+    sampler = PairSampler(items, TrainConfig(batch_size=BATCH, **options))
     steps = [sampler.draw(step) for step in range(STEPS)]
     names = ("sketch", "photo", "other_sketch", "other_photo", "instance")
-    return Draws(*(np.concatenate([getattr(step, name) for step in steps]) for name in names))
+    return Draws(**{name: np.concatenate([getattr(step, name) for step in steps]) for name in names})
 
 
 def even(values: Any, among: int) -> None:
@@ -189,10 +189,10 @@ def test_the_same_step_draws_the_same() -> None:
     options: dict[str, Any] = {"batch_size": BATCH, "instance_share": 0.5}
 
     def rows(seed: int, step: int) -> list[list[int]]:
-        sampler = Sampler(items, TrainConfig(seed=seed, **options))
+        sampler = PairSampler(items, TrainConfig(seed=seed, **options))
         return [x.tolist() for x in vars(sampler.draw(step)).values()]
 
-    sampler = Sampler(items, TrainConfig(seed=3, **options))
+    sampler = PairSampler(items, TrainConfig(seed=3, **options))
     for step in (9, 4, 4):  # in any order, after any others
         assert [x.tolist() for x in vars(sampler.draw(step)).values()] == rows(3, step)
     assert rows(3, 4) != rows(3, 5)
@@ -228,7 +228,7 @@ OBJECTS: list[Row] = [("s", "a", "1", "x"), ("p", "a", "1", "y"), ("p", "a", "2"
 )
 def test_nothing_to_draw(rows: list[Row], options: dict[str, Any], message: str) -> None:
     with pytest.raises(ZseError, match=message) as error:
-        Sampler(table(rows), TrainConfig(**options))
+        PairSampler(table(rows), TrainConfig(**options))
     assert error.value.hint
 
 
@@ -263,8 +263,8 @@ SKETCHES, PHOTOS = np.arange(4), np.arange(4, 9)
     ],
 )
 def test_positive_and_eligible_pairs_of_a_batch(ignored: str | None, instance: str, positive: str, counts: str) -> None:
-    sampler = Sampler(PAIRS, TrainConfig(ignore_same=ignored))
-    found = sampler.positives(SKETCHES, PHOTOS, marks(instance)[0])
+    sampler = PairSampler(PAIRS, TrainConfig(ignore_same=ignored))
+    found = sampler.label_pairs(SKETCHES, PHOTOS, marks(instance)[0])
     for ours, expected in zip(found, (positive, counts), strict=True):
         assert ours.dtype == bool
         np.testing.assert_array_equal(ours, marks(expected))
@@ -274,18 +274,18 @@ def test_positive_and_eligible_pairs_of_a_batch(ignored: str | None, instance: s
 def test_drawn_pairs_are_known_pairs(ignored: str | None) -> None:
     """The matching pairs of a draw are positives, the others count and are none."""
     items = world()
-    sampler = Sampler(items, TrainConfig(batch_size=BATCH, instance_share=0.5, ignore_same=ignored))
+    sampler = PairSampler(items, TrainConfig(batch_size=BATCH, instance_share=0.5, ignore_same=ignored))
     for step in range(20):
         draws = sampler.draw(step)
         for sketch, photo, match in ((draws.sketch, draws.photo, True), (draws.other_sketch, draws.other_photo, False)):
-            positive, counts = sampler.positives(sketch, photo, draws.instance)
+            positive, counts = sampler.label_pairs(sketch, photo, draws.instance)
             assert (positive.diagonal() == match).all()
             assert counts.diagonal().all()
             assert (counts | ~positive).all()
 
 
 def test_a_batch_may_have_other_shapes() -> None:
-    sampler = Sampler(PAIRS, TrainConfig())
-    positive, counts = sampler.positives(np.array([1, 1]), np.array([4, 8, 5]), np.array([True, False]))
+    sampler = PairSampler(PAIRS, TrainConfig())
+    positive, counts = sampler.label_pairs(np.array([1, 1]), np.array([4, 8, 5]), np.array([True, False]))
     np.testing.assert_array_equal(positive, marks("--x x-x"))
     np.testing.assert_array_equal(counts, marks("xxx xxx"))

@@ -12,13 +12,15 @@ from typing import Any
 from zsecli.errors import UsageError
 from zsecli.model import config as model_config
 from zsecli.model.config import ModelConfig
+from zsecli.render.training_curve import draw_curve
 from zsecli.stages.defaults import DEFAULT_WORKSPACE, ProgressBars, explain_changed_pictures, no_progress
 from zsecli.stages.find_dataset import find_dataset
 from zsecli.stages.guards import reject_inputs
 from zsecli.store.dataset import read_dataset
 from zsecli.train import config as train_config
-from zsecli.train.job import Job, plan_training, train_network
-from zsecli.train.loop import Files
+from zsecli.train.job import TrainingJob, train_network
+from zsecli.train.plan import plan_training
+from zsecli.train.run_files import RunFiles
 from zsecli.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -91,20 +93,20 @@ def run(request: TrainRequest, *, progress: ProgressBars = no_progress) -> Train
     _check_backbone(request)
     workspace = Workspace(request.workspace)
     dataset = read_dataset(find_dataset(workspace, request.dataset, request.dry_run))
-    job = Job(
+    job = TrainingJob(
         dataset=dataset,
         partition=request.partition,
         model=network,
         config=config,
         weights=request.backbone_weights,
         pretrained=not request.scratch,
-        begin=request.backbone_from,
+        backbone_from=request.backbone_from,
     )
     default_name = "-".join(filter(None, (dataset.name, request.partition, request.preset)))
     target = request.output or workspace.checkpoint(request.name or default_name)
     if target.suffix != ".safetensors":
         raise UsageError(f"-o {target}: a checkpoint ends with .safetensors", f"-o {target}.safetensors")
-    for file in (target, *Files(target).beside):
+    for file in (target, *RunFiles(target).in_folder):
         reject_inputs(file, request.protected)
     if request.dry_run:
         plan = plan_training(job) | {"checkpoint": str(target)}
@@ -117,6 +119,7 @@ def run(request: TrainRequest, *, progress: ProgressBars = no_progress) -> Train
             device=request.device,
             workers=request.workers,
             overwrite=request.overwrite,
+            draw_curve=draw_curve,
             progress=bar,
         )
     if not result.fresh:

@@ -1,4 +1,4 @@
-"""How a network is trained, as plain data: it travels inside the checkpoint. Nothing here imports torch."""
+"""Training options as plain data, which the checkpoint records. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -8,107 +8,113 @@ from typing import Literal
 from zsecli.model.config import OPTIONAL
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """A whole training run; the defaults are the authors' (see docs/training.md).
 
-    Loss of a step: `ret_weight` * loss on [Ret] + `match_weight` * mean squared error of the relation score from
-    `high` for matching pairs and `low` for others + `outline_weight` * cross entropy of where strokes are found.
-
-    ret_loss: "prototypes" (a vector a class, which sketches and photos of it share), "triplet" with `margin` (L2, on
-        [Ret] after cross-attention), or "contrastive" over the batch with `temperature` (cosine, on [Ret] before
-        cross-attention, as retrieval uses it).
-    draws: "pairs" of a sketch and a photo that match, or "pictures": `batch_size` sketches, and `photos` photos by
-        themselves, half of them of classes that are among the sketches'; so that classes without a photo are seen too.
-    family_weights: how often a picture of a family is drawn, beside 1 for a picture of any other.
-    distill_weight: of the divergence of the class probabilities of photos, and of their outlines, from those that the
-        untouched backbone gives the photos.
-    name_weight: of the loss on sketches of a noun that is the name of one of the backbone's classes, or of several.
-    own_weight: of the loss by which outlines find their own photo in the batch.
-    relation_loss: "squared" error of the score from `high` and `low`, or "ranking": cross entropy of the choice among
-        the sketch's candidates, and of each pair by itself.
-    average: the network that is validated and kept is the running mean of all steps', of which each counts this much
-        less than the next; 0: the last step's.
-    freehand: strength of what makes clean drawings free-hand: wobbling, interrupted and unfinished lines.
-    paste: share of the photos of things on white that are put into another photo.
-    instance_share: share of the draws that ask for the sketch's own photo among others of its class.
-    class_draws: "uniform" draws every class as often; "sketches" as often as it has sketches, which a data set of a few
-        large and many small classes wants.
-    hard_negatives: the pairs that do not match are the batch's most similar ones, not drawn ones.
-    candidates: the relation loss takes for each sketch this many photos of the batch, the most similar ones, whether
-        they match or not, as a cascade meets them; 0: a matching pair and one that does not.
-    outlines: photos of a step, over all processes, that are moved at random and asked where the strokes of their own
-        outline are (see `zsecli.train.outlines`), at most one a draw; 0: none.
-    ignore_same: a column in which a sketch and its positive photo must differ, as in `zse match`.
-    batch_size: draws in one optimiser step over all processes, of `accumulate` parts after each other.
-    lr, head_lr: learning rate of the backbone, and of everything that begins untrained.
-    warmup: steps of linear increase; "cosine" then falls to 0 at the last step.
-    clip: largest norm of the gradient; 0 does not clip.
-    freeze_stride: a hybrid's trunk stays as it is up to its map of that stride, which trains only what is above it; 0:
-        nothing of it does.
-    freeze_blocks: the patch embedding (a hybrid's trunk) and that many blocks stay as they are; None: nothing does.
-    keep_rate: share of tokens kept by each selection, from epoch `selection_after` on; 1 keeps all.
-    augment: strength of the random changes of pictures, 0 for none, 1 as documented in `zsecli.train.augment`.
-    epochs: each of `epoch_draws` draws, and with a validation behind it.
-    patience: epochs without a better validation before the run ends; 0 never ends it.
+    The loss of a step is the sum of the loss on [Ret], the relation loss, the outline loss and, with prototypes, the
+    losses of distillation and of own photos, each times its weight.
     """
 
     seed: int = 2021
     epochs: int = 30
+    """Each of `epoch_draws` draws, with a validation at its end."""
     epoch_draws: int = 10_000
     batch_size: int = 15
+    """Draws in one optimiser step, over all processes."""
     accumulate: int = 1
+    """Chunks of a step, computed one after another to save memory."""
     ret_loss: Literal["triplet", "contrastive", "prototypes"] = "triplet"
+    """triplet: L2 on [Ret] after cross-attention. contrastive: cosine over the batch, on [Ret] before cross-attention,
+    as retrieval uses it. prototypes: one vector per class, shared by its sketches and photos."""
     ret_weight: float = 2.0
     margin: float = 1.0
+    """Margin of the triplet loss."""
     temperature: float = 0.07
+    """Temperature of the contrastive loss and of the outline loss."""
     match_weight: float = 4.0
+    """Weight of the relation loss."""
     high: float = 0.99
+    """Target relation score of matching pairs."""
     low: float = 0.01
+    """Target relation score of other pairs."""
     instance_share: float = 0.0
+    """Share of the draws whose positive is the sketch's own photo, and whose negatives are others of its class."""
     class_draws: Literal["uniform", "sketches"] = "uniform"
+    """uniform: every class is drawn equally often. sketches: in proportion to its sketches, for data sets with a few
+    large and many small classes."""
     hard_negatives: bool = False
+    """Negatives are the most similar photos of the batch, not drawn ones."""
     candidates: int = 0
+    """The relation loss takes this many of the batch's most similar photos for each sketch, matching or not, as a
+    cascade does; 0: one matching pair and one that does not match."""
     outlines: int = 0
+    """Photos per step, over all processes, that are warped and matched to their own outline, at most one a draw; see
+    `zsecli.train.outlines`."""
     outline_weight: float = 1.0
     ignore_same: str | None = None
+    """A column in which a sketch and its positive photo must differ, as in `zse match`."""
     augment: float = 0.0
+    """Strength of random changes of pictures, see `zsecli.train.augment`; 0: none."""
     lr: float = 1e-5
+    """Learning rate of the pretrained backbone."""
     head_lr: float = 1e-5
+    """Learning rate of everything that begins untrained."""
     weight_decay: float = 1e-2
     schedule: Literal["constant", "cosine"] = "constant"
+    """cosine: falls to 0 at the last step, after the warm-up."""
     warmup: int = 0
+    """Steps in which the learning rate grows linearly."""
     clip: float = 0.0
+    """Largest norm of the gradient; 0 disables clipping."""
     precision: Literal["fp32", "bf16"] = "fp32"
     freeze_stride: int = 0
+    """Freeze the trunk of a hybrid up to its feature map of this stride; 0: freeze nothing of it."""
     freeze_blocks: int | None = None
+    """Freeze the patch embedding (the trunk of a hybrid) and this many blocks; None: freeze nothing."""
     keep_rate: float = 1.0
+    """Share of tokens kept by each selection; 1 keeps all."""
     selection_after: int = 5
+    """Epochs without token selection at the beginning."""
     patience: int = 0
+    """End the run after this many epochs without a better validation; 0: never."""
     draws: Literal["pairs", "pictures"] = field(default="pairs", metadata=OPTIONAL)
+    """pairs: a sketch and a photo that match. pictures: `batch_size` sketches and `photos` photos by themselves, so
+    that classes without photos are trained too; half of the photos show classes of the sketches."""
     photos: int = field(default=0, metadata=OPTIONAL)
+    """Photos in one step, where pictures are drawn by themselves."""
     family_weights: tuple[tuple[str, float], ...] = field(default=(), metadata=OPTIONAL)
+    """(family, weight): how often a picture of the family is drawn; 1 for all others."""
     distill_weight: float = field(default=0.0, metadata=OPTIONAL)
+    """Weight of the divergence of class probabilities, of photos and their outlines, from those that the untouched
+    backbone gives the photos."""
     name_weight: float = field(default=0.0, metadata=OPTIONAL)
+    """Weight of the classification of sketches whose noun names classes of the backbone."""
     own_weight: float = field(default=0.0, metadata=OPTIONAL)
+    """Weight of the loss by which outlines find their own photo in the batch."""
     relation_loss: Literal["squared", "ranking"] = field(default="squared", metadata=OPTIONAL)
+    """squared: error of the relation score from `high` and `low`. ranking: cross entropy of the choice among the
+    sketch's candidates, and of each pair by itself."""
     average: float = field(default=0.0, metadata=OPTIONAL)
+    """Decay of the running mean of the weights, which is then validated and kept; 0: the last weights are."""
     freehand: float = field(default=0.0, metadata=OPTIONAL)
+    """Strength of changes that make clean drawings look free-hand, see `zsecli.train.freehand`."""
     paste: float = field(default=0.0, metadata=OPTIONAL)
+    """Share of the photos with one thing on white that are pasted into another photo."""
 
     @property
-    def outlined(self) -> int:
-        """Outlines of a step, of which there is at most one a draw."""
+    def outline_count(self) -> int:
+        """Outlines in one step: at most one a draw."""
         return min(self.outlines, self.batch_size)
 
     @property
     def epoch_steps(self) -> int:
-        """Optimiser steps of an epoch."""
+        """Optimiser steps in one epoch."""
         return -(-self.epoch_draws // self.batch_size)
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of the whole run."""
+        """Optimiser steps in the whole run."""
         return self.epochs * self.epoch_steps
 
 
@@ -168,5 +174,5 @@ PRESETS = {
 
 
 def preset(name: str) -> TrainConfig:
-    """The way of training that goes with a model's preset; the authors' for every other backbone."""
+    """Training defaults for a preset; other backbones use the authors' settings."""
     return PRESETS.get(name, PRESETS["paper"])

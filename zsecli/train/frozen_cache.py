@@ -1,4 +1,4 @@
-"""The frozen part of a network, computed once a picture and kept in a feature store."""
+"""The outputs of a network's frozen part, computed once a picture and kept in a feature store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from zsecli.data.embedded import Embedded
 from zsecli.data.items import Items
@@ -28,57 +28,85 @@ from zsecli.store.hdf5 import is_up_to_date
 
 
 def frozen_parts(network: ZSENetwork, blocks: int) -> list[nn.Module | nn.Parameter]:
-    """What `Backbone.begin(picture, blocks)` uses; with all blocks the norm behind them too, so that [Ret] stays."""
+    """What `Backbone.begin(picture, blocks)` uses; with all blocks the last norm too, so that [Ret] does not change."""
     vit = network.backbone.vit
     if not blocks:
         return [vit.patch_embed.trunk if isinstance(vit.patch_embed, TrunkEmbed) else vit.patch_embed]
-    last = [last_norm(vit)] if blocks == len(vit.blocks) else []
-    own = [] if network.backbone.ret_token is None else [network.backbone.ret_token]
-    return [*opening_parts(vit), *own, *vit.blocks[:blocks], *last]
+    parts: list[nn.Module | nn.Parameter] = [*opening_parts(vit)]
+    if network.backbone.ret_token is not None:
+        parts.append(network.backbone.ret_token)
+    parts += vit.blocks[:blocks]
+    if blocks == len(vit.blocks):
+        parts.append(last_norm(vit))
+    return parts
 
 
-class _Beginning:
-    """`Backbone.begin` with the face of an embedder; its [Ret] is the mean of the tokens."""
+class FrozenPartEmbedder:
+    """`Backbone.begin` with the interface of an embedder; its [Ret] is the mean of the tokens."""
 
     def __init__(self, network: ZSENetwork, blocks: int, device: torch.device) -> None:
-        self.backbone, self.blocks, self.device = network.backbone, blocks, device
+        self.backbone = network.backbone
+        self.blocks = blocks
+        self.device = device
         self.preprocess = network.config.preprocess
         self.kept: int | None = None
         size = self.preprocess.size
         with torch.inference_mode():
-            _, count, self.token_width = self.backbone.begin(torch.zeros(1, 3, size, size, device=device), blocks).shape
-        self.width, self.tokens = self.token_width, 1 + count
+            blank = torch.zeros(1, 3, size, size, device=device)
+            _, token_count, self.token_width = self.backbone.begin(blank, blocks).shape
+        self.width = self.token_width
+        self.tokens = 1 + token_count
         self.about: dict[str, Any] = {"config": network.config.to_json(), "frozen_blocks": blocks}
 
     @torch.inference_mode()
     def embed(self, pictures: NDArray[np.uint8], role: Role) -> Embedded:
-        x = self.backbone.begin(normalise(pictures, self.preprocess, self.device), self.blocks).cpu()
-        mean = x.mean(1)
-        return Embedded(mean.numpy(), torch.cat([mean[:, None], x], 1).numpy())
+        tokens = self.backbone.begin(normalise(pictures, self.preprocess, self.device), self.blocks).cpu()
+        mean = tokens.mean(1)
+        return Embedded(mean.numpy(), torch.cat([mean[:, None], tokens], 1).numpy())
 
 
-def cached(
+def cache_frozen_part(
     network: ZSENetwork,
     blocks: int,
     items: Items,
     root: Path,
     folder: Path,
     device: torch.device,
+    *,
     workers: int = 0,
     progress: Progress = SILENT,
 ) -> Path:
-    """The feature store, in `folder`, of what `network`'s frozen part makes of the N pictures `root`/id of `items`.
+    """Write the outputs of the frozen part for the N pictures `root`/id of `items` into a feature store in `folder`.
 
-    Its `tokens` (N, 1 + P, C) hold the mean and then `Backbone.begin`. A run that was killed goes on.
+    Its `tokens` (N, 1 + P, C) hold the mean and then `Backbone.begin`. A run that was killed resumes; a finished store
+    is used again.
     """
-    weights = hashlib.sha256()
-    for part in frozen_parts(network, blocks):
-        for tensor in part.state_dict().values() if isinstance(part, nn.Module) else [part.detach()]:
-            weights.update(tensor.cpu().contiguous().numpy().tobytes())
+    key = _find_key(network, blocks, items)
+    path = folder / f"frozen-{key[:12]}.h5"
+    if is_up_to_date(path, "features", key):
+        return path
+    model = FrozenPartEmbedder(network.eval(), blocks, device)
+    provenance = {"argv": sys.argv[1:], "versions": installed_versions(), "root": str(root), **model.about}
+    write_features(
+        items,
+        root,
+        model,
+        path,
+        key=key,
+        provenance=provenance,
+        progress=progress,
+        batch_size=CPU_BATCH if device.type == "cpu" else GPU_BATCH,
+        workers=workers,
+    )
+    return path
+
+
+def _find_key(network: ZSENetwork, blocks: int, items: Items) -> str:
+    """Run key of the store: everything that determines its content."""
     backbone = dataclasses.asdict(network.config.backbone)
-    key = run_key(
+    return run_key(
         stage="frozen",
-        weights=weights.hexdigest(),
+        weights=_hash_weights(frozen_parts(network, blocks)),
         backbone={name: backbone[name] for name in ("kind", "name", "image_size", "norm_eps", "ret")},
         preprocess=dataclasses.asdict(network.config.preprocess),
         blocks=blocks,
@@ -86,19 +114,17 @@ def cached(
         library=f"timm {version('timm')}",
         **items.content(),
     )
-    path = folder / f"frozen-{key[:12]}.h5"
-    if not is_up_to_date(path, "features", key):
-        model = _Beginning(network.eval(), blocks, device)
-        provenance = {"argv": sys.argv[1:], "versions": installed_versions(), "root": str(root), **model.about}
-        write_features(
-            items,
-            root,
-            model,
-            path,
-            key=key,
-            provenance=provenance,
-            progress=progress,
-            batch_size=CPU_BATCH if device.type == "cpu" else GPU_BATCH,
-            workers=workers,
-        )
-    return path
+
+
+def _hash_weights(parts: list[nn.Module | nn.Parameter]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        for tensor in _list_tensors(part):
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _list_tensors(part: nn.Module | nn.Parameter) -> list[Tensor]:
+    if isinstance(part, nn.Module):
+        return [*part.state_dict().values()]
+    return [part.detach()]

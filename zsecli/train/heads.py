@@ -1,4 +1,4 @@
-"""What training needs beside the network: a prototype for each class, and the untouched backbone as a teacher."""
+"""Modules that only training needs: a prototype for each class, and the untouched backbone as a teacher."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from zsecli.model.backbone import TrunkEmbed
 from zsecli.model.class_names import match_names
 from zsecli.model.network import ZSENetwork
 
-SHARPNESS = 20.0  # that cosines with prototypes are multiplied by
+SHARPNESS = 20.0  # factor of cosines with prototypes, an inverse temperature
 
 
 class Heads(nn.Module):
     """Prototypes of the K seen classes, and the class probabilities of the backbone before training.
 
-    A prototype begins as the mean of the classifier's rows for the classes that the noun names, else at random.
+    A prototype is initialised with the mean of the classifier's rows for the classes that its noun names, else at
+    random.
 
     Raises:
-        UsageError: the network has not kept its backbone's head.
+        UsageError: the network does not keep its backbone's head.
     """
 
     names: Tensor
@@ -36,8 +37,8 @@ class Heads(nn.Module):
                 "--preset small, or a preset with another --ret-loss",
             )
         embed = network.backbone.vit.patch_embed
-        model = embed.trunk if isinstance(embed, TrunkEmbed) else network.backbone.vit
-        self.teacher: nn.Module = copy.deepcopy(model).eval().requires_grad_(False)
+        backbone = embed.trunk if isinstance(embed, TrunkEmbed) else network.backbone.vit
+        self.teacher: nn.Module = copy.deepcopy(backbone).eval().requires_grad_(False)
         classifier = network.backbone.classifier
         self.register_buffer("names", match_names(nouns, classifier.out_features), persistent=False)
         is_named = self.names.any(1)
@@ -47,7 +48,7 @@ class Heads(nn.Module):
         self.prototypes = nn.Parameter(start)
 
     def train(self, mode: bool = True) -> Heads:
-        """The teacher stays as it is."""
+        """Set the mode of all but the teacher, which stays in evaluation mode."""
         super().train(mode)
         self.teacher.eval()
         return self

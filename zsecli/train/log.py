@@ -1,4 +1,4 @@
-"""What a run leaves behind beside weights: a line of JSON a record."""
+"""The log of a training run: one JSON record a line."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ class Log:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(record)) + "\n")
 
-    def records(self) -> list[Record]:
-        """All records, in order; a line that a killed run left unfinished, or a damaged one, is none."""
+    def read_records(self) -> list[Record]:
+        """All records, in order, without lines that are damaged or that a killed run left unfinished."""
         if not self.path.is_file():
             return []
-        found = []
+        records = []
         for line in self.path.read_text("utf-8", errors="replace").split("\n"):
             try:
                 record = json.loads(line)
             except ValueError:
                 continue
             if isinstance(record, dict) and isinstance(record.get("step"), int) and "kind" in record:
-                found.append(record)
-        return found
+                records.append(record)
+        return records
 
     def truncate(self, step: int) -> None:
-        """Drop what came after `step`, and a line cut short: the run goes on from there. Makes the folder."""
+        """Drop the records after `step`, from where the run resumes, and unfinished lines. Makes the folder."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [record for record in self.records() if record["step"] <= step]
+        remaining = [record for record in self.read_records() if record["step"] <= step]
+        text = "".join(json.dumps(record) + "\n" for record in remaining)
         with atomic_write(self.path) as (partial,):
-            partial.write_text("".join(json.dumps(record) + "\n" for record in kept), "utf-8")
+            partial.write_text(text, "utf-8")

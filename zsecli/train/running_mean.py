@@ -9,19 +9,20 @@ from torch import nn
 
 from zsecli.model.network import ZSENetwork
 
-YOUNG = 10  # steps: at first the mean is over fewer of them than the decay says
+YOUNG = 10  # steps: at the beginning the decay is smaller, so that the random start is soon forgotten
 
 
 class RunningMean(nn.Module):
-    """Weights of which each step's count `decay` times as much as the next one's; counters are the last ones."""
+    """Exponential moving average of the weights; counters are copied."""
 
     def __init__(self, network: ZSENetwork, decay: float) -> None:
         super().__init__()
-        self.network, self.decay = copy.deepcopy(network).requires_grad_(False), decay
+        self.network = copy.deepcopy(network).requires_grad_(False)
+        self.decay = decay
 
     @torch.no_grad()
-    def update(self, network: ZSENetwork, step: int) -> None:
-        """Take in the weights after a step, counted from 1."""
+    def update_mean(self, network: ZSENetwork, step: int) -> None:
+        """Add the weights after a step, counted from 1, to the mean."""
         decay = min(self.decay, step / (step + YOUNG))
         for mean, value in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
             if mean.is_floating_point():

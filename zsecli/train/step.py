@@ -1,4 +1,4 @@
-"""One part of a step: a batch through the network to its losses."""
+"""One chunk of a step: a batch through the network to its losses."""
 
 from __future__ import annotations
 
@@ -19,202 +19,246 @@ from zsecli.model.scoring import Score, centred_cosine
 from zsecli.model.selection import kept
 from zsecli.train.batches import Batch
 from zsecli.train.config import TrainConfig
-from zsecli.train.losses import contrastive, correspondence, hardest, matching, triplet
+from zsecli.train.losses import contrastive_loss, correspondence_loss, hardest_negatives, relation_loss, triplet_loss
 
-LOSSES = ("loss", "ret", "match", "outline", "distill", "own")  # as the log calls them; the first is the weighted sum
+LOSS_NAMES = ("loss", "ret", "match", "outline", "distill", "own")
+"""Names of the losses in the log and in a state; the first is the weighted sum."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Losses:
-    """Scalars: the weighted sum, and its parts before weighting."""
+    """Scalars: the weighted sum, and its terms before weighting."""
 
     total: Tensor
     ret: Tensor
     match: Tensor
+    """The relation loss."""
     outline: Tensor
     distill: Tensor | None = None
     own: Tensor | None = None
 
-    def values(self) -> Tensor:
-        """(L,) in the order of LOSSES, without gradients; 0 for what a way of training does not have."""
-        parts = (self.total, self.ret, self.match, self.outline, self.distill, self.own)
-        return (
-            torch.stack([torch.zeros_like(self.total) if part is None else part for part in parts])
-            .detach()
-            .float()
-            .cpu()
-        )
+    def to_vector(self) -> Tensor:
+        """(L,) in the order of LOSS_NAMES, without gradients; 0 for a loss that is not computed."""
+        terms = []
+        for term in (self.total, self.ret, self.match, self.outline, self.distill, self.own):
+            terms.append(torch.zeros_like(self.total) if term is None else term)
+        return torch.stack(terms).detach().float().cpu()
 
 
-def losses(network: ZSENetwork, batch: Batch, config: TrainConfig) -> Losses:
-    """The losses of a batch; with several processes each holds its share, and the mean over them is the whole."""
-    ret, match = _retrieval(network, batch, config)
-    outline = torch.zeros_like(ret) if batch.outlines is None else _outlines(network, *batch.outlines, config)
+@dataclass(frozen=True, kw_only=True)
+class _ScoredPairs:
+    """N pairs of pictures, scored."""
+
+    score: Score
+    match: Tensor
+    """(N,) bool."""
+    eligible: Tensor
+    """(N,) bool; other pairs are ignored."""
+
+
+def compute_losses(network: ZSENetwork, batch: Batch, config: TrainConfig) -> Losses:
+    """The losses of a batch.
+
+    With several processes each computes those of its share, and the mean over the processes is that of the whole.
+    """
+    ret, match = _pair_losses(network, batch, config)
+    outline = torch.zeros_like(ret)
+    if batch.outlines is not None:
+        sketch_pixels, photo_pixels, places = batch.outlines
+        sketch = encode_pictures(network, sketch_pixels, "sketch", config)
+        photo = encode_pictures(network, photo_pixels, "photo", config)
+        outline = outline_loss(network, sketch, photo, places, config)
     total = config.ret_weight * ret + config.match_weight * match + config.outline_weight * outline
-    return Losses(total, ret, match, outline)
+    return Losses(total=total, ret=ret, match=match, outline=outline)
 
 
-def _retrieval(network: ZSENetwork, batch: Batch, config: TrainConfig) -> tuple[Tensor, Tensor]:
-    """The losses on [Ret] and on the relation score."""
-    sketch, photo = encode(network, batch.sketch, "sketch", config), encode(network, batch.photo, "photo", config)
-    if not config.match_weight and config.ret_loss == "contrastive":  # which needs no pair to be scored
-        ret = _contrastive(sketch, photo, batch, config)
-        return ret, torch.zeros_like(ret)
-    if config.candidates:
-        score, match, counts = _with_nearest(network, sketch, photo, batch, config.candidates)
-    elif config.hard_negatives:
-        score, match, counts = _with_hardest(network, sketch, photo, batch)
-    else:
-        score = network.score(sketch, photo)
-        match = torch.arange(len(score.logit), device=score.logit.device) < len(score.logit) // 2
-        counts = torch.ones_like(match)
-    relation = matching(score.relation[counts], match[counts], config.high, config.low) * _weight(counts)
-    if config.ret_loss == "contrastive":
-        ret = _contrastive(sketch, photo, batch, config)
-    else:
-        near, far = score.ret_photo.chunk(2)
-        usable = counts.chunk(2)[1]
-        ret = triplet(score.ret_sketch[: len(usable)][usable], near[usable], far[usable], config.margin)
-        ret = ret * _weight(usable)
-    return ret, relation
-
-
-def _outlines(network: ZSENetwork, sketch: Tensor, photo: Tensor, places: Tensor, config: TrainConfig) -> Tensor:
-    ours, theirs = encode(network, sketch, "sketch", config), encode(network, photo, "photo", config)
-    return locate_strokes(network, ours, theirs, places, config)
-
-
-def locate_strokes(
-    network: ZSENetwork, ours: Encoding, theirs: Encoding, places: Tensor, config: TrainConfig
+def outline_loss(
+    network: ZSENetwork, outline: Encoding, photo: Encoding, places: Tensor, config: TrainConfig
 ) -> Tensor:
     """The loss on where the strokes of V outlines are found in their photos, by the tokens after cross-attention.
 
-    Each token less its picture's mean.
+    The mean of a picture's tokens is subtracted from each of them.
 
     Args:
-        places: (V, P, 2), see `zsecli.train.outlines.Outlined`.
+        places: (V, P, 2), see `zsecli.train.outlines.OutlinePair`.
     """
-    score = network.score(ours, theirs)
+    score = network.score(outline, photo)
     similarity = centred_cosine(score.sketch[:, 1:], score.photo[:, 1:])
-    target = spread(places.to(similarity.device), network.backbone.grid)
-    if theirs.index.shape[1] < network.backbone.places:  # what selection dropped can neither ask nor be found
-        seen, found = (kept(one.index, network.backbone.places) for one in (ours, theirs))
-        similarity = similarity.masked_fill(~found[:, None], -torch.inf)
-        target = target * seen[:, :, None] * found[:, None]
+    target = spread_points(places.to(similarity.device), network.backbone.grid)
+    patch_count = network.backbone.places
+    has_dropped_patches = photo.index.shape[1] < patch_count
+    if has_dropped_patches:
+        sketch_mask = kept(outline.index, patch_count)
+        photo_mask = kept(photo.index, patch_count)
+        similarity = similarity.masked_fill(~photo_mask[:, None], -torch.inf)
+        target = target * sketch_mask[:, :, None] * photo_mask[:, None]
         share = target.sum(2, keepdim=True)
-        target = target / share.clamp(min=1e-6) * (share > 0.5)  # a stroke whose place was dropped is not asked
-    return correspondence(similarity, target, config.temperature)
+        is_present = share > 0.5  # a stroke whose patch of the photo was dropped is ignored
+        target = target / share.clamp(min=1e-6) * is_present
+    return correspondence_loss(similarity, target, config.temperature)
 
 
-def spread(places: Tensor, grid: tuple[int, int], width: float = 0.5) -> Tensor:
+def spread_points(points: Tensor, grid: tuple[int, int], width: float = 0.5) -> Tensor:
     """Points (V, P, 2), x and y in patches from the corner -> (V, P, C) shares of each patch of the grid.
 
     They fall with the distance to a patch's middle as a Gaussian of standard deviation `width` patches, and add up to
     1; to 0 for a point that is NaN.
     """
-    y, x = torch.meshgrid(*(torch.arange(side, device=places.device) + 0.5 for side in grid), indexing="ij")
-    distance = (places.nan_to_num(0)[:, :, None] - torch.stack([x, y], 2).flatten(0, 1)).square().sum(-1)
-    return (-distance / (2 * width**2)).softmax(2) * places.isfinite().all(2, keepdim=True)
+    rows, columns = grid
+    y = torch.arange(rows, device=points.device) + 0.5
+    x = torch.arange(columns, device=points.device) + 0.5
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    middles = torch.stack([x, y], 2).flatten(0, 1)
+    distance = (points.nan_to_num(0)[:, :, None] - middles).square().sum(-1)
+    is_known = points.isfinite().all(2, keepdim=True)
+    return (-distance / (2 * width**2)).softmax(2) * is_known
 
 
-def _contrastive(sketch: Encoding, photo: Encoding, batch: Batch, config: TrainConfig) -> Tensor:
-    positive, counts = batch.positive.to(sketch.ret.device), batch.counts.to(sketch.ret.device)
-    return contrastive(gather(sketch.ret), gather(photo.ret), positive, counts, config.temperature)
-
-
-def autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
+def autocast_forward(device: torch.device, config: TrainConfig) -> torch.autocast:
     """The precision of the forward pass."""
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
 
 
-def encode(network: ZSENetwork, x: Tensor, role: Role, config: TrainConfig) -> Encoding:
-    """Pictures (R, S, S, 3) uint8, or what the frozen part made of them (R, 1 + P, C) float16 -> their Encoding."""
+def encode_pictures(network: ZSENetwork, pictures: Tensor, modality: Role, config: TrainConfig) -> Encoding:
+    """Encode pixels (R, S, S, 3) uint8, or outputs of the frozen part (R, 1 + P, C) float16, its mean first."""
     device = next(network.parameters()).device
-    if x.dtype == torch.uint8:
-        return network.encode(normalise(x.numpy(), network.config.preprocess, device), role)
-    blocks = config.freeze_blocks or 0
-    return network.backbone.finish(x[:, 1:].to(device, torch.float32, non_blocking=True), blocks)
-
-
-def _with_hardest(network: ZSENetwork, sketch: Encoding, photo: Encoding, batch: Batch) -> tuple[Score, Tensor, Tensor]:
-    """R matching pairs and, for each sketch, the pair with the most similar photo of all processes that does not match.
-
-    Returns:
-        The score of 2 R pairs; (2 R,) bool: whether each matches, and whether there was such a photo.
-    """
-    every, similarity, positive, counted = _all_pairs(sketch, photo, batch)
-    negative = hardest(similarity, counted & ~positive)
-    own = torch.arange(len(negative), device=negative.device)
-    photos = torch.cat([own + first_row(len(own)), negative.clamp(min=0)])
-    match = torch.cat([torch.ones_like(own), torch.zeros_like(own)]).bool()
-    return score_pairs(network, sketch, own.repeat(2), every, photos), match, match | (negative >= 0).repeat(2)
-
-
-def _with_nearest(
-    network: ZSENetwork, sketch: Encoding, photo: Encoding, batch: Batch, count: int
-) -> tuple[Score, Tensor, Tensor]:
-    """For each of R sketches the pairs with the `count` most similar photos of all processes.
-
-    Returns:
-        The score of R * count pairs; (R * count,) bool: whether each matches, and whether it counts.
-    """
-    every, similarity, positive, counted = _all_pairs(sketch, photo, batch)
-    photos = similarity.masked_fill(~counted, -torch.inf).topk(min(count, similarity.shape[1])).indices
-    sketches = torch.arange(len(photos), device=photos.device).repeat_interleave(photos.shape[1])
-    score = score_pairs(network, sketch, sketches, every, photos.flatten())
-    return score, positive.gather(1, photos).flatten(), counted.gather(1, photos).flatten()
-
-
-def _all_pairs(sketch: Encoding, photo: Encoding, batch: Batch) -> tuple[Encoding, Tensor, Tensor, Tensor]:
-    """The photos of all processes; of R sketches with these C (R, C): cosine of [Ret], whether they match, count."""
-    every = Encoding(gather(photo.tokens), gather(photo.index), photo.attention)
-    assert photo.retrieval is None
-    own = slice(first_row(len(sketch.ret)), first_row(len(sketch.ret)) + len(sketch.ret))
-    similarity = F.normalize(sketch.ret.detach(), dim=-1) @ F.normalize(every.ret.detach(), dim=-1).T
-    return every, similarity, batch.positive[own].to(similarity.device), batch.counts[own].to(similarity.device)
-
-
-def _weight(counts: Tensor) -> Tensor | float:
-    """Of a mean over what `counts` here, so that the mean over the processes is that over all that counts in them."""
-    if not dist.is_initialized():
-        return 1.0
-    mean = counts.sum().float()
-    dist.all_reduce(mean)
-    return counts.sum() * dist.get_world_size() / mean.clamp(min=1)
-
-
-def first_row(count: int) -> int:
-    """The first row of this process among those of all, of which each has `count`."""
-    return count * dist.get_rank() if dist.is_initialized() else 0
+    if pictures.dtype == torch.uint8:
+        return network.encode(normalise(pictures.numpy(), network.config.preprocess, device), modality)
+    tokens = pictures[:, 1:].to(device, torch.float32, non_blocking=True)
+    return network.backbone.finish(tokens, config.freeze_blocks or 0)
 
 
 def score_pairs(
-    network: ZSENetwork, sketch: Encoding, sketches: Tensor, photo: Encoding, photos: Tensor | None = None
+    network: ZSENetwork, sketch: Encoding, sketch_rows: Tensor, photo: Encoding, photo_rows: Tensor | None = None
 ) -> Score:
-    """The pairs of rows `sketches` and `photos` (None: all in order); what a picture's pairs share is computed once."""
-    ours = network.prepare_encoding(sketch, "sketch").rows(sketches)
-    theirs = network.prepare_encoding(photo, "photo")
-    return network.score_prepared(ours, theirs if photos is None else theirs.rows(photos))
+    """Score pairs of rows, with what the pairs of a picture share computed once; `photo_rows` None: all in order."""
+    prepared_sketch = network.prepare_encoding(sketch, "sketch").rows(sketch_rows)
+    prepared_photo = network.prepare_encoding(photo, "photo")
+    if photo_rows is not None:
+        prepared_photo = prepared_photo.rows(photo_rows)
+    return network.score_prepared(prepared_sketch, prepared_photo)
 
 
-def with_vector(vector: Tensor | None) -> Retrieval | None:
-    """What an encoding needs of its pictures as wholes to be scored: (B, R) retrieval vectors."""
+def retrieval_of_vector(vector: Tensor | None) -> Retrieval | None:
+    """The part of an encoding that scores need beside tokens, of retrieval vectors (B, R)."""
     return None if vector is None else Retrieval(vector, vector, vector)
 
 
-def gather(x: Tensor) -> Tensor:
+def gather_processes(x: Tensor) -> Tensor:
     """(R, ...) of this process -> (W * R, ...) of all of them, by rank, with gradients."""
     return _Gather.apply(x) if dist.is_initialized() else x
 
 
+def first_own_row(count: int) -> int:
+    """The first row of this process among those of all, of which each has `count`."""
+    return count * dist.get_rank() if dist.is_initialized() else 0
+
+
+def own_rows(count: int) -> slice:
+    """The rows of this process among those of all, of which each has `count`."""
+    first = first_own_row(count)
+    return slice(first, first + count)
+
+
+def _pair_losses(network: ZSENetwork, batch: Batch, config: TrainConfig) -> tuple[Tensor, Tensor]:
+    """The losses on [Ret] and on the relation score."""
+    sketch = encode_pictures(network, batch.sketch, "sketch", config)
+    photo = encode_pictures(network, batch.photo, "photo", config)
+    if config.ret_loss == "contrastive" and not config.match_weight:  # no pair has to be scored
+        ret = _contrast_batch(sketch, photo, batch, config)
+        return ret, torch.zeros_like(ret)
+    pairs = _choose_pairs(network, sketch, photo, batch, config)
+    eligible = pairs.eligible
+    match = relation_loss(pairs.score.relation[eligible], pairs.match[eligible], config.high, config.low)
+    match = match * _process_weight(eligible)
+    if config.ret_loss == "contrastive":
+        return _contrast_batch(sketch, photo, batch, config), match
+    positive, negative = pairs.score.ret_photo.chunk(2)
+    has_negative = eligible.chunk(2)[1]
+    anchor = pairs.score.ret_sketch[: len(has_negative)]
+    ret = triplet_loss(anchor[has_negative], positive[has_negative], negative[has_negative], config.margin)
+    return ret * _process_weight(has_negative), match
+
+
+def _choose_pairs(
+    network: ZSENetwork, sketch: Encoding, photo: Encoding, batch: Batch, config: TrainConfig
+) -> _ScoredPairs:
+    """The pairs of the relation loss, as `config` says; except for candidates, matching pairs come first."""
+    if config.candidates:
+        return _score_nearest(network, sketch, photo, batch, config.candidates)
+    if config.hard_negatives:
+        return _score_hardest(network, sketch, photo, batch)
+    score = network.score(sketch, photo)
+    pair_count = len(score.logit)
+    match = torch.arange(pair_count, device=score.logit.device) < pair_count // 2
+    return _ScoredPairs(score=score, match=match, eligible=torch.ones_like(match))
+
+
+def _score_hardest(network: ZSENetwork, sketch: Encoding, photo: Encoding, batch: Batch) -> _ScoredPairs:
+    """R matching pairs and, for each sketch, the pair with the most similar photo of all processes that does not match.
+
+    Pairs of sketches without such a photo are not eligible.
+    """
+    photos, similarity, positive, eligible = _compare_all(sketch, photo, batch)
+    negative = hardest_negatives(similarity, eligible & ~positive)
+    rows = torch.arange(len(negative), device=negative.device)
+    photo_rows = torch.cat([rows + first_own_row(len(rows)), negative.clamp(min=0)])
+    match = torch.cat([torch.ones_like(rows), torch.zeros_like(rows)]).bool()
+    score = score_pairs(network, sketch, rows.repeat(2), photos, photo_rows)
+    return _ScoredPairs(score=score, match=match, eligible=match | (negative >= 0).repeat(2))
+
+
+def _score_nearest(network: ZSENetwork, sketch: Encoding, photo: Encoding, batch: Batch, count: int) -> _ScoredPairs:
+    """For each of R sketches the pairs with the `count` most similar photos of all processes: R * count pairs."""
+    photos, similarity, positive, eligible = _compare_all(sketch, photo, batch)
+    count = min(count, similarity.shape[1])
+    photo_rows = similarity.masked_fill(~eligible, -torch.inf).topk(count).indices
+    sketch_rows = torch.arange(len(photo_rows), device=photo_rows.device).repeat_interleave(count)
+    score = score_pairs(network, sketch, sketch_rows, photos, photo_rows.flatten())
+    match = positive.gather(1, photo_rows).flatten()
+    return _ScoredPairs(score=score, match=match, eligible=eligible.gather(1, photo_rows).flatten())
+
+
+def _compare_all(sketch: Encoding, photo: Encoding, batch: Batch) -> tuple[Encoding, Tensor, Tensor, Tensor]:
+    """Compare the R sketches of this process with the C photos of all processes.
+
+    Returns:
+        The photos; (R, C) each: cosine of [Ret], whether the pair matches, whether it is eligible.
+    """
+    assert photo.retrieval is None
+    photos = Encoding(gather_processes(photo.tokens), gather_processes(photo.index), photo.attention)
+    similarity = F.normalize(sketch.ret.detach(), dim=-1) @ F.normalize(photos.ret.detach(), dim=-1).T
+    rows = own_rows(len(sketch.ret))
+    positive = batch.positive[rows].to(similarity.device)
+    eligible = batch.eligible[rows].to(similarity.device)
+    return photos, similarity, positive, eligible
+
+
+def _contrast_batch(sketch: Encoding, photo: Encoding, batch: Batch, config: TrainConfig) -> Tensor:
+    positive = batch.positive.to(sketch.ret.device)
+    eligible = batch.eligible.to(sketch.ret.device)
+    sketches = gather_processes(sketch.ret)
+    photos = gather_processes(photo.ret)
+    return contrastive_loss(sketches, photos, positive, eligible, config.temperature)
+
+
+def _process_weight(eligible: Tensor) -> Tensor | float:
+    """The weight of this process's mean over eligible pairs that makes the mean over processes that over all pairs."""
+    if not dist.is_initialized():
+        return 1.0
+    total = eligible.sum().float()
+    dist.all_reduce(total)
+    return eligible.sum() * dist.get_world_size() / total.clamp(min=1)
+
+
 class _Gather(torch.autograd.Function):
-    """all_gather; backward a process gets what the losses of all of them say of its share."""
+    """all_gather; backward, a process gets the gradient of the losses of all processes."""
 
     @staticmethod
     def forward(_: Any, x: Tensor) -> Tensor:
-        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
+        gathered = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, x.contiguous())
+        return torch.cat(gathered)
 
     @staticmethod
     def backward(_: Any, gradient: Tensor) -> Tensor:
