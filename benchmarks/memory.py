@@ -96,7 +96,7 @@ def network(path: Path) -> Path:
     """
     code = (
         "import sys, pathlib; from zsecli.model import checkpoint, config, network;"
-        "checkpoint.save(network.ZSENetwork(config.preset('small')), pathlib.Path(sys.argv[1]))"
+        "checkpoint.save(network.ZSENetwork(config.get_preset('small')), pathlib.Path(sys.argv[1]))"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
     return path

@@ -27,7 +27,7 @@ from zsecli.data.items import PHOTO, SKETCH, Items
 from zsecli.data.picture_list import find_pictures, make_items
 from zsecli.data.sources.demo import demo_folder
 from zsecli.model.checkpoint import load
-from zsecli.model.config import Precision, preset
+from zsecli.model.config import Precision, get_preset
 from zsecli.model.embedders.base import NetworkEmbedder, compute_in_full_float32, dtype_of, normalise, resolve_device
 from zsecli.model.network import ZSENetwork
 from zsecli.model.spec import SHIPPED
@@ -66,7 +66,7 @@ class Case:
     def flops(self) -> float:
         """Of one pair whose Q, K and V are there: attention, projection and feed-forward of both streams, relation."""
         network = self.networks["fp32"]
-        tokens, width = 1 + network.backbone.places, network.backbone.width
+        tokens, width = 1 + network.backbone.n_patches, network.backbone.width
         relation, hidden = network.config.relation, network.config.cross_attention.hidden
         stream = 4 * tokens**2 * width + 2 * tokens * width**2 + 4 * tokens * width * hidden
         side = -(-network.backbone.grid[0] // relation.cell)
@@ -78,7 +78,7 @@ class Case:
 
 def cases() -> list[Case]:
     torch.manual_seed(0)
-    released = ZSENetwork(preset("released")).eval()
+    released = ZSENetwork(get_preset("released")).eval()
     many = 64 if ON_GPU else 0
     return [
         Case("shipped", lowered(load(SHIPPED)[0]), many or 20, 256, 100, 3),
@@ -90,7 +90,7 @@ def lowered(network: ZSENetwork) -> dict[Precision, ZSENetwork]:
     by_precision: dict[Precision, ZSENetwork] = {}
     for precision in PRECISIONS:
         by_precision[precision] = copy.deepcopy(network).to(DEVICE)
-        by_precision[precision].lower(dtype_of(precision, DEVICE))
+        by_precision[precision].cast(dtype_of(precision, DEVICE))
     return by_precision
 
 

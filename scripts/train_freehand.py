@@ -1,4 +1,4 @@
-"""Train the shipped network `freehand` from the pictures of a manifest, and write its weights in float16 into the package.
+"""Train the shipped network `freehand` from the pictures of a manifest, and write its weights in float16.
 
     python scripts/train_freehand.py MANIFEST BACKBONE_WEIGHTS WORKSPACE
 

@@ -110,12 +110,12 @@ def test_dual_softmax_is_the_product_of_both_softmaxes() -> None:
 def test_shares_add_up_to_the_cells(settings: ModelConfig) -> None:
     """Of each token of a picture to each cell, but for the bias of a learned pooling."""
     network = build_embedder(settings).network
-    relation, tokens = network.relation, torch.randn(network.backbone.places, network.backbone.width)
+    relation, tokens = network.relation, torch.randn(network.backbone.n_patches, network.backbone.width)
     kept = torch.rand(len(tokens)) > 0.2
     if relation.pool is not None:
         torch.nn.init.zeros_(relation.pool.bias)  # type: ignore[arg-type]
-    shares = relation.shares(tokens, kept)
-    torch.testing.assert_close(shares.sum(0), relation.cells(tokens[None], kept[None])[0], rtol=1e-4, atol=1e-5)
+    shares = relation.compute_token_shares(tokens, kept)
+    torch.testing.assert_close(shares.sum(0), relation.compute_cells(tokens[None], kept[None])[0], rtol=1e-4, atol=1e-5)
     assert not shares[~kept].abs().max() > 0
 
 
@@ -124,7 +124,9 @@ def test_contributions_add_up_to_what_the_kernel_says() -> None:
     pair = encode_pair(build_embedder(GRID))
     relation, kernel = pair.network.relation, pair.score.kernel
     with torch.no_grad():
-        difference = relation.logit(kernel, kernel.new_zeros(1)) - relation.logit(0 * kernel, kernel.new_zeros(1))
+        difference = relation.compute_logit(kernel, kernel.new_zeros(1)) - relation.compute_logit(
+            0 * kernel, kernel.new_zeros(1)
+        )
     assert correspondences.score_contribution(pair).sum() == pytest.approx(float(difference), rel=0.02, abs=1e-3)
     assert abs(float(difference)) > 0.01
 
@@ -137,7 +139,7 @@ def test_the_parts_of_the_logit_add_up_though_each_is_computed_by_itself(setting
     assert abs(score["local"]) > 0.01
     if settings.relation.project == 0:  # no pooling with a bias: what is left of an empty kernel
         with torch.no_grad():
-            empty = pair.network.relation.logit(0 * pair.score.kernel, pair.score.logit.new_zeros(1))
+            empty = pair.network.relation.compute_logit(0 * pair.score.kernel, pair.score.logit.new_zeros(1))
         assert score["constant"] == pytest.approx(float(empty), abs=1e-6)
 
 
@@ -190,16 +192,16 @@ def test_dropping_tokens_is_what_token_selection_does() -> None:
     photo = encode_image(model, colours(), "photo")
     pair, network = score_pair(model, sketch, photo), model.network
     rng = np.random.default_rng(0)
-    keep = [np.sort(rng.permutation(network.backbone.places)[:5]) for _ in range(2)]
+    keep = [np.sort(rng.permutation(network.backbone.n_patches)[:5]) for _ in range(2)]
     with torch.inference_mode():
         prepared = [
             network.prepare(out.tokens[:, [0, *(1 + k)]], torch.from_numpy(k)[None], role)  # type: ignore[arg-type]
             for (_, out), k, role in zip((sketch, photo), keep, ("sketch", "photo"), strict=True)
         ]
         expected = float(network.score_prepared(*prepared).relation)
-    masks = [np.isin(np.arange(network.backbone.places), k)[None] for k in keep]
+    masks = [np.isin(np.arange(network.backbone.n_patches), k)[None] for k in keep]
     assert faithfulness.rescore_subsets(pair, *masks)[0] == pytest.approx(expected, abs=1e-6)
-    everything = np.ones((1, network.backbone.places), bool)
+    everything = np.ones((1, network.backbone.n_patches), bool)
     assert faithfulness.rescore_subsets(pair, everything, everything)[0] == pytest.approx(pair.relation, abs=1e-6)
 
 

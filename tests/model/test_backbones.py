@@ -17,11 +17,12 @@ from helpers.tiny import TINY, build
 from zsecli.errors import UsageError
 from zsecli.images.preprocess_rules import Preprocess
 from zsecli.model import checkpoint
-from zsecli.model.backbone import TrunkEmbed, create
 from zsecli.model.config import BackboneConfig, ModelConfig, SelectionConfig
 from zsecli.model.network import ZSENetwork
-from zsecli.model.trunk import _complete, compute_maps
-from zsecli.model.vit import find_places, ret_attention
+from zsecli.model.timm_models import create_model
+from zsecli.model.trunk import compute_maps, repeat_border
+from zsecli.model.trunk_embed import TrunkEmbed
+from zsecli.model.vit import compute_ret_attention, find_positions
 
 TRUNKS = {
     "test_efficientnet": "names as in the whole model",
@@ -87,21 +88,21 @@ def test_a_trunk_takes_timms_weights(tmp_path: Path, name: str) -> None:
         near, far = (
             x.permute(0, 3, 1, 2) if getattr(own, "output_fmt", None) == "NHWC" else x for x in own(picture(1, side))
         )
-        maps = embed.maps(picture(1, side)).transpose(1, 2).unflatten(2, network.backbone.grid)
+        maps = embed.compute_maps(picture(1, side)).transpose(1, 2).unflatten(2, network.backbone.grid)
         torch.testing.assert_close(maps[:, : near.shape[1]], near)
         expected = nn.functional.interpolate(far, size=near.shape[-2:], mode="bilinear")
         torch.testing.assert_close(maps[:, near.shape[1] :], expected)
         again = checkpoint.load(checkpoint.save(network, tmp_path / "net.safetensors"))[0]
         tokens = [each.encode(picture(1, side), "photo").tokens for each in (network, again)]
         torch.testing.assert_close(*tokens)
-    create(name, True, path, num_classes=0)  # the same file beside frozen:NAME
+    create_model(name, True, path, num_classes=0)  # the same file beside frozen:NAME
 
 
 def test_maps_that_are_caught_by_hooks(tmp_path: Path) -> None:
     """Such a network keeps them in itself, between threads too; its names have a beginning of their own."""
     state = saved("test_resnet", tmp_path / "w.pth")
     options = {"features_only": True, "out_indices": (3, 4), "feature_cls": "hook"}
-    trunk = create("test_resnet", True, tmp_path / "w.pth", **options).eval()
+    trunk = create_model("test_resnet", True, tmp_path / "w.pth", **options).eval()
     for name, parameter in trunk.named_parameters():
         assert torch.equal(parameter, state[name.removeprefix("body.")])
     pictures = [picture(1) * scale for scale in range(1, 9)]
@@ -119,12 +120,12 @@ def test_a_trunk_without_padding_leaves_the_border_out() -> None:
     """inception_v3 has 12 x 12 places of 14 x 14: they lie in the middle, the outermost stand for what is missing."""
     with torch.random.fork_rng():
         x = torch.rand(1, 3, 12, 12)
-    whole = _complete(x, 14)
+    whole = repeat_border(x, 14)
     torch.testing.assert_close(whole[:, :, 1:13, 1:13], x)
     torch.testing.assert_close(whole, nn.functional.pad(x, (1, 1, 1, 1), mode="replicate"))
     with torch.device("meta"):
         network = ZSENetwork(replace(TINY, backbone=replace(TINY.backbone, name="inception_v3", image_size=224)))
-        assert network.backbone.begin(torch.zeros(1, 3, 224, 224)).shape == (1, 196, 768 + 2048)
+        assert network.backbone.forward_frozen(torch.zeros(1, 3, 224, 224)).shape == (1, 196, 768 + 2048)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_tokens_and_attention_are_those_of_timm(name: str) -> None:
         attention.fused_attn = False  # so that timm forms the matrix
         attention.attn_drop.register_forward_hook(lambda _m, _i, out: seen.append(out))
         network.encode(x, "photo")
-        torch.testing.assert_close(encoding.attention, seen[0][:, :, 0, network.backbone.prefix :])
+        torch.testing.assert_close(encoding.attention, seen[0][:, :, 0, network.backbone.n_prefix_tokens :])
         if own.cls_token is None:  # timm's own tokens do not know [Ret]
             return
         expected = own.forward_features(x)
@@ -167,11 +168,11 @@ def test_ret_of_a_backbone_without_class_token_begins_as_the_mean() -> None:
     """Through blocks that add nothing it leaves as it entered: the mean of the patches, and a token that is learned."""
     network = build(vit("test_vit3"))
     own, x = network.backbone.vit, picture(2)
-    assert own.cls_token is None and network.backbone.prefix == own.num_prefix_tokens + 1
+    assert own.cls_token is None and network.backbone.n_prefix_tokens == own.num_prefix_tokens + 1
     own.norm = own.fc_norm = nn.Identity()
     own.blocks = nn.Sequential()
-    opened = network.backbone._open(own.patch_embed(x))
-    torch.testing.assert_close(opened[:, 0], own.norm_pre(opened[:, network.backbone.prefix :]).mean(1))
+    opened = network.backbone._prepend_ret(own.patch_embed(x))
+    torch.testing.assert_close(opened[:, 0], own.norm_pre(opened[:, network.backbone.n_prefix_tokens :]).mean(1))
     network.encode(x, "photo").ret.sum().backward()
     assert network.backbone.ret_token is not None and network.backbone.ret_token.grad is not None
 
@@ -181,14 +182,14 @@ def test_tokens_can_be_dropped_where_places_are_rotations(name: str) -> None:
     """What is kept knows its own place: with all tokens kept by number, dropping none changes nothing."""
     network = build(vit(name, rate=0.7))
     out = network.encode(picture(2, network.config.backbone.image_size), "photo")
-    assert out.index.shape == (2, network.backbone.kept) and out.tokens.isfinite().all()
-    places = find_places(network.backbone.vit)
-    every = torch.arange(network.backbone.places).expand(2, -1)
-    x = torch.randn(2, network.backbone.prefix + network.backbone.places, network.backbone.width)
+    assert out.index.shape == (2, network.backbone.n_kept) and out.tokens.isfinite().all()
+    places = find_positions(network.backbone.vit)
+    every = torch.arange(network.backbone.n_patches).expand(2, -1)
+    x = torch.randn(2, network.backbone.n_prefix_tokens + network.backbone.n_patches, network.backbone.width)
     block = network.backbone.vit.blocks[0]
     torch.testing.assert_close(block(x, **places.options(0, every)), block(x, **places.options(0, None)))
     options = [places.options(0, index) for index in (every, None)]
-    torch.testing.assert_close(ret_attention(block, x, options[0]), ret_attention(block, x, options[1]))
+    torch.testing.assert_close(compute_ret_attention(block, x, options[0]), compute_ret_attention(block, x, options[1]))
 
 
 def test_tokens_of_beit_cannot_be_dropped() -> None:
@@ -212,7 +213,7 @@ def test_a_frozen_part_of_a_backbone_without_class_token() -> None:
     for name in ("test_vit3", "vit_small_patch16_dinov3"):
         network = build(vit(name))
         with torch.inference_mode():
-            tokens = network.backbone.finish(network.backbone.begin(picture(), 1), 1).tokens
+            tokens = network.backbone.forward_trainable(network.backbone.forward_frozen(picture(), 1), 1).tokens
             torch.testing.assert_close(tokens, network.encode(picture(), "photo").tokens)
 
 

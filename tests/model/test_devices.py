@@ -158,7 +158,7 @@ def gpu() -> Iterator[None]:
 
 def on_gpu(config: ModelConfig, precision: Precision = "fp32") -> NetworkEmbedder:
     network = build(config)
-    network.lower(dtype_of(precision, CUDA))
+    network.cast(dtype_of(precision, CUDA))
     return NetworkEmbedder(network, CUDA, [])
 
 
@@ -200,7 +200,8 @@ def test_encode_and_score(name: str, precision: Precision, monkeypatch: pytest.M
         index = np.tile(np.arange(model.tokens - 1), (3, 1))
         store: Any = SimpleNamespace(
             width=model.width,
-            file={"index"} if model.kept else set(),
+            token_width=model.token_width,
+            file={"index"} if model.n_kept else set(),
             read=lambda name, rows: (tokens if name == "tokens" else index)[rows],
         )
         scorer = RelationScorer(model.network, CUDA, store, store)
@@ -222,7 +223,7 @@ LOSSES = {
 
 def batch(config: TrainConfig, model: NetworkEmbedder) -> Batch:
     rows = config.batch_size // config.accumulate * (1 if config.hard_negatives else 2)
-    places = torch.rand(config.outlines, model.network.backbone.places, 2)
+    places = torch.rand(config.outlines, model.network.backbone.n_patches, 2)
     drawn = [torch.from_numpy(pictures(config.outlines)) for _ in range(2)]
     return Batch(
         sketch=torch.from_numpy(pictures(rows)),
@@ -294,7 +295,7 @@ def test_explain(config: ModelConfig) -> None:
         )
         scores = correspondences.score_patches(pair, "contribution")
         matches = correspondences.find_pair_matches(pair, scores)
-        tested = faithfulness.measure(pair, matches or [correspondences.Match(0, 0, 1.0)], orders=2)
+        tested = faithfulness.measure_faithfulness(pair, matches or [correspondences.Match(0, 0, 1.0)], n_orders=2)
     assert set(described["matches"]) == set(EXPLANATION_SOURCES)
     assert tested.random_deletion.shape == (2, faithfulness.STEPS + 1)
 

@@ -25,8 +25,8 @@ from torch import nn
 from helpers.checkpoints import Evil, rename
 from helpers.commands import Zse
 from zsecli.errors import StoreError
-from zsecli.model.backbone import create
 from zsecli.model.inert_pickle import stand_ins
+from zsecli.model.timm_models import create_model
 from zsecli.model.weights import read_state
 
 VIT = "test_vit"
@@ -170,7 +170,7 @@ def test_what_scripts_wrap_around_a_state(tmp_path: Path, state: dict[str, torch
     """Every parameter of the model comes from the file, however it is wrapped there."""
     path = tmp_path / "wrapped.pth"
     torch.save(WRAPPINGS[wrapping](state), path)
-    for name, parameter in create(VIT, True, path, num_classes=0).named_parameters():
+    for name, parameter in create_model(VIT, True, path, num_classes=0).named_parameters():
         assert torch.equal(parameter, state[name])
 
 

@@ -20,7 +20,7 @@ from helpers.checkpoints import Evil, rewrite
 from helpers.tiny import SELECTING, TINY, build
 from zsecli.errors import StoreError, UsageError
 from zsecli.model import checkpoint, config, selection
-from zsecli.model.backbone import Backbone, TrunkEmbed
+from zsecli.model.backbone import Backbone
 from zsecli.model.config import (
     BackboneConfig,
     CrossAttentionConfig,
@@ -34,6 +34,7 @@ from zsecli.model.network import ZSENetwork
 from zsecli.model.relation import RelationNetwork
 from zsecli.model.spec import ModelSpec
 from zsecli.model.tokenizer import ConvTokenizer
+from zsecli.model.trunk_embed import TrunkEmbed
 
 
 def pictures(count: int, side: int = 64, seed: int = 1) -> torch.Tensor:
@@ -55,7 +56,7 @@ def pictures(count: int, side: int = 64, seed: int = 1) -> torch.Tensor:
 )
 def test_presets_build(name: str, grid: int, width: int) -> None:
     with torch.device("meta"):
-        network = ZSENetwork(config.preset(name))
+        network = ZSENetwork(config.get_preset(name))
     assert network.backbone.grid == (grid, grid)
     assert network.backbone.width == width
 
@@ -114,7 +115,7 @@ def test_trunks_of_other_makes_have_strides_too(trunk: str, stride: int) -> None
 
     maps = timm.create_model(trunk, features_only=True, out_indices=(index,)).eval()
     maps(pictures(1))[0].sum().backward()
-    assert len(embed.below(stride)) == sum(p.grad is not None for p in maps.parameters())
+    assert len(embed.parameters_of_map(stride)) == sum(p.grad is not None for p in maps.parameters())
 
 
 @pytest.mark.parametrize("ret", ["token", "mean"])
@@ -140,7 +141,7 @@ def test_the_trunk_below_a_stride() -> None:
     embed = build(TINY).backbone.vit.patch_embed
     assert isinstance(embed, TrunkEmbed)
     named = {id(p): name for name, p in embed.trunk.named_parameters()}
-    below = {named[id(p)] for p in embed.below(8)}
+    below = {named[id(p)] for p in embed.parameters_of_map(8)}
     x = embed.trunk.bn1(embed.trunk.conv_stem(pictures(1)))
     for stage in list(embed.trunk.blocks)[:3]:
         x = stage(x)
@@ -148,7 +149,7 @@ def test_the_trunk_below_a_stride() -> None:
     x.sum().backward()
     assert below == {name for name, p in embed.trunk.named_parameters() if p.grad is not None}
     with pytest.raises(UsageError, match="no map of stride 5") as error:
-        embed.below(5)
+        embed.parameters_of_map(5)
     assert "2, 4, 8, 16, 32" in error.value.hint
 
 
@@ -190,9 +191,9 @@ def test_what_scores_pairs_is_loaded_alone(tmp_path: Path, name: str) -> None:
     config = replace(TINY, backbone=BackboneConfig(name=name, image_size=64))
     path = checkpoint.save(build(config), tmp_path / "net.safetensors")
     whole, alone = checkpoint.load(path)[0], checkpoint.load_scoring(path)
-    assert alone.places == whole.places
-    tokens = torch.randn(2, 1 + whole.places, whole.backbone.width)
-    index = torch.arange(whole.places).expand(2, -1)
+    assert alone.n_patches == whole.n_patches
+    tokens = torch.randn(2, 1 + whole.n_patches, whole.backbone.width)
+    index = torch.arange(whole.n_patches).expand(2, -1)
     scores = [
         network.score_prepared(network.prepare(tokens, index, "sketch"), network.prepare(tokens, index, "photo")).logit
         for network in (whole, alone)
@@ -216,15 +217,15 @@ def test_tokenizer_combines() -> None:
 @pytest.mark.fast
 def test_select_keeps_the_most_attended() -> None:
     attention = torch.tensor([[[0.1, 0.4, 0.2, 0.3], [0.1, 0.0, 0.6, 0.3]]])  # means .1 .2 .4 .3
-    assert selection.select(attention, 0.5).tolist() == [[2, 3]]
-    assert selection.select(attention, 0.51).tolist() == [[1, 2, 3]]
+    assert selection.select_tokens(attention, 0.5).tolist() == [[2, 3]]
+    assert selection.select_tokens(attention, 0.51).tolist() == [[1, 2, 3]]
 
 
 def test_published_counts() -> None:
     """196 -> 177 -> 160 -> 144 at the paper's rate."""
     count, counts = 196, []
     for _ in range(3):
-        count = selection.select(torch.rand(1, 2, count), 0.9).shape[1]
+        count = selection.select_tokens(torch.rand(1, 2, count), 0.9).shape[1]
         counts.append(count)
     assert counts == [177, 160, 144]
 
@@ -245,8 +246,8 @@ def test_indices_are_places_of_the_original_grid() -> None:
     everything, some = whole.encode(x, "photo"), network.encode(x, "photo")
     assert some.index.shape == (3, 9)  # 16 -> 12 -> 9
     assert (some.index.diff(dim=1) > 0).all()
-    torch.testing.assert_close(some.tokens[:, 1:], selection.gather(everything.tokens[:, 1:], some.index))
-    shown = selection.kept(some.index, 16)
+    torch.testing.assert_close(some.tokens[:, 1:], selection.gather_tokens(everything.tokens[:, 1:], some.index))
+    shown = selection.mask_of_kept(some.index, 16)
     assert (some.attention[~shown.unsqueeze(1).expand_as(some.attention)] == 0).all()
     assert (some.attention[shown.unsqueeze(1).expand_as(some.attention)] > 0).all()
 
@@ -254,7 +255,7 @@ def test_indices_are_places_of_the_original_grid() -> None:
 @pytest.mark.parametrize("blocks", [(1, 3), (2, 2), (4,)])
 def test_the_count_of_kept_tokens_is_known_before(blocks: tuple[int, ...]) -> None:
     network = build(replace(TINY, selection=SelectionConfig(rate=0.7, blocks=blocks)))
-    assert network.encode(pictures(1), "photo").index.shape == (1, network.backbone.kept)
+    assert network.encode(pictures(1), "photo").index.shape == (1, network.backbone.n_kept)
 
 
 @pytest.mark.parametrize(("layout", "project"), [("grid", 0), ("grid", 3), ("memory", 3)])
@@ -274,8 +275,8 @@ def test_dropped_tokens_count_for_nothing(swap: str, layout: str, project: int) 
         network.prepare(photo.tokens, photo.index, "photo"),
     )
     for one in prepared:
-        assert one.kept is not None
-        dropped = ~one.kept
+        assert one.mask is not None
+        dropped = ~one.mask
         one.tokens[dropped] = 100.0
         one.q.transpose(1, 2)[dropped] = 100.0
         one.k.transpose(1, 2)[dropped] = 100.0
@@ -394,7 +395,7 @@ def test_projected_cells_are_places() -> None:
     tokens = torch.randn(1, 16, 6)
     changed = tokens.clone()
     changed[0, 7] += 1  # row 1, column 3 of the grid: cell 1
-    difference = (relation.cells(changed) - relation.cells(tokens)).abs().sum(-1)[0]
+    difference = (relation.compute_cells(changed) - relation.compute_cells(tokens)).abs().sum(-1)[0]
     assert (difference > 0).tolist() == [False, True, False, False]
 
 
@@ -405,7 +406,7 @@ def test_memory_layout_is_a_reinterpretation() -> None:
     tokens = torch.randn(2, 16, 6)
     assert relation.pool is not None
     expected = F.normalize(relation.pool(tokens.contiguous().view(2, 6, 4, 4)).flatten(2).transpose(1, 2), dim=-1)
-    torch.testing.assert_close(relation.cells(tokens), expected)
+    torch.testing.assert_close(relation.compute_cells(tokens), expected)
 
 
 # checkpoints
@@ -483,14 +484,14 @@ def test_backbone_weights_are_no_checkpoint(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", list(config.PRESETS))
 def test_configurations_travel(name: str) -> None:
-    settings = config.preset(name)
+    settings = config.get_preset(name)
     assert config.from_json(settings.to_json(), "here") == settings
     assert dataclasses.asdict(settings)["preset"] == name
 
 
 def test_unknown_preset() -> None:
     with pytest.raises(UsageError) as error:
-        config.preset("smal")
+        config.get_preset("smal")
     assert "small" in error.value.hint
 
 
@@ -565,7 +566,7 @@ def test_a_backbones_weights_are_not_unpickled_either(tmp_path: Path, suffix: st
 
 
 def test_a_timm_name_is_a_preset() -> None:
-    settings = config.preset("vit_small_patch16_224.augreg_in1k")
+    settings = config.get_preset("vit_small_patch16_224.augreg_in1k")
     assert settings.backbone.name == "vit_small_patch16_224.augreg_in1k"
     assert settings.preprocess.mean == (0.5, 0.5, 0.5)
 

@@ -75,7 +75,7 @@ def test_forward_agrees_with_the_authors(network: ZSENetwork, seed: int, golden:
     assert_near(torch.cdist(F.normalize(sketch.ret), F.normalize(photo.ret)), golden["ret_distance"], 1e-5)
     s, p = network.prepare(sketch.tokens, sketch.index, "sketch"), network.prepare(photo.tokens, photo.index, "photo")
     for row in range(4):
-        score = network.score_prepared(s.rows(torch.full((4,), row)), p)
+        score = network.score_prepared(s.take(torch.full((4,), row)), p)
         assert_near(score.relation, golden["rn_scores"][row], 1e-5)
         assert_near(score.ret_sketch[:, :32], golden["pair_ret_sketch"][row], 1e-4)
         assert_near(score.ret_photo[:, :32], golden["pair_ret_photo"][row], 1e-4)

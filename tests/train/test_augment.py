@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from zsecli.arrays import Pixels
-from zsecli.images.preprocess_rules import Role
+from zsecli.images.preprocess_rules import Modality
 from zsecli.train.augment import augment_picture
 
 pytestmark = pytest.mark.fast
 
 SIDE = 96
-ROLES: tuple[Role, ...] = ("sketch", "photo")
+ROLES: tuple[Modality, ...] = ("sketch", "photo")
 
 
 def cross(paper: int = 255, ink: int = 0, width: int = 1) -> Pixels:
@@ -23,7 +23,9 @@ def cross(paper: int = 255, ink: int = 0, width: int = 1) -> Pixels:
     return picture
 
 
-def changed(picture: Pixels, role: Role = "sketch", seed: int = 0, flip: bool = False, strength: float = 1.0) -> Pixels:
+def changed(
+    picture: Pixels, role: Modality = "sketch", seed: int = 0, flip: bool = False, strength: float = 1.0
+) -> Pixels:
     return augment_picture(picture, role, flip, np.random.default_rng(seed), strength)
 
 
@@ -31,14 +33,14 @@ NOISE = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_no_strength_leaves_all_but_the_flip(role: Role) -> None:
+def test_no_strength_leaves_all_but_the_flip(role: Modality) -> None:
     np.testing.assert_array_equal(changed(NOISE, role, strength=0), NOISE)
     np.testing.assert_array_equal(changed(NOISE, role, flip=True, strength=0), NOISE[:, ::-1])
 
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("picture", [NOISE, cross()], ids=["colour", "grey"])
-def test_a_seed_gives_one_picture(role: Role, picture: Pixels) -> None:
+def test_a_seed_gives_one_picture(role: Modality, picture: Pixels) -> None:
     before = picture.copy()
     one, again, other = (changed(picture, role, seed) for seed in (3, 3, 4))
     assert one.shape == picture.shape and one.dtype == np.uint8

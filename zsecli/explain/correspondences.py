@@ -15,7 +15,7 @@ import torch
 from zsecli.arrays import Floats32, Mask
 from zsecli.errors import UsageError
 from zsecli.explain.pair import Pair, Side
-from zsecli.model.scoring import Scoring, centred_cosine
+from zsecli.model.scoring import Scoring, compute_centred_cosine
 from zsecli.vocabulary import EXPLANATION_SOURCES
 
 Scores = Floats32
@@ -108,7 +108,7 @@ def token_cosines(pair: Pair) -> Scores:
     """(P, C) cosines of the tokens after cross-attention, less their mean."""
     sketch = pair.score.sketch[:, 1:]
     photo = pair.score.photo[:, 1:]
-    cosines = centred_cosine(sketch, photo)[0]
+    cosines = compute_centred_cosine(sketch, photo)[0]
     return cosines.cpu().numpy()
 
 
@@ -160,7 +160,7 @@ def compute_constant(pair: Pair) -> float:
     if relation.matches is not None:
         return float(relation.matches.bias)
     empty_kernel = torch.zeros_like(pair.score.kernel)
-    empty_logit = float(relation.logit(empty_kernel, pair.score.logit.new_zeros(1)))
+    empty_logit = float(relation.compute_logit(empty_kernel, pair.score.logit.new_zeros(1)))
     return empty_logit + _integrate_gradients(pair)[1]
 
 
@@ -172,12 +172,12 @@ def _integrate_gradients(pair: Pair) -> tuple[Scores, float]:
     with torch.inference_mode():
         sketch, sketch_kept = _patch_tokens(pair.score.sketch, pair.sketch)
         photo, photo_kept = _patch_tokens(pair.score.photo, pair.photo)
-        sketch_shares = relation.shares(sketch, sketch_kept)
-        photo_shares = relation.shares(photo, photo_kept)
+        sketch_shares = relation.compute_token_shares(sketch, sketch_kept)
+        photo_shares = relation.compute_token_shares(photo, photo_kept)
         photo_slopes = torch.einsum("cd,jde->jce", slope, photo_shares)
         contributions = (sketch_shares.flatten(1) @ photo_slopes.flatten(1).T).cpu().numpy()
-        sketch_bias = relation.bias_share(sketch, sketch_kept)
-        photo_bias = relation.bias_share(photo, photo_kept)
+        sketch_bias = relation.compute_bias_share(sketch, sketch_kept)
+        photo_bias = relation.compute_bias_share(photo, photo_kept)
         photo_cells = photo_shares.sum(0) + photo_bias
         bias_kernel = sketch_bias @ photo_cells.T + sketch_shares.sum(0) @ photo_bias.T
         return contributions, float((slope * bias_kernel).sum())
@@ -191,7 +191,7 @@ def _mean_slope(pair: Pair) -> torch.Tensor:
         middles = torch.arange(PATH_STEPS, device=kernel.device) + 0.5
         steps = middles.view(-1, 1, 1) / PATH_STEPS
         path = (steps * kernel.clone()).requires_grad_()
-        logits = relation.logit(path, path.new_zeros(PATH_STEPS))
+        logits = relation.compute_logit(path, path.new_zeros(PATH_STEPS))
         (slopes,) = torch.autograd.grad(logits.sum(), path)
     with torch.inference_mode():
         return slopes.mean(0)

@@ -105,4 +105,4 @@ def _select_tokens(prepared: Prepared, masks: Mask) -> Prepared:
     """A picture B times, each time with [Ret] and the patches that a row of masks (B, P) selects."""
     patches = torch.from_numpy(masks).to(prepared.tokens.device)
     ret = torch.ones_like(patches[:, :1])
-    return prepared.without(torch.cat([ret, patches], 1))
+    return prepared.mask_tokens(torch.cat([ret, patches], 1))

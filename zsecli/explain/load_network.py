@@ -23,7 +23,7 @@ def load_network(spec: ModelSpec, device: str) -> NetworkEmbedder:
 def network_of_ranking(ranking: Ranking) -> ModelSpec:
     """The network that made a ranking; StoreError where its weights changed since, or it has no relation network."""
     provenance = ranking.header.provenance
-    spec = ModelSpec.recorded(provenance.get("model"), ranking.path)
+    spec = ModelSpec.from_store(provenance.get("model"), ranking.path)
     if not spec.has_relation:
         raise no_relation_network(spec.text)
     if provenance.get("weights", spec.weights_hash()) != spec.weights_hash():

@@ -16,11 +16,11 @@ from zsecli.explain.correspondences import Scores, dual_softmax, offered_sources
 from zsecli.explain.pair import Pair, Side, encode_image, score_pair
 from zsecli.images.geometry import Matrix, Points, move_points, similarity_matrix, warp_image
 from zsecli.images.normalize_sketch import paper_colour
-from zsecli.model.backbone import TrunkEmbed
 from zsecli.model.config import ModelConfig
 from zsecli.model.embedders.base import NetworkEmbedder, normalise
 from zsecli.model.network import ZSENetwork
-from zsecli.model.scoring import centred_cosine
+from zsecli.model.scoring import compute_centred_cosine
+from zsecli.model.trunk_embed import TrunkEmbed
 
 WINDOW = 2  # patches to each side of the best one
 THRESHOLDS = (0.05, 0.10)  # of the picture's sides
@@ -139,7 +139,7 @@ class Controls:
             yield FROZEN_BACKBONE, cosines.cpu().numpy()
         everywhere = np.ones(len(photo.kept), bool)
         for name, (sketch_tokens, photo_tokens) in tokens.items():
-            cosines = centred_cosine(sketch_tokens, photo_tokens)[0]
+            cosines = compute_centred_cosine(sketch_tokens, photo_tokens)[0]
             yield name, dual_softmax(cosines.cpu().numpy(), sketch.strokes, everywhere)
 
     def _normalise(self, side: Side) -> torch.Tensor:
@@ -157,8 +157,8 @@ def load_frozen_backbone(model: NetworkEmbedder, weights: Path) -> Callable[[tor
     network = ZSENetwork(config, weights=weights).to(model.device).eval()
     embed = network.backbone.vit.patch_embed
     if isinstance(embed, TrunkEmbed):
-        return embed.maps  # the blocks above a trunk are new
-    return lambda x: network.backbone.finish(network.backbone.begin(x)).tokens[:, 1:]
+        return embed.compute_maps  # the blocks above a trunk are new
+    return lambda x: network.backbone.forward_trainable(network.backbone.forward_frozen(x)).tokens[:, 1:]
 
 
 def measure_moves(

@@ -130,7 +130,7 @@ def encode_image(model: NetworkEmbedder, image: Image.Image, modality: Modality,
     if not encoding.tokens.isfinite().all():
         raise ZseError(f"{name or modality}: its tokens are not finite", DAMAGED_WEIGHTS)
     grid = model.network.backbone.grid
-    n_patches = model.network.backbone.places
+    n_patches = model.network.backbone.n_patches
     if modality == "sketch":
         strokes = find_stroke_patches(pixels, grid, _locate_picture(image, frame, pixels))
     else:
@@ -144,7 +144,7 @@ def encode_image(model: NetworkEmbedder, image: Image.Image, modality: Modality,
         frame=frame,
         grid=grid,
         strokes=strokes,
-        kept=selection.kept(encoding.index, n_patches)[0].cpu().numpy(),
+        kept=selection.mask_of_kept(encoding.index, n_patches)[0].cpu().numpy(),
         attention=encoding.attention[0].float().cpu().numpy(),
         changes=changes,
     )

@@ -266,7 +266,7 @@ def _move_view(model: NetworkEmbedder, encoded: EncodedSide, down: int, right: i
         pixels=pixels,
         frame=replace(side.frame, left=left, top=top),
         strokes=find_stroke_patches(pixels, side.grid) if side.modality == "sketch" else side.strokes,
-        kept=selection.kept(encoding.index, len(side.kept))[0].cpu().numpy(),
+        kept=selection.mask_of_kept(encoding.index, len(side.kept))[0].cpu().numpy(),
         attention=encoding.attention[0].float().cpu().numpy(),
     )
     return moved, encoding

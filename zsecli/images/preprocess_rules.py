@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 Modality = Literal["sketch", "photo"]
-Role = Modality  # its name in model/, train/ and explain/ so far
 SketchRule = Literal["resize", "crop", "released"]
 PhotoRule = Literal["resize", "released"]
 Interpolation = Literal["box", "bilinear", "bicubic"]

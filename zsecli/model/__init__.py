@@ -1,1 +1,1 @@
-"""The network, part by part, and the baselines beside it."""
+"""The network, part by part, its checkpoints, and the baselines beside it."""

@@ -13,7 +13,7 @@ import torch
 from zsecli import __version__
 from zsecli.errors import StoreError
 from zsecli.model import tensorfile
-from zsecli.model.config import ModelConfig, from_json, preset
+from zsecli.model.config import ModelConfig, from_json, get_preset
 from zsecli.model.file_format import read_format
 from zsecli.model.released import NAMES, UNUSED, translate
 from zsecli.model.scoring import Scoring
@@ -67,7 +67,7 @@ def load(path: Path) -> tuple[ZSENetwork, list[str]]:
         raise StoreError(f"{path}: no such checkpoint", "give a .safetensors file written by zse, or the authors' .pth")
     published = _published(path)
     if published is not None:
-        return _whole(preset("released"), translate(published, path), path), sorted(UNUSED)
+        return _whole(get_preset("released"), translate(published, path), path), sorted(UNUSED)
     return _whole(*_read(path), path), []
 
 
@@ -75,7 +75,7 @@ def load_scoring(path: Path) -> Scoring:
     """The part of a checkpoint's network that scores pairs, in evaluation mode; errors as of `load`."""
     published = _published(path)
     if published is not None:
-        return _whole(preset("released"), translate(published, path), path)
+        return _whole(get_preset("released"), translate(published, path), path)
     config, state = _read(path)
     try:
         query, patch = (

@@ -174,7 +174,7 @@ PRESETS: dict[str, ModelConfig] = {
 }
 
 
-def preset(name: str) -> ModelConfig:
+def get_preset(name: str) -> ModelConfig:
     """The named preset; for the name of a timm Vision Transformer, `paper` on that backbone. Else UsageError."""
     if name in PRESETS:
         return PRESETS[name]

@@ -1,4 +1,4 @@
-"""From the words of `--model` to the model itself. What it does not need is not imported: timm alone takes seconds."""
+"""From a `ModelSpec` to the model itself. Only what the model needs is imported: timm alone takes seconds."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from zsecli.vocabulary import EMBEDDERS
 
 
 def load(spec: ModelSpec, device: str, precision: Precision = "fp32") -> Embedder:
-    """The model that `spec` names, on `device`; UsageError for a precision that the device has not."""
-    build: Callable[[ModelSpec, str, Precision], Embedder] = EMBEDDERS.load(spec.kind)
-    return build(spec, device, precision)
+    """The model that `spec` names, on `device`; UsageError for a precision that the device lacks."""
+    load_kind: Callable[[ModelSpec, str, Precision], Embedder] = EMBEDDERS.load(spec.kind)
+    return load_kind(spec, device, precision)
 
 
 def load_checkpoint(spec: ModelSpec, device: str, precision: Precision) -> Embedder:
     """A network from a checkpoint."""
     from zsecli.model import checkpoint
 
-    on = resolve_device(device)
+    resolved = resolve_device(device)
     compute_in_full_float32()
     assert spec.file is not None
     network, unused = checkpoint.load(spec.file)
-    network.lower(dtype_of(precision, on))
-    return NetworkEmbedder(network, on, unused)
+    network.cast(dtype_of(precision, resolved))
+    return NetworkEmbedder(network, resolved, unused)
 
 
 def load_frozen(spec: ModelSpec, device: str, precision: Precision) -> Embedder:
-    """A timm backbone as it comes."""
-    on = resolve_device(device)
+    """A timm backbone with the weights it comes with."""
+    resolved = resolve_device(device)
     compute_in_full_float32()
     from zsecli.model.embedders.timm_frozen import FrozenEmbedder
 
-    return FrozenEmbedder(spec, on, precision)
+    return FrozenEmbedder(spec, resolved, precision)
 
 
 def load_pixels(spec: ModelSpec, device: str, precision: Precision) -> Embedder:

@@ -1,4 +1,4 @@
-"""The retrieval vector: what the backbone's own head says of a picture, without what tells sketches from photos."""
+"""The retrieval vector made by the head that the backbone was trained with, the same for sketches and photos."""
 
 from __future__ import annotations
 
@@ -13,44 +13,49 @@ from zsecli.model.modality_mean import ModalityMean
 
 
 class Retrieval(NamedTuple):
-    """What is said of B pictures as wholes.
-
-    vector: (B, R) of length 1, whose cosine finds photos. feature: (B, F), less its mean. logits: (B, C) of the classes
-    that the backbone was trained on.
-    """
+    """Output of the retrieval head for B pictures."""
 
     vector: Tensor
+    """(B, R) float, of length 1: photos are ranked by its cosine."""
+
     feature: Tensor
+    """(B, F) float: the pooled feature minus its mean."""
+
     logits: Tensor
+    """(B, C) float: logits of the classes that the backbone was trained on."""
 
 
 class RetrievalHead(nn.Module):
-    """The backbone's own pooled feature and class probabilities, made into one vector.
+    """The backbone's pooled feature and class probabilities, combined into one vector.
 
     Args:
-        features, classes: F and C of the classifier that the backbone was trained with.
-        width: of the token [Ret], which adds to the feature through a layer that begins at 0; None: it is the feature.
+        n_features: F, inputs of the classifier that the backbone was trained with.
+        n_classes: C, outputs of that classifier.
+        ret_width: D of the token [Ret], which is added to the feature through a layer that starts at 0; None: [Ret] is
+            the feature.
     """
 
-    def __init__(self, config: RetrievalConfig, features: int, classes: int, width: int | None) -> None:
+    def __init__(self, config: RetrievalConfig, n_features: int, n_classes: int, ret_width: int | None) -> None:
         super().__init__()
         self.config = config
-        self.add_ret = None if width is None else nn.Linear(width, features, bias=False)
+        self.add_ret = None if ret_width is None else nn.Linear(ret_width, n_features, bias=False)
         if self.add_ret is not None:
             nn.init.zeros_(self.add_ret.weight)
-        self.feature_mean, self.class_mean = ModalityMean(features), ModalityMean(classes)
-        self.width = features + classes
+        self.feature_mean = ModalityMean(n_features)
+        self.class_mean = ModalityMean(n_classes)
+        self.width = n_features + n_classes
 
     def forward(self, feature: Tensor, ret: Tensor, is_sketch: bool, classifier: nn.Module) -> Retrieval:
-        """Pooled features (B, F) and tokens [Ret] (B, D) of pictures of one modality."""
+        """Combine pooled features (B, F) and tokens [Ret] (B, D) of pictures of one modality."""
         if self.add_ret is not None:
             feature = feature + self.add_ret(ret)
         logits = classifier(feature)
         with torch.autocast(feature.device.type, enabled=False):
-            # the root makes cosines of probabilities Bhattacharyya coefficients, which rare classes count in too
+            # the cosine of square roots is the Bhattacharyya coefficient, in which rare classes count too
             roots = (logits.float() / self.config.temperature).softmax(-1).clamp(min=1e-12).sqrt()
             classes = self.class_mean(roots, is_sketch)
-            own = self.feature_mean(feature.float(), is_sketch)
-            share = self.config.class_share
-            parts = [(1 - share) ** 0.5 * F.normalize(own, dim=-1), share**0.5 * F.normalize(classes, dim=-1)]
-            return Retrieval(torch.cat(parts, -1), own, logits)
+            centred = self.feature_mean(feature.float(), is_sketch)
+            class_share = self.config.class_share
+            feature_part = (1 - class_share) ** 0.5 * F.normalize(centred, dim=-1)
+            class_part = class_share**0.5 * F.normalize(classes, dim=-1)
+            return Retrieval(torch.cat([feature_part, class_part], -1), centred, logits)

@@ -8,28 +8,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zsecli.images.preprocess_rules import Role
+from zsecli.images.preprocess_rules import Modality
 from zsecli.model.config import ModelConfig
 from zsecli.model.cross_attention import CrossAttention, Prepared
 from zsecli.model.relation import RelationNetwork
-from zsecli.model.selection import kept, to_grid
+from zsecli.model.selection import mask_of_kept, scatter_to_grid
 
 
 @dataclass
 class Score:
-    """What the network says of B pairs.
-
-    logit: (B,) the relation score before the sigmoid.
-    kernel: (B, C, C) cosine of sketch cell (row) and photo cell (column).
-    sketch, photo: (B, 1 + P, D) tokens after cross-attention, on the whole grid behind [Ret].
-    shares: (B, P, P) what each pair of places adds to the logit, of a network whose logit is such a sum; else None.
-    """
+    """Network output for B pairs of pictures of P patches and C cells."""
 
     logit: Tensor
+    """(B,) float: the relation score before the sigmoid."""
+
     kernel: Tensor
+    """(B, C, C) float: cosine of sketch cell (row) and photo cell (column)."""
+
     sketch: Tensor
+    """(B, 1 + P, D) float: sketch tokens after cross-attention, [Ret] and then the whole grid."""
+
     photo: Tensor
+    """(B, 1 + P, D) float: photo tokens after cross-attention."""
+
     shares: Tensor | None = None
+    """(B, P, P) float: what each pair of patches adds to the logit; None where the logit is no such sum."""
 
     @property
     def relation(self) -> Tensor:
@@ -38,70 +41,84 @@ class Score:
 
     @property
     def ret_sketch(self) -> Tensor:
-        """(B, D) the sketches' retrieval tokens after cross-attention."""
+        """(B, D) the sketches' [Ret] after cross-attention."""
         return self.sketch[:, 0]
 
     @property
     def ret_photo(self) -> Tensor:
-        """(B, D) the photos'."""
+        """(B, D) the photos' [Ret] after cross-attention."""
         return self.photo[:, 0]
 
 
-def centred_cosine(sketch: Tensor, photo: Tensor) -> Tensor:
-    """Patch tokens (B, P, D) and (B, C, D), each less its picture's mean -> cosines (B, P, C), float32.
+def compute_centred_cosine(sketch: Tensor, photo: Tensor) -> Tensor:
+    """Cosines (B, P, Q) float32 of patch tokens (B, P, D) and (B, Q, D), each minus the mean of its picture.
 
-    The mean says what the whole picture shows, the same at every place; what is left tells places apart.
+    The mean tells what the whole picture shows and is the same in every patch; what is left tells patches apart.
     """
     with torch.autocast(sketch.device.type, enabled=False):
-        s, p = (F.normalize(x.float() - x.float().mean(1, keepdim=True), dim=-1) for x in (sketch, photo))
-        return s @ p.transpose(1, 2)
+        return _centre(sketch) @ _centre(photo).transpose(1, 2)
+
+
+def _centre(tokens: Tensor) -> Tensor:
+    """Patch tokens (B, P, D) minus their mean, at length 1, float32."""
+    tokens = tokens.float()
+    return F.normalize(tokens - tokens.mean(1, keepdim=True), dim=-1)
 
 
 class Scoring(nn.Module):
-    """Cross-attention and relation network as `config` says, for tokens of `width` D on a `grid` of P places."""
+    """Cross-attention and relation network.
+
+    Args:
+        width: D of the tokens.
+        grid: rows and columns of the P patches.
+    """
 
     def __init__(self, config: ModelConfig, width: int, grid: tuple[int, int]) -> None:
         super().__init__()
-        self.config, self.places = config, grid[0] * grid[1]
+        self.config = config
+        self.n_patches = grid[0] * grid[1]
         self.cross_attention = CrossAttention(config.cross_attention, width)
         self.relation = RelationNetwork(config.relation, width, grid)
 
-    def lower(self, dtype: torch.dtype) -> None:
-        """Compute in `dtype` from now on, all but what makes a kernel of cells, and a score of it."""
-        for part in (self.cross_attention, self.relation.pool):
-            if part is not None:
-                part.to(dtype)
+    def cast(self, dtype: torch.dtype) -> None:
+        """Compute in `dtype` from now on, except for kernels and the scores computed from them."""
+        self.cross_attention.to(dtype)
+        if self.relation.pool is not None:
+            self.relation.pool.to(dtype)
 
     @property
     def has_own_ret(self) -> bool:
-        """Whether pictures are retrieved by a vector that is none of their tokens, which `prepare` wants too."""
+        """Whether the retrieval vector is none of the tokens, so that `prepare` needs it too."""
         return self.config.retrieval.kind == "head"
 
-    def prepare(self, tokens: Tensor, index: Tensor, role: Role, ret: Tensor | None = None) -> Prepared:
-        """Encoded tokens (B, 1 + T, D) at grid places `index` (B, T) -> what all their pairs need, once a picture.
+    def prepare(self, tokens: Tensor, index: Tensor, modality: Modality, ret: Tensor | None = None) -> Prepared:
+        """Compute what all pairs need of encoded pictures, once per picture.
 
         Args:
-            ret: (B, R) the retrieval vectors, of a network that has its own.
+            tokens: (B, 1 + T, D), [Ret] first.
+            index: (B, T) int64 patch numbers of the tokens.
+            ret: (B, R) retrieval vectors, for a network that has its own.
         """
         tokens = tokens.to(next(self.cross_attention.parameters()).dtype)
-        drops_blank = self.config.selection.blank == "drop" and role == "sketch"
-        if index.shape[1] == self.places and not drops_blank:
-            return self.cross_attention.prepare(tokens, role, ret=ret)
-        patches = to_grid(tokens[:, 1:].transpose(1, 2), index, self.places).transpose(1, 2)
-        is_kept = kept(index, self.places)
+        drops_blank = self.config.selection.blank == "drop" and modality == "sketch"
+        if index.shape[1] == self.n_patches and not drops_blank:
+            return self.cross_attention.prepare(tokens, modality, ret=ret)
+        patches = scatter_to_grid(tokens[:, 1:].transpose(1, 2), index, self.n_patches).transpose(1, 2)
+        patch_mask = mask_of_kept(index, self.n_patches)
         if drops_blank:
-            is_kept = is_kept & patches.any(-1)
-        present = torch.cat([torch.ones_like(index[:, :1], dtype=torch.bool), is_kept], 1)
-        return self.cross_attention.prepare(torch.cat([tokens[:, :1], patches], 1), role, present, ret)
+            patch_mask = patch_mask & patches.any(-1)
+        ret_mask = torch.ones_like(index[:, :1], dtype=torch.bool)
+        whole_grid = torch.cat([tokens[:, :1], patches], 1)
+        return self.cross_attention.prepare(whole_grid, modality, torch.cat([ret_mask, patch_mask], 1), ret)
 
     def score_prepared(self, sketch: Prepared, photo: Prepared) -> Score:
-        """B pairs, row by row."""
-        s, p = self.cross_attention(sketch, photo)
+        """Score B pairs, row by row."""
+        sketch_stream, photo_stream = self.cross_attention(sketch, photo)
         logit, kernel, shares = self.relation(
-            s[:, 1:],
-            p[:, 1:],
-            None if sketch.kept is None else sketch.kept[:, 1:],
-            None if photo.kept is None else photo.kept[:, 1:],
+            sketch_stream[:, 1:],
+            photo_stream[:, 1:],
+            None if sketch.mask is None else sketch.mask[:, 1:],
+            None if photo.mask is None else photo.mask[:, 1:],
             F.cosine_similarity(sketch.ret.float(), photo.ret.float(), dim=-1),
         )
-        return Score(logit, kernel, s, p, shares)
+        return Score(logit, kernel, sketch_stream, photo_stream, shares)

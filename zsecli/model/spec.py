@@ -31,14 +31,14 @@ def _hash(file: Path, _size: int, _mtime: int, _changed: int, _inode: int) -> st
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def file_hash(file: Path) -> str:
+def hash_file(file: Path) -> str:
     """SHA-256 of a file's content, as hexadecimal text."""
     file = file.resolve()  # a relative name is another file in another folder
     stat = file.stat()
     return _hash(file, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
 
-def folder_hash(folder: Path) -> str:
+def hash_folder(folder: Path) -> str:
     """SHA-256 of a model's folder, as hexadecimal text: of its config.json and of every file that may be its weights.
 
     Raises:
@@ -49,11 +49,11 @@ def folder_hash(folder: Path) -> str:
             f"{folder}: is no folder of a model, as it has no config.json", "frozen:local-dir:FOLDER, as timm saves one"
         )
     files = [file for file in folder.iterdir() if file.is_file() and file.suffix.lower() in _WEIGHTS]
-    content = [(file.name, file_hash(file)) for file in sorted((folder / "config.json", *files))]
+    content = [(file.name, hash_file(file)) for file in sorted((folder / "config.json", *files))]
     return hashlib.sha256(repr(content).encode(errors="surrogateescape")).hexdigest()
 
 
-def hub_folder(name: str) -> Path:
+def fetch_from_hub(name: str) -> Path:
     """Where the hub's cache has the configuration and the weights that timm loads for `ID` or `ID@REVISION`.
 
     What is not there yet is fetched, and what changed on the hub, as timm will, so that both see the same.
@@ -114,7 +114,7 @@ class ModelSpec:
         return spec
 
     @classmethod
-    def recorded(cls, text: object, store: Path) -> ModelSpec:
+    def from_store(cls, text: object, store: Path) -> ModelSpec:
         """The model that a store names. StoreError where its weights are no longer there, or it names none."""
         try:
             return cls.parse(str(text))
@@ -162,11 +162,11 @@ class ModelSpec:
         """SHA-256 of the weights file, or of what the folder that names the model holds, with the weights that replace
         its own; of nothing where the weights are timm's for this name, or there are none.
         """
-        own = "" if self.file is None else file_hash(self.file)
+        own = "" if self.file is None else hash_file(self.file)
         if self.kind == "frozen" and self.name.startswith(HUB):
-            content = folder_hash(hub_folder(self.name.removeprefix(HUB)))
+            content = hash_folder(fetch_from_hub(self.name.removeprefix(HUB)))
         elif self.kind == "frozen" and self.folder is not None:
-            content = folder_hash(self.folder)
+            content = hash_folder(self.folder)
         else:
             return own
         return hashlib.sha256(f"{content} {own}".encode()).hexdigest() if own else content
@@ -178,7 +178,7 @@ class ModelSpec:
         return "-".join(filter(None, (self.kind if self.is_named else "", name, digest)))
 
 
-def is_there(text: object) -> bool:
+def is_available(text: object) -> bool:
     """Whether a model that a store names can still be found by that name."""
     try:
         spec = ModelSpec.parse(str(text))

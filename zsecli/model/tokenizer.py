@@ -1,4 +1,4 @@
-"""The learnable tokenizer: convolutions that look at strokes across patch borders."""
+"""The learnable tokenizer: convolutions that see strokes across patch borders."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from zsecli.model.config import TokenizerConfig
 
 
 class ConvTokenizer(nn.Module):
-    """A convolutional stem of stride 16 whose map joins the patch tokens.
+    """A convolutional stem of stride 16 whose map is combined with the patch tokens.
 
-    One 7x7 and then 3x3 convolutions of stride 2, ReLU between them, without bias.
+    A 7x7 and then 3x3 convolutions of stride 2, without bias, with ReLU between them.
     """
 
     def __init__(self, config: TokenizerConfig, width: int) -> None:
         super().__init__()
         self.config = config
-        sizes = (3, *config.channels, width)
+        channels = (3, *config.channels, width)
         layers: list[nn.Module] = []
-        for i, (ins, outs) in enumerate(pairwise(sizes)):
-            kernel = 3 if i else 7
-            layers += [nn.Conv2d(ins, outs, kernel, stride=2, padding=kernel // 2, bias=False), nn.ReLU()]
+        for in_channels, out_channels in pairwise(channels):
+            kernel = 3 if layers else 7
+            layers.append(nn.Conv2d(in_channels, out_channels, kernel, stride=2, padding=kernel // 2, bias=False))
+            layers.append(nn.ReLU())
         self.stem = nn.Sequential(*layers[:-1])
 
-    def forward(self, tokens: Tensor, picture: Tensor, grid: tuple[int, int], sketch: bool) -> Tensor:
-        """Patch tokens (B, P, D) and their picture (B, 3, H, W) -> tokens (B, P, D).
+    def forward(self, tokens: Tensor, picture: Tensor, grid: tuple[int, int], is_sketch: bool) -> Tensor:
+        """Patch tokens (B, P, D) and their pictures (B, 3, H, W) -> tokens (B, P, D).
 
         Args:
-            grid: rows and columns of the P patch tokens; a stem of another stride is resampled to it.
-            sketch: whether the batch holds sketches (the tokenizer may be for these alone).
+            grid: rows and columns of the P patches; the map of a stem of another stride is resampled to it.
+            is_sketch: whether the pictures are sketches; a tokenizer for sketches leaves photos as they are.
         """
-        if self.config.on == "sketch" and not sketch:
+        if self.config.on == "sketch" and not is_sketch:
             return tokens
         maps = self.stem(picture)
         if maps.shape[-2:] != torch.Size(grid):

@@ -1,10 +1,9 @@
-"""Convolutional (and other) networks of timm that lend a hybrid their maps: which maps, of what form, by what names."""
+"""Feature maps of timm's convolutional (and other) networks, as the trunk of a hybrid backbone uses them."""
 
 from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,160 +14,144 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zsecli.errors import UsageError
+from zsecli.model.timm_models import create_model
 
-STRIDES = (16, 32)  # of the two maps that a hybrid lays over each other
-_HOOKED = threading.Lock()  # a network whose maps are caught by hooks keeps them in itself: one picture at a time
+STRIDES = (16, 32)  # of the two maps that a hybrid uses
+_HOOK_LOCK = threading.Lock()  # a FeatureHookNet keeps the maps that its hooks catch in itself: one batch at a time
 
 
 @dataclass(frozen=True)
 class TrunkMaps:
-    """How timm hands out the maps of a trunk.
-
-    indices: of the maps at STRIDES among all that it has. strides: of all of these.
-    image_size: to be given to timm where the trunk is made for pictures of one size.
-    """
+    """Which maps of a trunk are used, and how timm is asked for them."""
 
     indices: tuple[int, ...]
+    """Positions of the maps at STRIDES among all maps of the trunk."""
+
     strides: tuple[int, ...]
+    """Strides of all maps of the trunk."""
+
     image_size: int | None
+    """Picture size that timm must be given, for a trunk that is made for one size; else None."""
 
     def options(self, indices: tuple[int, ...] | None = None) -> dict[str, Any]:
-        """What `timm.create_model` takes for the trunk that makes these maps, or those at `indices`."""
-        size = {} if self.image_size is None else {"img_size": self.image_size}
-        return {"features_only": True, "out_indices": indices or self.indices, **size}
+        """Options of timm.create_model for a trunk that returns these maps, or those at `indices`."""
+        options: dict[str, Any] = {"features_only": True, "out_indices": indices or self.indices}
+        if self.image_size is not None:
+            options["img_size"] = self.image_size
+        return options
 
 
 @lru_cache
-def find_maps(name: str, side: int, create: Callable[..., Any]) -> TrunkMaps:
+def find_maps(name: str, side: int) -> TrunkMaps:
     """The maps of the timm network `name` for pictures of `side` pixels; nothing is computed or allocated.
 
-    Args:
-        create: makes a timm model, as zsecli.model.backbone.create does.
-
     Raises:
-        UsageError: it has no maps at STRIDES, or does not take such pictures. StoreError: timm cannot make it.
+        UsageError: it has no maps at STRIDES, or does not take such pictures.
+        StoreError: timm cannot make it.
     """
-    other = "take another trunk"
+    hint = "take another trunk"
     with torch.device("meta"):
-        whole = create(name, False, None)
-        strides = tuple(info["reduction"] for info in getattr(whole, "feature_info", None) or ())
+        network = create_model(name, False, None)
+        feature_info = getattr(network, "feature_info", None) or ()
+        strides = tuple(info["reduction"] for info in feature_info)
         if not set(STRIDES) <= set(strides):
-            found = f"its strides are {', '.join(map(str, sorted(set(strides))))}" if strides else "it has no maps"
-            raise UsageError(f"{name} has no maps at strides 16 and 32: {found}", other)
-        fixed = (whole.pretrained_cfg or {}).get("fixed_input_size")
-        indices = tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES)
-        maps = TrunkMaps(indices, strides, side if fixed else None)
-        trunk = create(name, False, None, **maps.options()).eval()
+            listed = ", ".join(map(str, sorted(set(strides))))
+            reason = f"its strides are {listed}" if strides else "it has no maps"
+            raise UsageError(f"{name} has no maps at strides 16 and 32: {reason}", hint)
+        has_fixed_size = (network.pretrained_cfg or {}).get("fixed_input_size")
+        indices = tuple(_find_last(strides, stride) for stride in STRIDES)
+        maps = TrunkMaps(indices, strides, side if has_fixed_size else None)
+        trunk = create_model(name, False, None, **maps.options()).eval()
         try:
-            made = [to_channels_first(trunk, x) for x in trunk(torch.zeros(1, 3, side, side))]
-        except Exception as error:  # timm's networks have no kind of error of their own
-            why = f": {str(error).strip().splitlines()[0][:200]}" if str(error).strip() else ""
-            raise UsageError(f"{name} takes no pictures of {side} x {side} pixels{why}", other) from error
-    channels = trunk.feature_info.channels()
-    if [x.shape[1] for x in made] != list(channels) or [x.ndim for x in made] != [4, 4]:
-        raise UsageError(f"{name} makes no maps, but {' and '.join(str(tuple(x.shape)) for x in made)}", other)
+            outputs = [to_channels_first(trunk, x) for x in trunk(torch.zeros(1, 3, side, side))]
+        except Exception as error:  # timm's networks raise errors of every kind
+            text = str(error).strip()
+            reason = f": {text.splitlines()[0][:200]}" if text else ""
+            raise UsageError(f"{name} takes no pictures of {side} x {side} pixels{reason}", hint) from error
+    channels = list(trunk.feature_info.channels())
+    if [x.shape[1] for x in outputs] != channels or [x.ndim for x in outputs] != [4, 4]:
+        shapes = " and ".join(str(tuple(x.shape)) for x in outputs)
+        raise UsageError(f"{name} makes no maps, but {shapes}", hint)
     return maps
 
 
-def compute_maps(trunk: nn.Module, picture: Tensor, grid: int) -> Tensor:
-    """Pictures (B, 3, H, W) -> (B, C, grid, grid): the map of stride 16 and that of stride 32, at every place.
+def _find_last(strides: tuple[int, ...], stride: int) -> int:
+    """The position of the last map of `stride`."""
+    return len(strides) - 1 - strides[::-1].index(stride)
 
-    A trunk without padding sees no border: its maps lack the outermost places, where their neighbours' values stand.
+
+def compute_maps(trunk: nn.Module, picture: Tensor, grid: int) -> Tensor:
+    """Pictures (B, 3, H, W) -> the maps of stride 16 and 32, stacked (B, C, grid, grid).
+
+    A trunk without padding loses the outermost places; there the values of their neighbours are repeated.
     """
     if isinstance(trunk, FeatureHookNet):
-        with _HOOKED:
-            made = trunk(picture)
+        with _HOOK_LOCK:
+            maps = trunk(picture)
     else:
-        made = trunk(picture)
-    near, far = (to_channels_first(trunk, x) for x in made)
-    return lay_over(near, far, grid)
+        maps = trunk(picture)
+    fine, coarse = (to_channels_first(trunk, x) for x in maps)
+    return stack_maps(fine, coarse, grid)
 
 
-def lay_over(near: Tensor, far: Tensor, grid: int) -> Tensor:
-    """A map of stride 16 and one of stride 32, (B, C, H, W) each -> (B, C, grid, grid), both at every place."""
-    near, far = _complete(near, grid), _complete(far, -(-grid // 2))
-    if near.shape[-1] != grid:
-        near = F.interpolate(near, size=(grid, grid), mode="bilinear", align_corners=False)
-    far = F.interpolate(far, size=(grid, grid), mode="bilinear", align_corners=False)
-    return torch.cat([near, far], 1)
+def stack_maps(fine: Tensor, coarse: Tensor, grid: int) -> Tensor:
+    """Maps of stride 16 and of stride 32, (B, C, H, W) each -> both, resampled, (B, C_fine + C_coarse, grid, grid)."""
+    fine = repeat_border(fine, grid)
+    coarse = repeat_border(coarse, -(-grid // 2))
+    if fine.shape[-1] != grid:
+        fine = F.interpolate(fine, size=(grid, grid), mode="bilinear", align_corners=False)
+    coarse = F.interpolate(coarse, size=(grid, grid), mode="bilinear", align_corners=False)
+    return torch.cat([fine, coarse], 1)
 
 
 def to_channels_first(trunk: nn.Module, x: Tensor) -> Tensor:
-    """A map of `trunk` as (B, C, H, W), which some of timm's networks make as (B, H, W, C)."""
+    """A map of `trunk` as (B, C, H, W); some of timm's networks return (B, H, W, C)."""
     return x.permute(0, 3, 1, 2) if getattr(trunk, "output_fmt", None) == "NHWC" else x
 
 
-def _complete(x: Tensor, side: int) -> Tensor:
-    """A map (B, C, H, W) with its outermost values repeated around it, as far as it is smaller than `side`."""
+def repeat_border(x: Tensor, side: int) -> Tensor:
+    """A map (B, C, H, W) extended to at least `side` by repeating its outermost rows and columns."""
     for axis in (2, 3):
-        missing = side - x.shape[axis]
+        length = x.shape[axis]
+        missing = side - length
         if missing > 0:
-            places = torch.arange(side, device=x.device) - missing // 2
-            x = x.index_select(axis, places.clamp(0, x.shape[axis] - 1))
+            index = torch.arange(side, device=x.device) - missing // 2
+            x = x.index_select(axis, index.clamp(0, length - 1))
     return x
 
 
-def find_map_channels(trunk: Any, maps: TrunkMaps, side: int) -> tuple[int, ...]:
-    """Channels of a whole network's maps, as it hands them out beside what its head is given.
+def find_map_channels(network: Any, maps: TrunkMaps, side: int) -> tuple[int, ...]:
+    """Channels of the maps that a whole network returns together with the input of its head.
 
     Raises:
-        UsageError: it cannot do both.
+        UsageError: it cannot return both.
     """
     with torch.device("meta"), torch.no_grad():
-        shadow = copy.deepcopy(trunk).to("meta").eval()
+        copied = copy.deepcopy(network).to("meta").eval()
         try:
-            _, made = shadow.forward_intermediates(torch.zeros(1, 3, side, side), list(maps.indices))
-            made = [to_channels_first(trunk, x) for x in made]
-            return tuple(x.shape[1] for x in made)
-        except Exception as error:  # there is no end of the kinds that timm's networks raise
+            _, outputs = copied.forward_intermediates(torch.zeros(1, 3, side, side), list(maps.indices))
+            return tuple(to_channels_first(network, x).shape[1] for x in outputs)
+        except Exception as error:  # timm's networks raise errors of every kind
             raise UsageError(
-                f"{type(trunk).__name__} does not hand out its maps beside its head",
+                f"{type(network).__name__} does not hand out its maps beside its head",
                 "take another trunk, or --preset small",
             ) from error
 
 
-def find_below(name: str, side: int, create: Callable[..., Any], stride: int) -> set[str]:
-    """The names of the parameters that make the trunk's last map of `stride`; UsageError where it has none.
+def find_map_parameters(name: str, side: int, stride: int) -> set[str]:
+    """Names of the parameters that make the trunk's last map of `stride`: those that its gradient reaches.
 
-    They are those that a gradient of that map reaches, found without computing anything.
+    Nothing is computed, as all tensors are on PyTorch's meta device.
+
+    Raises:
+        UsageError: the trunk has no such map.
     """
-    maps = find_maps(name, side, create)
+    maps = find_maps(name, side)
     if stride not in maps.strides:
-        others = ", ".join(map(str, dict.fromkeys(maps.strides)))
-        raise UsageError(f"the trunk has no map of stride {stride}", f"its strides: {others}; 0 freezes none of it")
-    index = len(maps.strides) - 1 - maps.strides[::-1].index(stride)
+        listed = ", ".join(map(str, dict.fromkeys(maps.strides)))
+        raise UsageError(f"the trunk has no map of stride {stride}", f"its strides: {listed}; 0 freezes none of it")
+    index = _find_last(maps.strides, stride)
     with torch.enable_grad(), torch.device("meta"):
-        trunk = create(name, False, None, **maps.options((index,))).eval()
+        trunk = create_model(name, False, None, **maps.options((index,))).eval()
         trunk(torch.zeros(1, 3, side, side))[0].sum().backward()
-    return {name for name, parameter in trunk.named_parameters() if parameter.grad is not None}
-
-
-def find_whole_names(
-    trunk: nn.Module, whole: dict[str, Tensor], make: Callable[[dict[str, Tensor]], nn.Module]
-) -> dict[str, str]:
-    """Name of each tensor of `trunk` -> its name in timm's whole model, which files of weights have.
-
-    timm flattens, cuts and prefixes the names of a model that hands out maps. So it is asked: it loads a whole state
-    whose every tensor holds its own number, and the trunk is read.
-
-    What timm cuts a part of (the weights of layers that are no longer there) is left out: no map needs it.
-
-    Args:
-        whole: the whole model's state, of which only shapes and types are used.
-        make: the trunk with such a state loaded by timm itself.
-    """
-    own = trunk.state_dict()
-    if all(name in whole and whole[name].shape == tensor.shape for name, tensor in own.items()):
-        return {name: name for name in own}
-    names = list(whole)
-    numbered = {
-        name: torch.full(whole[name].shape, number, dtype=whole[name].dtype) for number, name in enumerate(names)
-    }
-    found = {}
-    for name, tensor in make(numbered).state_dict().items():
-        number = int(tensor.flatten()[0])
-        if not 0 <= number < len(names) or not bool((tensor == number).all()):
-            raise ValueError(f"no tensor of the whole model is {name}")
-        if whole[names[number]].shape == tensor.shape:
-            found[name] = names[number]
-    return found
+    return {parameter_name for parameter_name, parameter in trunk.named_parameters() if parameter.grad is not None}

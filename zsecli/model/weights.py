@@ -19,7 +19,7 @@ from zsecli.model.inert_pickle import stand_ins
 from zsecli.model.tensorfile import refusing
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # that a parameter may be stored in
-NAMES = "give weights in timm's names"
+HINT_NAMES = "give weights in timm's names"
 ALONE = "zse runs no code from a file; where it was made, torch.save(model.state_dict(), FILE) keeps the weights alone"
 # under which training scripts put a state dict, and the beginnings that wrappers add to its names
 WRAPPERS = (
@@ -90,8 +90,8 @@ def find_state(value: Any, path: Path, hint: str) -> dict[str, Tensor]:
 def read_state(path: Path) -> dict[str, Tensor]:
     """The state dict of a backbone in a safetensors file, or in one of torch.save."""
     if read_format(path) == "safetensors":
-        return tensorfile.read(path, NAMES)[1]
-    return find_state(read_pickle(path), path, NAMES)
+        return tensorfile.read(path, HINT_NAMES)[1]
+    return find_state(read_pickle(path), path, HINT_NAMES)
 
 
 def strip_prefix(state: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:

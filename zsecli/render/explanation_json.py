@@ -116,7 +116,9 @@ def _describe_score(pair: Pair, contributions: Scores) -> dict[str, float]:
         if matches is not None:
             by_ret = float(matches.ret_scale) * pair.cosine
         else:
-            by_ret = logit - float(pair.network.relation.logit(pair.score.kernel, pair.score.logit.new_zeros(1)))
+            by_ret = logit - float(
+                pair.network.relation.compute_logit(pair.score.kernel, pair.score.logit.new_zeros(1))
+            )
     return {
         "relation": pair.relation,
         "cosine": pair.cosine,

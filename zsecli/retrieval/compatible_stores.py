@@ -103,7 +103,7 @@ def load_scorer(
     from zsecli.retrieval.relation_scores import RelationScorer
 
     made_by = gallery.header.provenance
-    spec = model or ModelSpec.recorded(made_by.get("model"), gallery.path)
+    spec = model or ModelSpec.from_store(made_by.get("model"), gallery.path)
     if not spec.has_relation:  # whatever the store says
         raise no_relation_network(spec.text)
     if spec.weights_hash() != made_by.get("weights"):
@@ -113,7 +113,7 @@ def load_scorer(
     compute_in_full_float32()
     assert spec.file is not None
     network = load_scoring(spec.file).to(resolved)
-    network.lower(dtype_of(precision, resolved))
+    network.cast(dtype_of(precision, resolved))
     return RelationScorer(network, resolved, queries, gallery)
 
 

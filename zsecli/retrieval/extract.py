@@ -24,7 +24,7 @@ from zsecli.images.memory import MEMORY, MemoryBudget
 from zsecli.images.normalize_sketch import Change, describe_changes
 from zsecli.images.preprocess_rules import REVISION, Modality
 from zsecli.model.config import Precision
-from zsecli.model.spec import ModelSpec, is_there
+from zsecli.model.spec import ModelSpec, is_available
 from zsecli.retrieval.picture_reader import LATE, Input, PictureReader
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.fingerprint import installed_versions, run_key
@@ -194,7 +194,7 @@ def _update_locations(
         changes["root"] = str(root.resolve())
         if dataset:
             changes["dataset"] = dataset
-    if spec.text != recorded.get("model") and not is_there(recorded.get("model")):
+    if spec.text != recorded.get("model") and not is_available(recorded.get("model")):
         changes["model"] = spec.text
     if changes:
         update_provenance(store, "features", **changes)
@@ -223,7 +223,7 @@ def write_features(
     reader = PictureReader(items, root, model.preprocess, is_shard, memory)
     changes = Counter[Change]()
     with FeatureWriter(
-        output, key, provenance, items, model.width, model.tokens, model.kept, model.token_width
+        output, key, provenance, items, model.width, model.tokens, model.n_kept, model.token_width
     ) as store:
         progress.start(len(items))
         progress(store.rows)
@@ -323,7 +323,7 @@ def _embed_by_modality(model: Embedder, pictures: list[Pixels], modality: Ints) 
     no_features = Embedded(
         np.empty((0, model.width), np.float32),
         np.empty((0, model.tokens, model.token_width), np.float32) if model.tokens else None,
-        None if model.kept is None else np.empty((0, model.kept), np.int64),
+        None if model.n_kept is None else np.empty((0, model.n_kept), np.int64),
     )
     features = [no_features]
     order = []

@@ -16,7 +16,7 @@ import numpy as np
 from zsecli.data.items import PHOTO, SKETCH
 from zsecli.data.provenance import ORIGIN, Header
 from zsecli.errors import ZseError
-from zsecli.model.spec import ModelSpec, is_there
+from zsecli.model.spec import ModelSpec, is_available
 from zsecli.retrieval.compatible_stores import (
     check_stores,
     load_scorer,
@@ -222,7 +222,9 @@ def _update_locations(ranking: Path, recorded: dict[str, Any], sketches: Header,
     current: dict[str, Any] = picture_folders(sketches, photos)
     has_moved = any(current["roots"]) and recorded.get("roots") != current["roots"]
     model = photos.provenance.get("model")
-    is_model_gone = model != recorded.get("model") and recorded.get("weights") and not is_there(recorded.get("model"))
+    is_model_gone = (
+        model != recorded.get("model") and recorded.get("weights") and not is_available(recorded.get("model"))
+    )
     if is_model_gone:
         current["model"] = model
     elif not has_moved:

@@ -55,7 +55,7 @@ class RelationScorer:
         self.photos = photos
         self.pairs_at_once = PAIRS_ON_CPU
         if device.type == "cuda":
-            pair_bytes = 4 * FLOATS_PER_TOKEN_VALUE * (1 + network.places) * sketches.token_width
+            pair_bytes = 4 * FLOATS_PER_TOKEN_VALUE * (1 + network.n_patches) * sketches.token_width
             n_pairs = torch.cuda.mem_get_info(device)[0] // 4 // pair_bytes
             power_of_two = 1 << (max(n_pairs, MIN_PAIRS_ON_GPU).bit_length() - 1)
             self.pairs_at_once = min(MAX_PAIRS_ON_GPU, power_of_two)
@@ -96,7 +96,7 @@ class RelationScorer:
         unique_sketches, sketch_index = np.unique(rows, return_inverse=True)
         unique_photos, photo_index = np.unique(columns, return_inverse=True)
         chunks = _split_into_chunks(unique_sketches, PICTURES_AT_ONCE)
-        sketches = Prepared.cat([self._prepare_rows(self.sketches, chunk, "sketch") for chunk in chunks])
+        sketches = Prepared.concatenate([self._prepare_rows(self.sketches, chunk, "sketch") for chunk in chunks])
         photo_chunk = photo_index // PICTURES_AT_ONCE
         order = np.lexsort((photo_index, sketch_index, photo_chunk))
         n_chunks = -(-len(unique_photos) // PICTURES_AT_ONCE)
@@ -118,7 +118,7 @@ class RelationScorer:
         """The positions of the pairs and their scores; in halves where the memory does not hold the block."""
         try:
             score = self.network.score_prepared(
-                block.sketches.pick(block.sketch_rows), block.photos.pick(block.photo_rows)
+                block.sketches.take_pairs(block.sketch_rows), block.photos.take_pairs(block.photo_rows)
             )
             return block.positions, score.relation.float().cpu().numpy()
         except torch.OutOfMemoryError:

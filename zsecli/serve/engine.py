@@ -16,7 +16,7 @@ from zsecli.explain.pair import EncodedSide, Pair, Side, encode_image, score_pai
 from zsecli.explain.synthesis import synthesize_encoded
 from zsecli.images.geometry import Frame, patch_centres
 from zsecli.model.embedders.base import Embedder, NetworkEmbedder
-from zsecli.model.scoring import centred_cosine
+from zsecli.model.scoring import compute_centred_cosine
 from zsecli.model.spec import ModelSpec
 from zsecli.render import explanation_json, explanation_page
 from zsecli.serve.drawings import Drawing, DrawingRefused
@@ -130,8 +130,8 @@ class Engine:
         assert drawing.side is not None and drawing.prepared is not None
         photo = reranker.prepare(np.array([row]))
         score = reranker.score_pairs(drawing.prepared, photo)
-        cosines = centred_cosine(score.sketch[:, 1:], score.photo[:, 1:])[0].cpu().numpy()
-        valid = np.ones(cosines.shape[1], bool) if photo.kept is None else photo.kept[0, 1:].cpu().numpy()
+        cosines = compute_centred_cosine(score.sketch[:, 1:], score.photo[:, 1:])[0].cpu().numpy()
+        valid = np.ones(cosines.shape[1], bool) if photo.mask is None else photo.mask[0, 1:].cpu().numpy()
         queried = drawing.side.matchable
         shares = score.shares  # whose sum the score is, of a network of such a kind
         scores = dual_softmax(cosines, queried, valid) if shares is None else shares[0].float().cpu().numpy()

@@ -29,7 +29,7 @@ class Reranker:
         self.network = network
         self.device = device
         self.photos = photos
-        tokens = (network.places + 1) * photos.token_width
+        tokens = (network.n_patches + 1) * photos.token_width
         self.capacity = max(PAIRS_AT_ONCE, megabytes * 2**20 // (4 * 4 * tokens))  # tokens, q, k and v in float32
         self._prepared: OrderedDict[int, Prepared] = OrderedDict()
 
@@ -56,7 +56,7 @@ class Reranker:
     def score_pairs(self, sketch: Prepared, photos: Prepared) -> Score:
         """The scores of one drawing with B photos."""
         repeated = np.zeros(len(photos.tokens), np.int64)
-        return self.network.score_prepared(sketch.pick(repeated), photos)
+        return self.network.score_prepared(sketch.take_pairs(repeated), photos)
 
     @torch.inference_mode()
     def prepare(self, rows: Ints64) -> Prepared:
@@ -65,7 +65,7 @@ class Reranker:
         if len(missing):
             fresh = prepare_rows(self.network, self.device, self.photos, missing, "photo")
             for number, row in enumerate(missing.tolist()):
-                photo = fresh.rows(slice(number, number + 1))
+                photo = fresh.take(slice(number, number + 1))
                 # copies, so that the batch does not stay in memory
                 self._prepared[row] = Prepared(*(None if field is None else field.clone() for field in photo))  # type: ignore[arg-type]
         photos = []
@@ -74,4 +74,4 @@ class Reranker:
             photos.append(self._prepared[row])
         while len(self._prepared) > self.capacity:
             self._prepared.popitem(last=False)
-        return Prepared.cat(photos) if len(photos) > 1 else photos[0]
+        return Prepared.concatenate(photos) if len(photos) > 1 else photos[0]

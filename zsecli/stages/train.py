@@ -129,7 +129,7 @@ def run(request: TrainRequest, *, progress: ProgressBars = no_progress) -> Train
 
 def configure_network(request: TrainRequest) -> ModelConfig:
     """The network of the preset, with what the request changes."""
-    network = model_config.preset(request.preset)
+    network = model_config.get_preset(request.preset)
     if request.backbone is not None:
         network = _replace_backbone(network, request.backbone)
     if request.swap is not None:
@@ -143,7 +143,7 @@ def configure_network(request: TrainRequest) -> ModelConfig:
 
 def _replace_backbone(network: ModelConfig, name: str) -> ModelConfig:
     """The network with another timm backbone, and that backbone's mean and deviation of pixels."""
-    other = model_config.preset(name)
+    other = model_config.get_preset(name)
     if other.backbone.kind == "hybrid":
         raise UsageError(f"--backbone {name}: is a preset, and no timm backbone", f"--preset {name}")
     network = dataclasses.replace(network, backbone=dataclasses.replace(network.backbone, name=other.backbone.name))

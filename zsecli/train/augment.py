@@ -8,14 +8,16 @@ from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps
 from zsecli.arrays import Pixels
 from zsecli.images.geometry import similarity_matrix, warp_image
 from zsecli.images.normalize_sketch import paper_colour
-from zsecli.images.preprocess_rules import Role
+from zsecli.images.preprocess_rules import Modality
 
 TURN, SCALE, SHIFT = 10.0, 0.15, 0.06  # degrees, share of the size, share of the side
 STROKE, GREY = 0.25, 0.2  # probabilities: of thicker and of thinner strokes; of a photo without colour
 PALER, COLOUR = 0.4, 0.3  # largest share of paper in the strokes; largest change of brightness, contrast, saturation
 
 
-def augment_picture(picture: Pixels, modality: Role, flip: bool, rng: np.random.Generator, strength: float) -> Pixels:
+def augment_picture(
+    picture: Pixels, modality: Modality, flip: bool, rng: np.random.Generator, strength: float
+) -> Pixels:
     """A prepared picture (S, S, 3) uint8, changed at random -> (S, S, 3) uint8; read-only, the input stays as it is.
 
     Turned by up to 10 degrees, scaled by up to 15 % and shifted by up to 6 % of the side along each axis, all times

@@ -20,7 +20,7 @@ from zsecli.errors import StoreError, ZseError
 from zsecli.images.loader import ContentChanged, load_input
 from zsecli.images.memory import MEMORY, MemoryBudget
 from zsecli.images.picture_errors import PictureError
-from zsecli.images.preprocess_rules import Preprocess, Role
+from zsecli.images.preprocess_rules import Modality, Preprocess
 from zsecli.retrieval.picture_reader import changed
 from zsecli.runtime.parallel import end_with_parent
 from zsecli.store.features import open_features
@@ -95,7 +95,7 @@ class TrainingPictures:
             if self._features.items.id != items.id:
                 raise StoreError(f"{cache}: lacks pictures of this data set", "delete it: it is made again")
 
-    def load_pixels(self, row: int) -> tuple[Pixels, Role]:
+    def load_pixels(self, row: int) -> tuple[Pixels, Modality]:
         """(S, S, 3) uint8 as the network wants it, and its modality."""
         file = self.root / self.items.id[row]
         modality = MODALITIES[self.items.modality[row]]

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from zsecli.data.embedded import Embedded
 from zsecli.data.items import Items
-from zsecli.images.preprocess_rules import REVISION, Role
-from zsecli.model.backbone import TrunkEmbed
+from zsecli.images.preprocess_rules import REVISION, Modality
 from zsecli.model.embedders.base import normalise
 from zsecli.model.network import ZSENetwork
-from zsecli.model.vit import last_norm, opening_parts
+from zsecli.model.trunk_embed import TrunkEmbed
+from zsecli.model.vit import find_last_norm, list_embedding_parts
 from zsecli.retrieval.extract import CPU_BATCH, GPU_BATCH, write_features
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.fingerprint import installed_versions, run_key
@@ -28,39 +28,39 @@ from zsecli.store.hdf5 import is_up_to_date
 
 
 def frozen_parts(network: ZSENetwork, blocks: int) -> list[nn.Module | nn.Parameter]:
-    """What `Backbone.begin(picture, blocks)` uses; with all blocks the last norm too, so that [Ret] does not change."""
+    """Modules that `Backbone.forward_frozen(picture, blocks)` uses; with all blocks also the last norm, for [Ret]."""
     vit = network.backbone.vit
     if not blocks:
         return [vit.patch_embed.trunk if isinstance(vit.patch_embed, TrunkEmbed) else vit.patch_embed]
-    parts: list[nn.Module | nn.Parameter] = [*opening_parts(vit)]
+    parts: list[nn.Module | nn.Parameter] = [*list_embedding_parts(vit)]
     if network.backbone.ret_token is not None:
         parts.append(network.backbone.ret_token)
     parts += vit.blocks[:blocks]
     if blocks == len(vit.blocks):
-        parts.append(last_norm(vit))
+        parts.append(find_last_norm(vit))
     return parts
 
 
 class FrozenPartEmbedder:
-    """`Backbone.begin` with the interface of an embedder; its [Ret] is the mean of the tokens."""
+    """`Backbone.forward_frozen` with the interface of an embedder; its [Ret] is the mean of the tokens."""
 
     def __init__(self, network: ZSENetwork, blocks: int, device: torch.device) -> None:
         self.backbone = network.backbone
         self.blocks = blocks
         self.device = device
         self.preprocess = network.config.preprocess
-        self.kept: int | None = None
+        self.n_kept: int | None = None
         size = self.preprocess.size
         with torch.inference_mode():
             blank = torch.zeros(1, 3, size, size, device=device)
-            _, token_count, self.token_width = self.backbone.begin(blank, blocks).shape
+            _, token_count, self.token_width = self.backbone.forward_frozen(blank, blocks).shape
         self.width = self.token_width
         self.tokens = 1 + token_count
         self.about: dict[str, Any] = {"config": network.config.to_json(), "frozen_blocks": blocks}
 
     @torch.inference_mode()
-    def embed(self, pictures: NDArray[np.uint8], role: Role) -> Embedded:
-        tokens = self.backbone.begin(normalise(pictures, self.preprocess, self.device), self.blocks).cpu()
+    def embed(self, pictures: NDArray[np.uint8], role: Modality) -> Embedded:
+        tokens = self.backbone.forward_frozen(normalise(pictures, self.preprocess, self.device), self.blocks).cpu()
         mean = tokens.mean(1)
         return Embedded(mean.numpy(), torch.cat([mean[:, None], tokens], 1).numpy())
 
@@ -78,8 +78,8 @@ def cache_frozen_part(
 ) -> Path:
     """Write the outputs of the frozen part for the N pictures `root`/id of `items` into a feature store in `folder`.
 
-    Its `tokens` (N, 1 + P, C) hold the mean and then `Backbone.begin`. A run that was killed resumes; a finished store
-    is used again.
+    Its `tokens` (N, 1 + P, C) hold the mean and then `Backbone.forward_frozen`. A run that was killed resumes; a
+    finished store is used again.
     """
     key = _find_key(network, blocks, items)
     path = folder / f"frozen-{key[:12]}.h5"

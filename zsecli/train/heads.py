@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zsecli.errors import UsageError
-from zsecli.model.backbone import TrunkEmbed
 from zsecli.model.class_names import match_names
 from zsecli.model.network import ZSENetwork
+from zsecli.model.trunk_embed import TrunkEmbed
 
 SHARPNESS = 20.0  # factor of cosines with prototypes, an inverse temperature
 

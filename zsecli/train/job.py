@@ -22,7 +22,7 @@ from zsecli.model.checkpoint import read_training, seen_classes
 from zsecli.model.config import ModelConfig, to_plain
 from zsecli.model.embedders.base import compute_in_full_float32, resolve_device
 from zsecli.model.network import ZSENetwork
-from zsecli.model.spec import file_hash
+from zsecli.model.spec import hash_file
 from zsecli.retrieval.picture_reader import changed
 from zsecli.runtime.console import SILENT, Progress
 from zsecli.runtime.distributed import get_launch, process_group
@@ -63,8 +63,8 @@ class TrainingJob:
             partition=self.partition,
             model=self.model.to_json(),
             config=to_plain(self.config),
-            weights=file_hash(self.weights) if self.weights is not None else self.pretrained,
-            begin=file_hash(self.backbone_from) if self.backbone_from is not None else None,
+            weights=hash_file(self.weights) if self.weights is not None else self.pretrained,
+            begin=hash_file(self.backbone_from) if self.backbone_from is not None else None,
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from zsecli.data.items import PHOTO, SKETCH
-from zsecli.model.backbone import check_source
+from zsecli.model.timm_models import require_pretrained_weights
 from zsecli.train.batches import CACHE_BYTES, Batch
 from zsecli.train.config import TrainConfig
 from zsecli.train.job import TrainingJob, build_job_trainee, check_chunks, check_seen_only, make_sampler
@@ -31,7 +31,7 @@ def plan_training(job: TrainingJob, pair_count: int = 2) -> dict[str, Any]:
     make_sampler(items, config)  # checks that there is something to draw
     trainee = build_job_trainee(job, torch.device("cpu"), fetch_weights=False)
     if job.pretrained and job.weights is None and job.backbone_from is None:
-        check_source(job.model.backbone.name)
+        require_pretrained_weights(job.model.backbone.name)
     parameters = list(trainee.network.parameters())
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     trained_bytes = sum(parameter.nbytes for parameter in trained)
@@ -95,7 +95,7 @@ def _make_blank_batch(trainee: Trainee, pair_count: int, with_outlines: bool) ->
     positive = torch.eye(pair_count, dtype=torch.bool)
     outlines = None
     if with_outlines:
-        outlines = pictures, pictures, torch.ones(pair_count, network.backbone.places, 2)
+        outlines = pictures, pictures, torch.ones(pair_count, network.backbone.n_patches, 2)
     classes = None
     if trainee.heads is not None:
         first_class = torch.zeros(pair_count, dtype=torch.int64)

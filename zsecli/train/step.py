@@ -10,13 +10,13 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.nn import functional as F
 
-from zsecli.images.preprocess_rules import Role
+from zsecli.images.preprocess_rules import Modality
 from zsecli.model.backbone import Encoding
 from zsecli.model.embedders.base import normalise
 from zsecli.model.network import ZSENetwork
 from zsecli.model.retrieval_head import Retrieval
-from zsecli.model.scoring import Score, centred_cosine
-from zsecli.model.selection import kept
+from zsecli.model.scoring import Score, compute_centred_cosine
+from zsecli.model.selection import mask_of_kept
 from zsecli.train.batches import Batch
 from zsecli.train.config import TrainConfig
 from zsecli.train.losses import contrastive_loss, correspondence_loss, hardest_negatives, relation_loss, triplet_loss
@@ -83,13 +83,13 @@ def outline_loss(
         places: (V, P, 2), see `zsecli.train.outlines.OutlinePair`.
     """
     score = network.score(outline, photo)
-    similarity = centred_cosine(score.sketch[:, 1:], score.photo[:, 1:])
+    similarity = compute_centred_cosine(score.sketch[:, 1:], score.photo[:, 1:])
     target = spread_points(places.to(similarity.device), network.backbone.grid)
-    patch_count = network.backbone.places
+    patch_count = network.backbone.n_patches
     has_dropped_patches = photo.index.shape[1] < patch_count
     if has_dropped_patches:
-        sketch_mask = kept(outline.index, patch_count)
-        photo_mask = kept(photo.index, patch_count)
+        sketch_mask = mask_of_kept(outline.index, patch_count)
+        photo_mask = mask_of_kept(photo.index, patch_count)
         similarity = similarity.masked_fill(~photo_mask[:, None], -torch.inf)
         target = target * sketch_mask[:, :, None] * photo_mask[:, None]
         share = target.sum(2, keepdim=True)
@@ -119,23 +119,23 @@ def autocast_forward(device: torch.device, config: TrainConfig) -> torch.autocas
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
 
 
-def encode_pictures(network: ZSENetwork, pictures: Tensor, modality: Role, config: TrainConfig) -> Encoding:
+def encode_pictures(network: ZSENetwork, pictures: Tensor, modality: Modality, config: TrainConfig) -> Encoding:
     """Encode pixels (R, S, S, 3) uint8, or outputs of the frozen part (R, 1 + P, C) float16, its mean first."""
     device = next(network.parameters()).device
     if pictures.dtype == torch.uint8:
         return network.encode(normalise(pictures.numpy(), network.config.preprocess, device), modality)
     tokens = pictures[:, 1:].to(device, torch.float32, non_blocking=True)
-    return network.backbone.finish(tokens, config.freeze_blocks or 0)
+    return network.backbone.forward_trainable(tokens, config.freeze_blocks or 0)
 
 
 def score_pairs(
     network: ZSENetwork, sketch: Encoding, sketch_rows: Tensor, photo: Encoding, photo_rows: Tensor | None = None
 ) -> Score:
     """Score pairs of rows, with what the pairs of a picture share computed once; `photo_rows` None: all in order."""
-    prepared_sketch = network.prepare_encoding(sketch, "sketch").rows(sketch_rows)
+    prepared_sketch = network.prepare_encoding(sketch, "sketch").take(sketch_rows)
     prepared_photo = network.prepare_encoding(photo, "photo")
     if photo_rows is not None:
-        prepared_photo = prepared_photo.rows(photo_rows)
+        prepared_photo = prepared_photo.take(photo_rows)
     return network.score_prepared(prepared_sketch, prepared_photo)
 
 

@@ -14,9 +14,9 @@ from torch.optim import AdamW
 
 from zsecli.errors import UsageError
 from zsecli.model import checkpoint
-from zsecli.model.backbone import TrunkEmbed
 from zsecli.model.config import ModelConfig
 from zsecli.model.network import ZSENetwork
+from zsecli.model.trunk_embed import TrunkEmbed
 from zsecli.model.weights import check_fit
 from zsecli.train.config import TrainConfig
 from zsecli.train.frozen_cache import frozen_parts
@@ -150,7 +150,7 @@ def _freeze(network: ZSENetwork, config: TrainConfig) -> None:
         embed = network.backbone.vit.patch_embed
         if not isinstance(embed, TrunkEmbed):
             raise UsageError(f"--freeze-stride {config.freeze_stride}: the backbone has no trunk", "--freeze-blocks N")
-        for parameter in embed.below(config.freeze_stride):
+        for parameter in embed.parameters_of_map(config.freeze_stride):
             parameter.requires_grad_(False)
 
 

@@ -16,7 +16,7 @@ from zsecli.data.items import PHOTO, SEEN, SKETCH, UNSEEN, Items
 from zsecli.data.splits import VALIDATION, VALIDATION_ITEMS
 from zsecli.errors import ZseError
 from zsecli.evaluate.metrics import mean_name, single_query_metric
-from zsecli.images.preprocess_rules import Role
+from zsecli.images.preprocess_rules import Modality
 from zsecli.model.backbone import Encoding
 from zsecli.model.network import ZSENetwork
 from zsecli.train.batches import TrainingPictures
@@ -150,7 +150,7 @@ def _thin_rows(rows: Ints, limit: int = MAX_PICTURES) -> Ints:
 @torch.inference_mode()
 def _encode_rows(network: ZSENetwork, pictures: TrainingPictures, rows: Ints, config: TrainConfig) -> Encoding:
     """Encode pictures (R,) of one modality; on the CPU, tokens in half precision, as a store keeps them."""
-    modality: Role = "sketch" if pictures.items.modality[rows[0]] == SKETCH else "photo"
+    modality: Modality = "sketch" if pictures.items.modality[rows[0]] == SKETCH else "photo"
     tokens, index, vectors = [], [], []
     with autocast_forward(next(network.parameters()).device, config):
         for start in range(0, len(rows), BATCH_SIZE):

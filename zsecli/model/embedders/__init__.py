@@ -1,1 +1,1 @@
-"""Models that turn pictures into features: one face, the network and the baselines."""
+"""Models that turn pictures into features: the network and the baselines, behind one interface."""

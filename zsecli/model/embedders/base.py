@@ -1,91 +1,111 @@
-"""One face for every model that turns pictures into features: the network and the baselines beside it."""
+"""The interface of every model that turns pictures into features, and the network's implementation of it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from zsecli.arrays import Pixels
 from zsecli.data.embedded import Embedded
 from zsecli.errors import UsageError
-from zsecli.images.preprocess_rules import Preprocess, Role
+from zsecli.images.preprocess_rules import Modality, Preprocess
 from zsecli.model.config import Precision
 from zsecli.runtime.distributed import get_launch
 
 if TYPE_CHECKING:
     from zsecli.model.network import ZSENetwork
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 class Embedder(Protocol):
-    """A model that embeds pictures.
-
-    width: R, of [Ret]. token_width: D. tokens: 1 + T, or 0 for a model without tokens. kept: T where selection drops
-    tokens, else None.
-    preprocess: how its pictures are made. about: what a store's provenance should say of it. device: where it computes.
-    """
+    """A model that embeds pictures."""
 
     device: torch.device
-    width: int
-    token_width: int
-    tokens: int
-    kept: int | None
-    preprocess: Preprocess
-    about: dict[str, Any]
+    """Where it computes."""
 
-    def embed(self, pictures: NDArray[np.uint8], role: Role) -> Embedded:
-        """Pictures (B, S, S, 3) uint8 of one role -> their features."""
+    width: int
+    """R, length of a [Ret] vector."""
+
+    token_width: int
+    """D, length of a token."""
+
+    tokens: int
+    """1 + T, number of tokens of a picture; 0 for a model without tokens."""
+
+    n_kept: int | None
+    """T, for a model whose selection drops tokens; else None."""
+
+    preprocess: Preprocess
+    """How pictures become its input."""
+
+    about: dict[str, Any]
+    """What the provenance of a store records about it."""
+
+    def embed(self, pictures: Pixels, modality: Modality) -> Embedded:
+        """Features of pictures (B, S, S, 3) uint8 of one modality."""
         ...
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one. UsageError for a device this machine or PyTorch does not have."""
+    """The device `name`; `auto` is the GPU where there is one, and `cuda` one GPU for each process.
+
+    Raises:
+        UsageError: this machine, or this PyTorch, does not have it.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and (job := get_launch()).world > 1:  # a GPU of its own for each process, as far as there are
-        name = f"cuda:{job.local_rank % max(1, torch.cuda.device_count())}"
+    launch = get_launch()
+    if name == "cuda" and launch.world > 1:  # processes share GPUs where there are too few
+        name = f"cuda:{launch.local_rank % max(1, torch.cuda.device_count())}"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(
-            f"device {name!r} cannot be used: {str(error).splitlines()[0]}", "--device auto, cpu, or cuda:0"
-        ) from error
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"device {name!r} cannot be used: {reason}", "--device auto, cpu, or cuda:0") from error
     return device
 
 
 def compute_in_full_float32() -> None:
-    """Let float32 mean float32 on a GPU too, for the whole process: PyTorch's convolutions would use TF32."""
+    """Compute float32 convolutions in float32 on a GPU, for the whole process; PyTorch would use TF32."""
     torch.backends.cudnn.allow_tf32 = False
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
-    """What networks compute in; UsageError for what the device has not."""
+    """The dtype that networks compute in; UsageError for one that the device lacks."""
     if precision == "fp16" and device.type == "cpu":
         raise UsageError("--precision fp16 needs a GPU", "--precision bf16 is what CPUs have")
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    return DTYPES[precision]
 
 
-def normalise(pictures: NDArray[np.uint8], preprocess: Preprocess, device: torch.device) -> Tensor:
+def normalise(pictures: Pixels, preprocess: Preprocess, device: torch.device) -> Tensor:
     """Pictures (B, S, S, 3) uint8 -> the network's input (B, 3, S, S) float32."""
     values = torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).float() / 255
-    mean, std = (values.new_tensor(v).view(-1, 1, 1) for v in (preprocess.mean, preprocess.std))
+    mean = values.new_tensor(preprocess.mean).view(-1, 1, 1)
+    std = values.new_tensor(preprocess.std).view(-1, 1, 1)
     return (values - mean) / std
 
 
 class NetworkEmbedder:
-    """The whole network, which also scores what it embedded. `unused`: parameters its file holds for nothing."""
+    """The whole network, which can also score what it embedded.
+
+    Args:
+        unused: names of parameters that the network's file holds but that it does not use.
+    """
 
     def __init__(self, network: ZSENetwork, device: torch.device, unused: list[str]) -> None:
-        # the order of channels that convolutions are quickest with, a picture's own
-        self.network, self.device = network.to(device).to(memory_format=torch.channels_last).eval(), device
+        # convolutions are fastest with channels last, as pictures are stored
+        self.network = network.to(device).to(memory_format=torch.channels_last).eval()
+        self.device = device
         self.preprocess = network.config.preprocess
         backbone = network.backbone
-        self.token_width, self.tokens = backbone.width, 1 + backbone.kept
+        self.token_width = backbone.width
+        self.tokens = 1 + backbone.n_kept
         self.width = backbone.width if backbone.retrieval_head is None else backbone.retrieval_head.width
-        self.kept = None if backbone.kept == backbone.places else backbone.kept
+        self.n_kept = None if backbone.n_kept == backbone.n_patches else backbone.n_kept
         self.about = {
             "preset": network.config.preset,
             "config": network.config.to_json(),
@@ -94,8 +114,8 @@ class NetworkEmbedder:
         }
 
     @torch.inference_mode()
-    def embed(self, pictures: NDArray[np.uint8], role: Role) -> Embedded:
-        out = self.network.encode(normalise(pictures, self.preprocess, self.device), role)
-        index = None if self.kept is None else out.index.cpu().numpy()
-        tokens = out.tokens.float().cpu().numpy()
-        return Embedded(out.ret.float().cpu().numpy(), tokens, index)
+    def embed(self, pictures: Pixels, modality: Modality) -> Embedded:
+        encoding = self.network.encode(normalise(pictures, self.preprocess, self.device), modality)
+        index = None if self.n_kept is None else encoding.index.cpu().numpy()
+        tokens = encoding.tokens.float().cpu().numpy()
+        return Embedded(encoding.ret.float().cpu().numpy(), tokens, index)

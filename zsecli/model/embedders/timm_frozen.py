@@ -1,4 +1,4 @@
-"""The baseline beside every result: a backbone trained on photos alone, frozen. It has [Ret] alone."""
+"""The baseline beside every result: a backbone trained on photos alone, frozen. It has a [Ret] vector but no tokens."""
 
 from __future__ import annotations
 
@@ -6,37 +6,38 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from timm.data.config import resolve_data_config
 from torch import nn
 
+from zsecli.arrays import Pixels
 from zsecli.data.embedded import Embedded
-from zsecli.images.preprocess_rules import Interpolation, Preprocess, Role
-from zsecli.model.backbone import create
+from zsecli.images.preprocess_rules import Interpolation, Modality, Preprocess
 from zsecli.model.config import Precision
 from zsecli.model.embedders.base import dtype_of, normalise
 from zsecli.model.spec import ModelSpec
+from zsecli.model.timm_models import create_model
 
 
 class FrozenEmbedder:
-    """A timm backbone as it comes: its pooled map or class token is [Ret], there are no tokens."""
+    """A timm backbone with the weights it comes with; its pooled map or class token is [Ret]."""
 
     tokens = 0
-    kept: int | None = None
+    n_kept: int | None = None
 
     def __init__(self, spec: ModelSpec, device: torch.device, precision: Precision = "fp32") -> None:
-        model: nn.Module = create(spec.name, True, spec.file, num_classes=0)
-        config: dict[str, Any] = resolve_data_config({}, model=model)
-        kind: Interpolation = "bilinear" if config["interpolation"] == "bilinear" else "bicubic"
-        self.preprocess = Preprocess(config["input_size"][1], config["mean"], config["std"], kind)
+        model: nn.Module = create_model(spec.name, True, spec.file, num_classes=0)
+        data_config: dict[str, Any] = resolve_data_config({}, model=model)
+        interpolation: Interpolation = "bilinear" if data_config["interpolation"] == "bilinear" else "bicubic"
+        size = data_config["input_size"][1]
+        self.preprocess = Preprocess(size, data_config["mean"], data_config["std"], interpolation)
         self.dtype = dtype_of(precision, device)
-        self.model, self.device = model.to(device, self.dtype).to(memory_format=torch.channels_last).eval(), device
-        self.width = self.token_width = self.embed(
-            np.zeros((1, self.preprocess.size, self.preprocess.size, 3), np.uint8), "photo"
-        ).ret.shape[1]
+        self.model = model.to(device, self.dtype).to(memory_format=torch.channels_last).eval()
+        self.device = device
+        blank = np.zeros((1, size, size, 3), np.uint8)
+        self.width = self.token_width = self.embed(blank, "photo").ret.shape[1]
         self.about = {"backbone": spec.name, "device": str(device)}
 
     @torch.inference_mode()
-    def embed(self, pictures: NDArray[np.uint8], role: Role) -> Embedded:
+    def embed(self, pictures: Pixels, modality: Modality) -> Embedded:
         values = normalise(pictures, self.preprocess, self.device).to(self.dtype)
         return Embedded(self.model(values).float().cpu().numpy())
