@@ -55,7 +55,7 @@ def colours(seed: int = 0) -> Image.Image:
     return Image.fromarray(rng.integers(256, size=(8, 8, 3), dtype=np.uint8)).resize((80, 60))
 
 
-def made(settings: ModelConfig, randomly: bool = True) -> NetworkEmbedder:
+def build_embedder(settings: ModelConfig, randomly: bool = True) -> NetworkEmbedder:
     """A network whose relation network has weights everywhere, also where training begins at 0."""
     network = build(settings)
     if randomly:
@@ -65,7 +65,7 @@ def made(settings: ModelConfig, randomly: bool = True) -> NetworkEmbedder:
     return NetworkEmbedder(network, torch.device("cpu"), [])
 
 
-def pair_of(model: NetworkEmbedder) -> Pair:
+def encode_pair(model: NetworkEmbedder) -> Pair:
     return score_pair(
         model, encode_image(model, drawing(), "sketch", "s"), encode_image(model, colours(), "photo", "p")
     )
@@ -73,43 +73,43 @@ def pair_of(model: NetworkEmbedder) -> Pair:
 
 @pytest.mark.fast
 def test_mutual_best_matches() -> None:
-    """Against a loop over all pairs; places that are not asked take no part, whatever their score."""
+    """Against a loop over all pairs; patches that are not queried take no part, whatever their score."""
     rng = np.random.default_rng(0)
     values = rng.normal(size=(9, 7)).astype(np.float32)
-    ours, theirs = rng.random(9) > 0.3, rng.random(7) > 0.2
+    queried, valid = rng.random(9) > 0.3, rng.random(7) > 0.2
     expected = []
-    for i in np.flatnonzero(ours):
-        for j in np.flatnonzero(theirs):
-            row, column = values[i][theirs].max(), values[:, j][ours].max()
+    for i in np.flatnonzero(queried):
+        for j in np.flatnonzero(valid):
+            row, column = values[i][valid].max(), values[:, j][queried].max()
             if values[i, j] == row == column and values[i, j] > 0:
                 expected.append((i, j, float(values[i, j])))
-    found = find_mutual_matches(values, ours, theirs)
-    assert [tuple(m) for m in found] == sorted(expected, key=lambda m: -m[2])
-    assert len(found) > 1
-    assert find_mutual_matches(values, np.zeros(9, bool), theirs) == []
+    matches = find_mutual_matches(values, queried, valid)
+    assert [tuple(m) for m in matches] == sorted(expected, key=lambda m: -m[2])
+    assert len(matches) > 1
+    assert find_mutual_matches(values, np.zeros(9, bool), valid) == []
 
 
 @pytest.mark.fast
 def test_dual_softmax_is_the_product_of_both_softmaxes() -> None:
-    values = np.random.default_rng(0).uniform(-1, 1, (5, 4)).astype(np.float32)
-    ours, theirs = np.array([1, 1, 0, 1, 1], bool), np.array([1, 0, 1, 1], bool)
-    found = dual_softmax(values, ours, theirs, 0.5)
+    cosines = np.random.default_rng(0).uniform(-1, 1, (5, 4)).astype(np.float32)
+    queried, valid = np.array([1, 1, 0, 1, 1], bool), np.array([1, 0, 1, 1], bool)
+    scores = dual_softmax(cosines, queried, valid, 0.5)
     for i in range(5):
         for j in range(4):
             expected = 0.0
-            if ours[i] and theirs[j]:
-                up = math.exp(values[i, j] / 0.5)
-                row = sum(math.exp(values[i, k] / 0.5) for k in range(4) if theirs[k])
-                column = sum(math.exp(values[k, j] / 0.5) for k in range(5) if ours[k])
-                expected = up / row * up / column
-            assert found[i, j] == pytest.approx(expected, rel=1e-5, abs=1e-12)
-    assert np.isfinite(dual_softmax(values, np.zeros(5, bool), theirs)).all()
+            if queried[i] and valid[j]:
+                power = math.exp(cosines[i, j] / 0.5)
+                row = sum(math.exp(cosines[i, k] / 0.5) for k in range(4) if valid[k])
+                column = sum(math.exp(cosines[k, j] / 0.5) for k in range(5) if queried[k])
+                expected = power / row * power / column
+            assert scores[i, j] == pytest.approx(expected, rel=1e-5, abs=1e-12)
+    assert np.isfinite(dual_softmax(cosines, np.zeros(5, bool), valid)).all()
 
 
 @pytest.mark.parametrize("settings", [GRID, LEARNED, MEMORY, SELECTING], ids=["grid", "learned", "memory", "selecting"])
 def test_shares_add_up_to_the_cells(settings: ModelConfig) -> None:
     """Of each token of a picture to each cell, but for the bias of a learned pooling."""
-    network = made(settings).network
+    network = build_embedder(settings).network
     relation, tokens = network.relation, torch.randn(network.backbone.n_patches, network.backbone.width)
     kept = torch.rand(len(tokens)) > 0.2
     if relation.pool is not None:
@@ -121,19 +121,19 @@ def test_shares_add_up_to_the_cells(settings: ModelConfig) -> None:
 
 def test_contributions_add_up_to_what_the_kernel_says() -> None:
     """The sum over all pairs is the logit less that of an empty kernel (the completeness of integrated gradients)."""
-    pair = pair_of(made(GRID))
+    pair = encode_pair(build_embedder(GRID))
     relation, kernel = pair.network.relation, pair.score.kernel
     with torch.no_grad():
-        said = relation.compute_logit(kernel, kernel.new_zeros(1)) - relation.compute_logit(
+        difference = relation.compute_logit(kernel, kernel.new_zeros(1)) - relation.compute_logit(
             0 * kernel, kernel.new_zeros(1)
         )
-    assert correspondences.score_contribution(pair).sum() == pytest.approx(float(said), rel=0.02, abs=1e-3)
-    assert abs(float(said)) > 0.01
+    assert correspondences.score_contribution(pair).sum() == pytest.approx(float(difference), rel=0.02, abs=1e-3)
+    assert abs(float(difference)) > 0.01
 
 
 @pytest.mark.parametrize("settings", [GRID, LEARNED, MEMORY, SELECTING], ids=["grid", "learned", "memory", "selecting"])
 def test_the_parts_of_the_logit_add_up_though_each_is_computed_by_itself(settings: ModelConfig) -> None:
-    pair = pair_of(made(settings))
+    pair = encode_pair(build_embedder(settings))
     score = explanation_json.describe_explanation(pair, "cosine", {})["score"]
     assert score["local"] + score["ret"] + score["constant"] == pytest.approx(score["logit"], abs=0.005)
     assert abs(score["local"]) > 0.01
@@ -145,7 +145,7 @@ def test_the_parts_of_the_logit_add_up_though_each_is_computed_by_itself(setting
 
 def test_attention_is_the_networks_own() -> None:
     """The geometric mean of both directions' attention, written out a head at a time."""
-    pair = pair_of(made(TINY))
+    pair = encode_pair(build_embedder(TINY))
     there = back = 0.0
     for head in range(pair.prepared_sketch.q.shape[1]):
         scale = pair.prepared_sketch.q.shape[-1] ** -0.5
@@ -157,22 +157,24 @@ def test_attention_is_the_networks_own() -> None:
 
 @pytest.mark.parametrize("source", EXPLANATION_SOURCES)
 def test_dropped_tokens_have_no_score(source: str) -> None:
-    pair = pair_of(made(SELECTING))
-    found, gone = score_patches(pair, source), ~pair.sketch.kept
-    assert gone.any() and not found[gone].any() and not found[:, ~pair.photo.kept].any() and found.any()
+    pair = encode_pair(build_embedder(SELECTING))
+    patch_scores = score_patches(pair, source)
+    dropped = ~pair.sketch.kept
+    assert dropped.any() and patch_scores.any()
+    assert not patch_scores[dropped].any() and not patch_scores[:, ~pair.photo.kept].any()
 
 
 def test_a_box_is_where_the_patch_lies_in_the_picture() -> None:
     """Crop, padding and size are undone: what a patch of the input shows is what its box in the picture holds."""
-    model = made(replace(TINY, preprocess=replace(TINY.preprocess, sketch="crop")))
+    model = build_embedder(replace(TINY, preprocess=replace(TINY.preprocess, sketch="crop")))
     image = Image.new("RGB", (300, 200), "white")
     ImageDraw.Draw(image).rectangle((100, 60, 220, 130), "black")
     ImageDraw.Draw(image).rectangle((100, 60, 130, 75), "red")
     side, _ = encode_image(model, image, "sketch")
-    for place in range(len(side.kept)):
-        left, top, right, bottom = side.patch_box(place)
+    for patch in range(len(side.kept)):
+        left, top, right, bottom = side.patch_box(patch)
         if right - left > 4 and bottom - top > 4:
-            x, y = ((side.patch_centres()[place]).astype(int)).tolist()
+            x, y = ((side.patch_centres()[patch]).astype(int)).tolist()
             inside = side.pixels[y, x].astype(int)
             there = np.asarray(image)[round((top + bottom) / 2 - 0.5), round((left + right) / 2 - 0.5)].astype(int)
             assert abs(inside - there).max() < 60 or _at_an_edge(image, (left, top, right, bottom))
@@ -185,15 +187,16 @@ def _at_an_edge(image: Image.Image, box: tuple[float, ...]) -> bool:
 
 def test_dropping_tokens_is_what_token_selection_does() -> None:
     """A rescored pair beside the same pair encoded with these tokens alone."""
-    model = made(TINY)
-    ours, theirs = encode_image(model, drawing(), "sketch"), encode_image(model, colours(), "photo")
-    pair, network = score_pair(model, ours, theirs), model.network
+    model = build_embedder(TINY)
+    sketch = encode_image(model, drawing(), "sketch")
+    photo = encode_image(model, colours(), "photo")
+    pair, network = score_pair(model, sketch, photo), model.network
     rng = np.random.default_rng(0)
     keep = [np.sort(rng.permutation(network.backbone.n_patches)[:5]) for _ in range(2)]
     with torch.inference_mode():
         prepared = [
             network.prepare(out.tokens[:, [0, *(1 + k)]], torch.from_numpy(k)[None], role)  # type: ignore[arg-type]
-            for (_, out), k, role in zip((ours, theirs), keep, ("sketch", "photo"), strict=True)
+            for (_, out), k, role in zip((sketch, photo), keep, ("sketch", "photo"), strict=True)
         ]
         expected = float(network.score_prepared(*prepared).relation)
     masks = [np.isin(np.arange(network.backbone.n_patches), k)[None] for k in keep]
@@ -204,7 +207,7 @@ def test_dropping_tokens_is_what_token_selection_does() -> None:
 
 def test_an_order_by_what_counts_beats_random_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """Areas against a score that is known: each match adds a part, and the best first has the largest areas."""
-    pair = pair_of(made(TINY))
+    pair = encode_pair(build_embedder(TINY))
     worth = np.array([8.0, 4.0, 2.0, 1.0])
     matches = [Match(i, i, 0.0) for i in range(4)]
     monkeypatch.setattr(
@@ -227,10 +230,10 @@ def test_points_and_pck() -> None:
     peaks[0, [4, 5]] = 1
     peaks[1, 0] = 0.3
     np.testing.assert_allclose(localization.locate_peaks(peaks, (3, 3)), [[2, 1.5], [0.5, 0.5]], atol=1e-6)
-    found, truth = np.array([[10.0, 10], [50, 20]]), np.array([[14.0, 10], [50, 23]])
-    assert localization.compute_pck(found, truth, (100, 50), 0.05) == 0.5
-    assert localization.compute_pck(found, truth, (100, 50), 0.1) == 1
-    assert math.isnan(localization.compute_pck(found[:0], truth[:0], (100, 50), 0.1))
+    points, truth = np.array([[10.0, 10], [50, 20]]), np.array([[14.0, 10], [50, 23]])
+    assert localization.compute_pck(points, truth, (100, 50), 0.05) == 0.5
+    assert localization.compute_pck(points, truth, (100, 50), 0.1) == 1
+    assert math.isnan(localization.compute_pck(points[:0], truth[:0], (100, 50), 0.1))
 
 
 def test_a_perfect_correspondence_finds_every_move(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +242,7 @@ def test_a_perfect_correspondence_finds_every_move(monkeypatch: pytest.MonkeyPat
     The photo is oblong: the sketch, of another size, shows it at the same shares of width and height.
     """
     finer = replace(TINY, backbone=replace(TINY.backbone, image_size=128), preprocess=Preprocess(128, sketch="crop"))
-    model = made(finer)
+    model = build_embedder(finer)
     sketch, photo = drawing((128, 96)), Image.new("RGB", (256, 192), "white")
     current: list[Any] = []
     warp = localization.warp_image
@@ -248,19 +251,19 @@ def test_a_perfect_correspondence_finds_every_move(monkeypatch: pytest.MonkeyPat
         current[:] = [matrix]
         return warp(image, matrix, fill)
 
-    def known(pair: Pair, source: str) -> Any:
+    def score_by_truth(pair: Pair, source: str) -> Any:
         centres = pair.sketch.frame.to_picture(pair.sketch.patch_centres()) * np.divide(photo.size, sketch.size)
         truth = pair.photo.frame.to_input(localization.move_points(current[0], centres))
         off = abs(truth[:, None] - pair.photo.patch_centres()[None]) / pair.photo.patch_size
         return np.clip(1 - off, 1e-6, None).prod(2).astype(np.float32)
 
     monkeypatch.setattr(localization, "warp_image", moved)
-    monkeypatch.setattr(localization, "score_patches", known)
-    found = localization.measure_moves(model, localization.Controls(model, None, 0), sketch, photo)
+    monkeypatch.setattr(localization, "score_patches", score_by_truth)
+    table = localization.measure_moves(model, localization.Controls(model, None, 0), sketch, photo)
     for name in localization.MOVES:
-        assert found["cosine", name].pck10 == 1
-        assert found[localization.SAME_PLACE, name].pck10 < (1 if name != "as it is" else 2)
-    assert found[localization.SAME_PLACE, "as it is"].pck5 == 1
+        assert table["cosine", name].pck10 == 1
+        assert table[localization.SAME_PLACE, name].pck10 < (1 if name != "as it is" else 2)
+    assert table[localization.SAME_PLACE, "as it is"].pck5 == 1
 
 
 def test_cycle_consistency() -> None:
@@ -289,9 +292,9 @@ def explained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
 
 @pytest.mark.xdist_group("explained")  # one worker explains for both
 def test_explain_writes_a_page_a_figure_and_data(explained: tuple[Path, dict[str, Any]]) -> None:
-    folder, said = explained
+    folder, output = explained
     assert sorted(f.name for f in folder.iterdir()) == ["e.html", "e.json", "e.png", "e.svg"]
-    assert said["path"] == "out/e.html"
+    assert output["path"] == "out/e.html"
     with Image.open(folder / "e.png") as picture:
         assert min(picture.size) > 1000
     svg = (folder / "e.svg").read_text()
@@ -307,10 +310,10 @@ def test_explain_writes_a_page_a_figure_and_data(explained: tuple[Path, dict[str
 @pytest.mark.xdist_group("explained")
 def test_the_data_say_what_the_network_says(explained: tuple[Path, dict[str, Any]]) -> None:
     """Scores, the parts of the logit, and matches in the pictures' own pixels."""
-    folder, said = explained
+    folder, output = explained
     data = json.loads((folder / "e.json").read_text())
     score = data["score"]
-    assert score["relation"] == pytest.approx(1 / (1 + math.exp(-score["logit"]))) == said["relation"]
+    assert score["relation"] == pytest.approx(1 / (1 + math.exp(-score["logit"]))) == output["relation"]
     assert score["local"] + score["ret"] + score["constant"] == pytest.approx(score["logit"], abs=0.005)
     strokes = np.array(data["sketch"]["strokes"])
     boxes = np.array(data["photo"]["boxes"])
@@ -335,8 +338,8 @@ def test_explain_takes_rows_of_a_ranking(prepared: Path, zse: Zse, tmp_path: Pat
     done = zse("explain", *words, "--rank", "1..2", "-o", "r")
     assert done.out.split() == ["r-1.html", "r-2.html"] and done.code == 0
     zse("explain", "--ranking", ranking, "--query", "none.png").refused(2, "none.png")
-    for wrong, said in (("99", "keeps"), ("x", "--rank x"), ("3..1", "ends before")):
-        zse("explain", *words, "--rank", wrong).refused(2, said)
+    for wrong, message in (("99", "keeps"), ("x", "--rank x"), ("3..1", "ends before")):
+        zse("explain", *words, "--rank", wrong).refused(2, message)
     zse("explain", "--ranking", ranking).refused(2, "--query")
     # the ranking's own model explains it, whatever the environment says
     zse("explain", "--ranking", ranking, "--query", query, ZSE_MODEL="small").refused(3, "pixels has no relation")
@@ -367,23 +370,24 @@ def test_explanations_of_a_ranking_are_tested(zse: Zse, tmp_path: Path) -> None:
     (tmp_path / "marks.csv").write_text(
         f"photo,sketch,class,XA,YA,XB,YB\n{PHOTO},{SKETCH},bird,100;120,80;90,100;120,80;90\n"
     )
-    checkpoint.save(made(GRID).network, tmp_path / "net.safetensors")
+    checkpoint.save(build_embedder(GRID).network, tmp_path / "net.safetensors")
     model = ("--model", "net.safetensors", "--by", "ret")
     words = ("--explanations", "--explanation-pairs", 1, "--keypoints", "marks.csv")
     done = zse("evaluate", *model, *words, "--json")
-    found = json.loads(done.ok())["explanations"]
-    assert found["known"] == "1 photos and their own outlines"
+    report = json.loads(done.ok())["explanations"]
+    assert report["known"] == "1 photos and their own outlines"
     # one pair shows nothing of how pairs differ
-    assert found["clusters"]["areas"] == {"cluster": "class", "clusters": 1}
-    assert found["clusters"]["keypoints"] == {"cluster": "photo", "clusters": 1}
-    assert found["areas"]["cosine"]["deletion"]["interval"] is None and found["areas"]["cosine"]["deletion"]["p"] == 1
-    assert all("better than nothing" in line for line in found["verdicts"])
-    assert set(found["areas"]) >= {"cosine", "contribution", "random weights"}
-    ways = {(one["way"], one["move"]): one for one in found["places"]}
-    assert ways["same place", "as it is"]["pck10"]["value"] == 1 and ways["same place", "mirrored"]["cycle"] is None
-    assert 0 <= ways["cosine", "turned by 90°"]["pck5"]["value"] <= ways["cosine", "turned by 90°"]["pck10"]["value"]
-    assert {one["direction"] for one in found["keypoints"]} == {"sketch to photo", "photo to sketch"}
-    assert len(found["verdicts"]) == 3
+    assert report["clusters"]["areas"] == {"cluster": "class", "clusters": 1}
+    assert report["clusters"]["keypoints"] == {"cluster": "photo", "clusters": 1}
+    assert report["areas"]["cosine"]["deletion"]["interval"] is None and report["areas"]["cosine"]["deletion"]["p"] == 1
+    assert all("better than nothing" in line for line in report["verdicts"])
+    assert set(report["areas"]) >= {"cosine", "contribution", "random weights"}
+    places = {(row["way"], row["move"]): row for row in report["places"]}
+    assert places["same place", "as it is"]["pck10"]["value"] == 1 and places["same place", "mirrored"]["cycle"] is None
+    turned = places["cosine", "turned by 90°"]
+    assert 0 <= turned["pck5"]["value"] <= turned["pck10"]["value"]
+    assert {row["direction"] for row in report["keypoints"]} == {"sketch to photo", "photo to sketch"}
+    assert len(report["verdicts"]) == 3
     zse("evaluate", "--aligned", "x").refused(2, "--explanations")
     zse("evaluate", "--explanations", ZSE_MODEL="pixels").refused(2, "no relation network")
     gone = zse("evaluate", *model, "--explanations", "--aligned", "notto")

@@ -1,4 +1,4 @@
-"""Training: what it reads, what it writes, that it learns, goes on where it was stopped, and shares its work."""
+"""Training: what it reads and writes, that it learns, that a stopped run resumes, and that processes share the work."""
 
 from __future__ import annotations
 
@@ -140,14 +140,14 @@ def test_files_of_a_training_run(data: Dataset, tmp_path: Path) -> None:
 
 
 def test_a_few_steps_learn(data: Dataset, tmp_path: Path) -> None:
-    """The loss falls, and classes held out of the seen ones are found better than before."""
+    """The loss falls, and classes held out of the seen ones are ranked better than before."""
     config = dataclasses.replace(
         SHORT, epochs=3, epoch_draws=320, batch_size=16, temperature=0.1, head_lr=2e-3, freeze_blocks=0
     )
     trunk = save_shipped_trunk(tmp_path / "trunk.safetensors")
     scores = []
-    for name, way in (("before", dataclasses.replace(config, epochs=1, head_lr=0.0)), ("after", config)):
-        learning = dataclasses.replace(job(data, way, STILL_HYBRID), weights=trunk)
+    for name, changed in (("before", dataclasses.replace(config, epochs=1, head_lr=0.0)), ("after", config)):
+        learning = dataclasses.replace(job(data, changed, STILL_HYBRID), weights=trunk)
         folder = tmp_path / name
         result = train_network(learning, folder / "net.safetensors", tmp_path / "cache", device="cpu")
         scores.append(result.validation["score"])
@@ -171,7 +171,7 @@ def test_a_few_steps_learn(data: Dataset, tmp_path: Path) -> None:
     ],
     ids=lambda change: " ".join(change),
 )
-def test_every_way_of_training(data: Dataset, tmp_path: Path, change: dict[str, object]) -> None:
+def test_training_options(data: Dataset, tmp_path: Path, change: dict[str, object]) -> None:
     config = dataclasses.replace(SHORT, **change)  # type: ignore[arg-type]
     model = STILL
     if config.keep_rate < 1:
@@ -197,8 +197,8 @@ def test_training_with_prototypes(data: Dataset, tmp_path: Path, model: ModelCon
     assert head is not None
     for mean in (head.feature_mean, head.class_mean):
         assert mean.sketch.abs().sum() > 0 and not torch.equal(mean.sketch, mean.photo)
-    found = records(tmp_path)[0]
-    assert all(float(found[name]) > 0 for name in ("ret", "match", "outline", "distill", "own"))  # type: ignore[arg-type]
+    record = records(tmp_path)[0]
+    assert all(float(record[name]) > 0 for name in ("ret", "match", "outline", "distill", "own"))  # type: ignore[arg-type]
 
 
 def test_a_frozen_head_is_not_cached(data: Dataset, tmp_path: Path) -> None:
@@ -221,7 +221,9 @@ def test_frozen_weights_do_not_change(data: Dataset, tmp_path: Path) -> None:
     above = weights(tmp_path / "stride" / "net.run" / "last.safetensors")
     trunk = [k for k in fresh if "trunk.blocks" in k and k.endswith("weight") and not torch.equal(fresh[k], above[k])]
     assert {int(k.split("trunk.blocks.")[1][0]) for k in trunk} == {3, 4, 5, 6}  # stride 8 is made by the first three
-    moved = [{k for k in fresh if not torch.equal(fresh[k], found[k])} for found in (first, *others)]
+    moved = [
+        {k for k in fresh if not torch.equal(fresh[k], trained_weights[k])} for trained_weights in (first, *others)
+    ]
     assert any("patch_embed.trunk" in k for k in moved[0])
     assert not any("patch_embed.trunk" in k for k in moved[1] | moved[2])
     assert any("patch_embed.proj" in k for k in moved[1]) and not any("patch_embed.proj" in k for k in moved[2])
@@ -445,21 +447,19 @@ def test_learning_rate_schedules() -> None:
 
 
 def test_dry_run_reports_counts(data: Dataset) -> None:
-    found = plan_training(job(data, SHORT, STILL_HYBRID))
-    assert found["classes"] == 7 and found["steps"] == 4
-    assert (
-        found["trained parameters"] == found["parameters"] == sum(p.numel() for p in build(STILL_HYBRID).parameters())
-    )
+    plan = plan_training(job(data, SHORT, STILL_HYBRID))
+    assert plan["classes"] == 7 and plan["steps"] == 4
+    assert plan["trained parameters"] == plan["parameters"] == sum(p.numel() for p in build(STILL_HYBRID).parameters())
     frozen = plan_training(job(data, dataclasses.replace(SHORT, freeze_blocks=0), STILL_HYBRID))
-    assert frozen["trained parameters"] < found["trained parameters"]
-    assert frozen["memory of a batch"] < found["memory of a batch"]
+    assert frozen["trained parameters"] < plan["trained parameters"]
+    assert frozen["memory of a batch"] < plan["memory of a batch"]
     outlines = plan_training(job(data, dataclasses.replace(SHORT, outlines=4), STILL_HYBRID))
-    assert 1.2 < outlines["memory of a batch"] / found["memory of a batch"] < 1.8
+    assert 1.2 < outlines["memory of a batch"] / plan["memory of a batch"] < 1.8
     half = plan_training(job(data, dataclasses.replace(SHORT, precision="bf16"), STILL_HYBRID))
-    assert half["memory of a batch"] < 0.8 * found["memory of a batch"]
+    assert half["memory of a batch"] < 0.8 * plan["memory of a batch"]
     assert (
-        found["memory of pictures"]
-        == (found["sketches"] + found["photos"] + sum(map(sum, found["held out"].values()))) * 64 * 64 * 3
+        plan["memory of pictures"]
+        == (plan["sketches"] + plan["photos"] + sum(map(sum, plan["held out"].values()))) * 64 * 64 * 3
     )
     with pytest.raises(UsageError, match="cannot be shared"):
         plan_training(job(data, dataclasses.replace(SHORT, accumulate=3), STILL_HYBRID))
@@ -508,8 +508,8 @@ def test_train_then_evaluate(workspace: Path, zse: Zse) -> None:
     assert set(report["protocols"]["zs-inter"]["per_class"]) == set(UNSEEN_CLASSES)
     assert zse(*TINY_RUN, "--freeze-blocks", "0").ok() == made
     cross = ("evaluate", "--split", "zs-cross-all", "--data", "demo", "--json")  # the checkpoint says what it saw
-    found = json.loads(zse(*cross, ZSE_MODEL=None).ok())
-    assert set(found["protocols"]["zs-cross-all/novel"]["per_class"]) == set(UNSEEN_CLASSES)
+    cross_report = json.loads(zse(*cross, ZSE_MODEL=None).ok())
+    assert set(cross_report["protocols"]["zs-cross-all/novel"]["per_class"]) == set(UNSEEN_CLASSES)
     zse(*cross).refused(2, "needs --train-data")  # the pixels know nothing
     zse(*TINY_RUN, "--freeze-blocks", "0", "--seed", "3").refused(2, "holds another training run", "--overwrite")
     again = json.loads(zse(*TINY_RUN, "--seed", "3", "--overwrite", "--json").ok())
@@ -519,8 +519,8 @@ def test_train_then_evaluate(workspace: Path, zse: Zse) -> None:
     assert not (workspace / "zse/models/other.safetensors").exists()
 
 
-def test_a_damaged_state_is_said(workspace: Path, zse: Zse) -> None:
-    """Not taken for none: hours of work may be in it. A log that is gone does no harm."""
+def test_a_damaged_state_is_reported(workspace: Path, zse: Zse) -> None:
+    """It is not ignored: hours of work may be in it. A missing log does no harm."""
     made = zse(*TINY_RUN).ok()
     state, log = (workspace / "zse/models/demo-tiny.run" / name for name in ("state.safetensors", "log.jsonl"))
     log.unlink()
@@ -532,7 +532,7 @@ def test_a_damaged_state_is_said(workspace: Path, zse: Zse) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "texts"),
     [
         (("--preset", "smal"), 2, ["no preset 'smal'", "did you mean 'small'?"]),
         (("--backbone", "hf-hub:somebody/resnet18"), 2, ["no preset 'hf-hub:somebody/resnet18'", "timm name"]),
@@ -551,20 +551,20 @@ def test_a_damaged_state_is_said(workspace: Path, zse: Zse) -> None:
     ],
 )
 @pytest.mark.usefixtures("workspace")
-def test_train_rejects_invalid_options(zse: Zse, words: tuple[str, ...], code: int, said: list[str]) -> None:
+def test_train_rejects_invalid_options(zse: Zse, words: tuple[str, ...], code: int, texts: list[str]) -> None:
     line = [w for w in TINY_RUN if w != "--scratch"] if "--backbone-weights" in words else list(TINY_RUN)
-    zse(*line, *words).refused(code, *said)
+    zse(*line, *words).refused(code, *texts)
 
 
 def test_another_backbone_leaves_the_preset_as_it_is(zse: Zse, tmp_path: Path, pictures: Path) -> None:
     (tmp_path / "unseen.txt").write_text("lock\n")
     zse("prepare", "folder", pictures, "--unseen", "unseen.txt", "--name", "demo").ok()
     words = ("train", "demo", "--scratch", "--epochs", "1", "--epoch-draws", "1", "--batch-size", "1")
-    way = ("--preset", "released", "--backbone", "vit_tiny_patch16_224", "-o", "net.safetensors")
-    zse(*words, *way).ok()
-    found = checkpoint.read_config(tmp_path / "net.safetensors")
-    assert found.backbone.name == "vit_tiny_patch16_224"
-    assert found.cross_attention.swap == "k" and found.relation.layout == "memory" and found.tokenizer.on == "both"
+    options = ("--preset", "released", "--backbone", "vit_tiny_patch16_224", "-o", "net.safetensors")
+    zse(*words, *options).ok()
+    config = checkpoint.read_config(tmp_path / "net.safetensors")
+    assert config.backbone.name == "vit_tiny_patch16_224"
+    assert config.cross_attention.swap == "k" and config.relation.layout == "memory" and config.tokenizer.on == "both"
     zse(*words, "--backbone", "small").refused(2, "is a preset", "--preset small")
 
 

@@ -102,19 +102,19 @@ def test_the_loss_of_the_released_network() -> None:
 def test_relation_loss_of_the_authors() -> None:
     golden = load_golden()
     score = torch.from_numpy(golden["rn_scores"]).diagonal()
-    ours = 4 * relation_loss(score, torch.arange(4) < 2).item()
-    assert ours == pytest.approx(golden["train_losses"][0, 1], rel=1e-5)
+    loss = 4 * relation_loss(score, torch.arange(4) < 2).item()
+    assert loss == pytest.approx(golden["train_losses"][0, 1], rel=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [0.07, 1.0])
 def test_contrastive_loss_agrees_with_a_loop(temperature: float) -> None:
     sketch, photo = normal(B, D), normal(C, D, seed=1)
     masks = pairs()
-    ours = contrastive_loss(sketch, photo, *masks, temperature)
-    assert ours.item() == pytest.approx(by_hand(sketch, photo, *masks, temperature))
+    loss = contrastive_loss(sketch, photo, *masks, temperature)
+    assert loss.item() == pytest.approx(by_hand(sketch, photo, *masks, temperature))
     # either modality may come first, and lengths do not matter
     turned = contrastive_loss(photo, 3 * sketch, *(m.T for m in masks), temperature)
-    assert turned.item() == pytest.approx(ours.item())
+    assert turned.item() == pytest.approx(loss.item())
     assert torch.autograd.gradcheck(lambda s, p: contrastive_loss(s, p, *masks, temperature), (sketch, photo))
 
 
@@ -187,10 +187,10 @@ def test_hardest_negatives_are_chosen() -> None:
             if allowed[row, column] and (best < 0 or similarity[row, column] > similarity[row, best]):
                 best = column
         expected.append(best)
-    found = hardest_negatives(similarity, allowed)
-    assert found.dtype == torch.int64
-    assert found.tolist() == expected
-    assert found[3] == -1 and not torch.equal(found, similarity.argmax(1))
+    negative = hardest_negatives(similarity, allowed)
+    assert negative.dtype == torch.int64
+    assert negative.tolist() == expected
+    assert negative[3] == -1 and not torch.equal(negative, similarity.argmax(1))
 
 
 @pytest.mark.parametrize("candidates", [2, 99])
@@ -203,7 +203,7 @@ def test_candidates_are_the_nearest_photos_matching_or_not(candidates: int) -> N
     config = TrainConfig(ret_loss="contrastive", candidates=candidates)
     batch = Batch(sketch=picture[:many], photo=picture[many:], positive=positive, eligible=eligible)
     with torch.no_grad():
-        found = compute_losses(network, batch, config).match
+        loss = compute_losses(network, batch, config).match
         sketch, photo = (
             encode_pictures(network, part, role, config)
             for part, role in ((picture[:many], "sketch"), (picture[many:], "photo"))  # type: ignore[arg-type]
@@ -218,4 +218,4 @@ def test_candidates_are_the_nearest_photos_matching_or_not(candidates: int) -> N
                 wanted = config.high if positive[row, column] else config.low
                 expected.append((network.score(one, other).relation.item() - wanted) ** 2)
     assert len(expected) == (12 if candidates == 2 else 33)
-    assert found.item() == pytest.approx(np.mean(expected), rel=1e-4)
+    assert loss.item() == pytest.approx(np.mean(expected), rel=1e-4)

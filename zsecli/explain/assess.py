@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +72,13 @@ class _Sample:
     truth_by: str
     truth_clusters: list[str]
 
+    def load_truth_pairs(self) -> Iterator[tuple[Image.Image, Image.Image]]:
+        """The sketches and photos with known correspondences: the aligned pairs, then the outlined photos."""
+        for sketch, photo in self.aligned:
+            yield load_image(sketch).convert("RGB"), load_image(photo).convert("RGB")
+        for photo in self.outlined:
+            yield _load_outlined(photo)
+
 
 def assess_ranking(
     ranking: Path,
@@ -104,7 +111,8 @@ def assess_ranking(
     if backbone_weights is not None:
         frozen = load_frozen_backbone(model, backbone_weights)
     controls = Controls(model, frozen, seed)
-    progress.start(len(sample.ranked) + len(sample.aligned) + len(sample.outlined) + len(keypoint_pairs))
+    n_truth_pairs = len(sample.aligned) + len(sample.outlined)
+    progress.start(len(sample.ranked) + n_truth_pairs + len(keypoint_pairs))
     keypoint_clusters = [str(pair.photo) for pair in keypoint_pairs]
     assessment = Assessment(
         pairs=len(sample.ranked),
@@ -117,23 +125,17 @@ def assess_ranking(
         },
     )
     assessment.areas = _measure_areas(model, controls, sample, seed, progress)
-
-    if aligned:
-        images: Iterable[tuple[Image.Image, Image.Image]] = map(_load_aligned, sample.aligned)
-    else:
-        images = map(_load_outlined, sample.outlined)
-    tables: list[LocalizationTable] = []
-    for sketch, photo in images:
-        tables.append(measure_moves(model, controls, sketch, photo))
+    place_tables = []
+    for sketch, photo in sample.load_truth_pairs():
+        place_tables.append(measure_moves(model, controls, sketch, photo))
         progress(1)
-    assessment.places = average_table(tables, sample.truth_clusters)
-    _compare_with_controls(assessment, tables, sample.truth_clusters, seed)
-
-    tables = []
+    assessment.places = average_table(place_tables, sample.truth_clusters)
+    _compare_with_controls(assessment, place_tables, sample.truth_clusters, seed)
+    keypoint_tables = []
     for keypoint_pair in keypoint_pairs:
-        tables.append(_measure_keypoint_pair(model, controls, keypoint_pair))
+        keypoint_tables.append(_measure_keypoint_pair(model, controls, keypoint_pair))
         progress(1)
-    assessment.keypoints = average_table(tables, keypoint_clusters)
+    assessment.keypoints = average_table(keypoint_tables, keypoint_clusters)
     return assessment
 
 
@@ -153,11 +155,13 @@ def _select_pictures(
         if aligned:
             aligned_rows = _find_aligned(ranking, aligned, max_pairs)
             ground_truth = f"{len(aligned_rows)} aligned pairs of {aligned}"
-            truth_by, truth_clusters = sketch_by, [sketch_clusters[query] for query, _ in aligned_rows]
+            truth_by = sketch_by
+            truth_clusters = [sketch_clusters[query] for query, _ in aligned_rows]
         else:
             outlined_rows = _spread_evenly(np.arange(len(photos)), max_pairs)
             ground_truth = f"{len(outlined_rows)} photos and their own outlines"
-            truth_by, truth_clusters = photo_by, [photo_clusters[row] for row in outlined_rows]
+            truth_by = photo_by
+            truth_clusters = [photo_clusters[row] for row in outlined_rows]
         aligned_queries = np.array([query for query, _ in aligned_rows], np.int64)
         aligned_photos = np.array([photo for _, photo in aligned_rows], np.int64)
         check_ranked(
@@ -256,11 +260,6 @@ def _load_pair(model: NetworkEmbedder, sketch: Path, photo: Path) -> Pair:
     return score_pair(model, encoded_sketch, encoded_photo)
 
 
-def _load_aligned(files: tuple[Path, Path]) -> tuple[Image.Image, Image.Image]:
-    sketch, photo = files
-    return load_image(sketch).convert("RGB"), load_image(photo).convert("RGB")
-
-
 def _load_outlined(photo: Path) -> tuple[Image.Image, Image.Image]:
     """A photo's outline, and the photo, reduced as in training: lines a few pixels wide vanish in a large picture."""
     image = load_image(photo).convert("RGB")
@@ -284,7 +283,8 @@ def _find_aligned(ranking: Ranking, family: str, max_pairs: int) -> list[tuple[i
         raise UsageError(
             f"--aligned {family}: no object has a sketch and a photo of that family", "zse inspect lists the pictures"
         )
-    return [(query_rows[code], photo_rows[code]) for code in _spread_evenly(np.array(shared), max_pairs)]
+    codes = _spread_evenly(np.array(shared), max_pairs)
+    return [(query_rows[code], photo_rows[code]) for code in codes]
 
 
 def _first_rows_by_object(items: Items, family: str, objects: Sequence[str]) -> dict[int, int]:

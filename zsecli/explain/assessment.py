@@ -34,6 +34,10 @@ class Mean(NamedTuple):
         return self.value > 0 and self.p < SIGNIFICANCE
 
 
+MeanTable = dict[tuple[str, str], dict[str, Mean]]
+"""The means of the `LocalizationScores` of pairs, by method and by move or direction."""
+
+
 class Clusters(NamedTuple):
     """How pairs are grouped for intervals and tests."""
 
@@ -75,9 +79,9 @@ class Assessment:
     """Of areas, places and keypoints."""
     areas: dict[str, MethodAreas] = field(default_factory=dict)
     """By method."""
-    places: dict[tuple[str, str], dict[str, Mean]] = field(default_factory=dict)
+    places: MeanTable = field(default_factory=dict)
     """(method, move) -> PCK and cycle consistency, where the truth is known."""
-    keypoints: dict[tuple[str, str], dict[str, Mean]] = field(default_factory=dict)
+    keypoints: MeanTable = field(default_factory=dict)
     """(method, direction) -> the same of keypoints that people marked."""
     control_tests: dict[tuple[str, str], ControlTest] = field(default_factory=dict)
     """By source and move."""
@@ -145,12 +149,13 @@ class Assessment:
     def _make_area_table(self) -> Table:
         rows = []
         for method, areas in self.areas.items():
-            deletion, insertion = _format_mean(areas.deletion, "+.4f"), _format_mean(areas.insertion, "+.4f")
+            deletion = _format_mean(areas.deletion, "+.4f")
+            insertion = _format_mean(areas.insertion, "+.4f")
             rows.append([method, deletion, insertion, f"{areas.matches:.0f}"])
         caption = f"areas between the curves of an explanation and of random orders, {self.pairs} pairs"
         return caption + self._describe_intervals("areas"), ["way", "deletion", "insertion", "matches"], rows
 
-    def _make_pck_table(self, name: str, caption: str, means: dict[tuple[str, str], dict[str, Mean]]) -> Table:
+    def _make_pck_table(self, name: str, caption: str, means: MeanTable) -> Table:
         """A row a method and a column a move or direction."""
         methods = list(dict.fromkeys(method for method, _ in means))
         columns = list(dict.fromkeys(column for _, column in means))
@@ -159,7 +164,9 @@ class Assessment:
             row = [method]
             for column in columns:
                 cell = means[method, column]
-                row.append(f"{cell['pck5'].value:.3f} / {_format_mean(cell['pck10'])}")
+                pck5 = f"{cell['pck5'].value:.3f}"
+                pck10 = _format_mean(cell["pck10"])
+                row.append(f"{pck5} / {pck10}")
             rows.append(row)
         return caption + self._describe_intervals(name), ["way", *columns], rows
 
@@ -179,21 +186,22 @@ class Assessment:
         return f"; 95 % intervals over {clusters.n_groups} groups of pairs of one {clusters.by}: {KIND}"
 
 
-def average_table(
-    tables: Sequence[LocalizationTable], clusters: Sequence[str]
-) -> dict[tuple[str, str], dict[str, Mean]]:
+def average_table(tables: Sequence[LocalizationTable], clusters: Sequence[str]) -> MeanTable:
     """The means of the tables of pairs, by method and move; `clusters`: of each pair."""
     keys: dict[tuple[str, str], None] = {}  # a set that keeps its order
     for table in tables:
         keys |= dict.fromkeys(table)
-    means = {}
+    means: MeanTable = {}
     for key in keys:
-        rows = [table[key] for table in tables if key in table]
-        row_clusters = [cluster for table, cluster in zip(tables, clusters, strict=True) if key in table]
-        means[key] = {
-            name: average([getattr(row, name) for row in rows], row_clusters, bounds=(0.0, 1.0))
-            for name in LocalizationScores._fields
-        }
+        rows = []
+        row_clusters = []
+        for table, cluster in zip(tables, clusters, strict=True):
+            if key in table:
+                rows.append(table[key])
+                row_clusters.append(cluster)
+        means[key] = {}
+        for name, values in zip(LocalizationScores._fields, zip(*rows, strict=True), strict=True):
+            means[key][name] = average(values, row_clusters, bounds=(0.0, 1.0))
     return means
 
 
@@ -219,7 +227,7 @@ def average(values: Sequence[float] | Floats64, clusters: Sequence[str], bounds:
     return Mean(float(values[has_value].mean()), low, high)
 
 
-def _rows_to_dicts(means: dict[tuple[str, str], dict[str, Mean]], column: str) -> list[dict[str, Any]]:
+def _rows_to_dicts(means: MeanTable, column: str) -> list[dict[str, Any]]:
     rows = []
     for (method, value), by_name in means.items():
         row: dict[str, Any] = {"way": method, column: value}
@@ -240,7 +248,7 @@ def _mean_to_dict(mean: Mean) -> dict[str, Any] | None:
 
 
 def _format_mean(mean: Mean, number_format: str = ".3f") -> str:
-    text = f"{mean.value:{number_format}}"
-    if not np.isnan(mean.low):
-        text += f" ({mean.low:{number_format}} to {mean.high:{number_format}})"
-    return text
+    value, low, high = (format(number, number_format) for number in mean[:3])
+    if np.isnan(mean.low):
+        return value
+    return f"{value} ({low} to {high})"

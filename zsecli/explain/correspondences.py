@@ -84,11 +84,13 @@ def find_mutual_matches(scores: Scores, queried: Mask, valid: Mask) -> list[Matc
     Args:
         queried: (P,) the sketch patches that take part. valid: (C,) the photo patches that do.
     """
-    sketch_patches, photo_patches = np.flatnonzero(queried), np.flatnonzero(valid)
+    sketch_patches = np.flatnonzero(queried)
+    photo_patches = np.flatnonzero(valid)
     scores = scores[np.ix_(sketch_patches, photo_patches)]
     if not scores.size:
         return []
-    best_photo, best_sketch = scores.argmax(1), scores.argmax(0)
+    best_photo = scores.argmax(1)
+    best_sketch = scores.argmax(0)
     matches = []
     for row, column in enumerate(best_photo.tolist()):
         score = float(scores[row, column])
@@ -104,7 +106,10 @@ def find_pair_matches(pair: Pair, scores: Scores) -> list[Match]:
 
 def token_cosines(pair: Pair) -> Scores:
     """(P, C) cosines of the tokens after cross-attention, less their mean."""
-    return compute_centred_cosine(pair.score.sketch[:, 1:], pair.score.photo[:, 1:])[0].cpu().numpy()
+    sketch = pair.score.sketch[:, 1:]
+    photo = pair.score.photo[:, 1:]
+    cosines = compute_centred_cosine(sketch, photo)[0]
+    return cosines.cpu().numpy()
 
 
 def score_similarity(pair: Pair) -> Scores:
@@ -114,7 +119,8 @@ def score_similarity(pair: Pair) -> Scores:
 
 def score_attention(pair: Pair) -> Scores:
     """Of cross-attention, mean over heads: the geometric mean of both directions, one in each stream."""
-    sketch, photo = pair.prepared_sketch, pair.prepared_photo
+    sketch = pair.prepared_sketch
+    photo = pair.prepared_photo
     sketch_to_photo = _average_attention(sketch.q, photo.k, pair.photo.kept)
     photo_to_sketch = _average_attention(photo.q, sketch.k, pair.sketch.kept)
     return np.sqrt(sketch_to_photo * photo_to_sketch.T)
@@ -122,9 +128,11 @@ def score_attention(pair: Pair) -> Scores:
 
 def _average_attention(q: torch.Tensor, k: torch.Tensor, kept: Mask) -> Scores:
     """(N, M) attention of patches to patches, mean over heads; a row sums to less than 1, as [Ret] gets a share."""
-    logits = (q[0] @ k[0].transpose(1, 2) / q.shape[-1] ** 0.5).float().cpu()
+    root_width = q.shape[-1] ** 0.5
+    logits = q[0] @ k[0].transpose(1, 2) / root_width
     is_dropped = torch.from_numpy(np.concatenate([[False], ~kept]))
-    attention = logits.masked_fill(is_dropped, -torch.inf).softmax(-1).mean(0)
+    logits = logits.float().cpu().masked_fill(is_dropped, -torch.inf)
+    attention = logits.softmax(-1).mean(0)
     return attention[1:, 1:].numpy()
 
 
@@ -170,15 +178,18 @@ def _integrate_gradients(pair: Pair) -> tuple[Scores, float]:
         contributions = (sketch_shares.flatten(1) @ photo_slopes.flatten(1).T).cpu().numpy()
         sketch_bias = relation.compute_bias_share(sketch, sketch_kept)
         photo_bias = relation.compute_bias_share(photo, photo_kept)
-        bias_kernel = sketch_bias @ (photo_shares.sum(0) + photo_bias).T + sketch_shares.sum(0) @ photo_bias.T
+        photo_cells = photo_shares.sum(0) + photo_bias
+        bias_kernel = sketch_bias @ photo_cells.T + sketch_shares.sum(0) @ photo_bias.T
         return contributions, float((slope * bias_kernel).sum())
 
 
 def _mean_slope(pair: Pair) -> torch.Tensor:
     """The gradient of the logit by the kernel, mean over the path from an empty kernel to the kernel of the pair."""
-    relation, kernel = pair.network.relation, pair.score.kernel.float()
+    relation = pair.network.relation
+    kernel = pair.score.kernel.float()
     with torch.enable_grad():
-        steps = (torch.arange(PATH_STEPS, device=kernel.device) + 0.5).view(-1, 1, 1) / PATH_STEPS
+        middles = torch.arange(PATH_STEPS, device=kernel.device) + 0.5
+        steps = middles.view(-1, 1, 1) / PATH_STEPS
         path = (steps * kernel.clone()).requires_grad_()
         logits = relation.compute_logit(path, path.new_zeros(PATH_STEPS))
         (slopes,) = torch.autograd.grad(logits.sum(), path)
@@ -188,4 +199,5 @@ def _mean_slope(pair: Pair) -> torch.Tensor:
 
 def _patch_tokens(tokens: torch.Tensor, side: Side) -> tuple[torch.Tensor, torch.Tensor]:
     """The tokens (P, D) of the patches of a picture, and which of them (P,) were kept."""
-    return tokens[0, 1:].float(), torch.from_numpy(side.kept).to(tokens.device)
+    kept = torch.from_numpy(side.kept).to(tokens.device)
+    return tokens[0, 1:].float(), kept

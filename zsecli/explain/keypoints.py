@@ -40,9 +40,11 @@ def read_keypoints(file: Path) -> list[KeypointPair]:
         lines = read_lines(file)
     except UnicodeDecodeError as error:
         raise ZseError(f"{file}: is no text", "a CSV with the columns " + ", ".join(COLUMNS)) from error
-    column_separator, number_separator = ",", r"\s+|\s*;\s*"
+    column_separator = ","
+    number_separator = r"\s+|\s*;\s*"
     if lines and re.search(r"photo\s*;|;\s*photo", lines[0]):
-        column_separator, number_separator = ";", r"\s+|\s*,\s*"
+        column_separator = ";"
+        number_separator = r"\s+|\s*,\s*"
     reader = csv.DictReader(lines, delimiter=column_separator, skipinitialspace=True)
     _check_columns(reader, file)
     points: dict[tuple[str, str], list[tuple[Points, Points]]] = defaultdict(list)
@@ -59,7 +61,13 @@ def read_keypoints(file: Path) -> list[KeypointPair]:
     for (photo, sketch), marks in points.items():
         on_photo = np.concatenate([photo_points for photo_points, _ in marks])
         on_sketch = np.concatenate([sketch_points for _, sketch_points in marks])
-        pairs.append(KeypointPair(file.parent / photo, file.parent / sketch, on_photo, on_sketch))
+        pair = KeypointPair(
+            photo=file.parent / photo,
+            sketch=file.parent / sketch,
+            on_photo=on_photo,
+            on_sketch=on_sketch,
+        )
+        pairs.append(pair)
     _check_pictures(pairs, file)
     return pairs
 
@@ -85,7 +93,8 @@ def _parse_points(row: dict[str, str], number_separator: str) -> tuple[Points, P
     for name in COLUMNS[2:]:
         cell = row[name].strip()
         numbers.append([float(number) for number in re.split(number_separator, cell)])
-    on_photo, on_sketch = np.array(numbers[:2]).T, np.array(numbers[2:]).T
+    on_photo = np.array(numbers[:2]).T
+    on_sketch = np.array(numbers[2:]).T
     if len(on_photo) != len(on_sketch) or not np.isfinite(numbers).all():
         raise ValueError
     return on_photo, on_sketch

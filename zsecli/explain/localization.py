@@ -25,8 +25,10 @@ from zsecli.model.trunk_embed import TrunkEmbed
 WINDOW = 2  # patches to each side of the best one
 THRESHOLDS = (0.05, 0.10)  # of the picture's sides
 CYCLE_DISTANCE = 1  # patches
-SAME_PLACE, RANDOM_WEIGHTS = "same place", "random weights"
-FROZEN_BACKBONE, FROZEN_DUAL_SOFTMAX = "frozen backbone", "frozen backbone, chosen as ours"
+SAME_PLACE = "same place"
+RANDOM_WEIGHTS = "random weights"
+FROZEN_BACKBONE = "frozen backbone"
+FROZEN_DUAL_SOFTMAX = "frozen backbone, chosen as ours"
 MOVES: dict[str, Callable[[tuple[int, int]], Matrix]] = {
     "as it is": lambda size: similarity_matrix(size),
     "mirrored": lambda size: similarity_matrix(size, mirror=True),
@@ -61,12 +63,17 @@ def locate_peaks(scores: Scores, grid: tuple[int, int]) -> Points:
     """
     peaks = scores.argmax(1)
     rows, columns = np.divmod(np.arange(scores.shape[1]), grid[1])
-    is_near_row = abs(rows - rows[peaks][:, None]) <= WINDOW
-    is_near_column = abs(columns - columns[peaks][:, None]) <= WINDOW
-    weights = np.where(is_near_row & is_near_column, np.maximum(scores, 0), 0).astype(np.float64)
+    peak_rows = rows[peaks][:, None]
+    peak_columns = columns[peaks][:, None]
+    is_near_row = abs(rows - peak_rows) <= WINDOW
+    is_near_column = abs(columns - peak_columns) <= WINDOW
+    positive_scores = np.maximum(scores, 0)
+    weights = np.where(is_near_row & is_near_column, positive_scores, 0).astype(np.float64)
     weights[np.arange(len(peaks)), peaks] += 1e-12  # for rows without a positive score
     weights /= weights.sum(1, keepdims=True)
-    return np.stack([weights @ (columns + 0.5), weights @ (rows + 0.5)], 1)
+    x = weights @ (columns + 0.5)
+    y = weights @ (rows + 0.5)
+    return np.stack([x, y], 1)
 
 
 def compute_pck(points: Points, truth: Points, size: tuple[float, float], threshold: float) -> float:
@@ -75,7 +82,9 @@ def compute_pck(points: Points, truth: Points, size: tuple[float, float], thresh
     Percentage of correct keypoints (Yang & Ramanan 2013), each axis measured in its own side.
     """
     distance = np.linalg.norm((points - truth) / size, axis=1)
-    return float((distance <= threshold).mean()) if len(distance) else float("nan")
+    if not len(distance):
+        return float("nan")
+    return float((distance <= threshold).mean())
 
 
 def compute_cycle_consistency(scores: Scores, queried: Mask, grid: tuple[int, int]) -> float:
@@ -84,11 +93,14 @@ def compute_cycle_consistency(scores: Scores, queried: Mask, grid: tuple[int, in
     if not len(start):
         return float("nan")
     scores = scores[start]
-    best_photo, best_sketch = scores.argmax(1), scores.argmax(0)
+    best_photo = scores.argmax(1)
+    best_sketch = scores.argmax(0)
     end = start[best_sketch[best_photo]]
     start_row, start_column = np.divmod(start, grid[1])
     end_row, end_column = np.divmod(end, grid[1])
-    distance = np.maximum(abs(start_row - end_row), abs(start_column - end_column))
+    row_distance = abs(start_row - end_row)
+    column_distance = abs(start_column - end_column)
+    distance = np.maximum(row_distance, column_distance)
     return float((distance <= CYCLE_DISTANCE).mean())
 
 
@@ -113,13 +125,15 @@ class Controls:
     @torch.inference_mode()
     def score_patches(self, sketch: Side, photo: Side) -> Iterator[tuple[str, Scores]]:
         """Scores by the cosine of each control's tokens: FROZEN_BACKBONE as they are, the others by `dual_softmax`."""
-        sketch_input, photo_input = self._normalise(sketch), self._normalise(photo)
+        sketch_input = self._normalise(sketch)
+        photo_input = self._normalise(photo)
         network = self.random.network
         sketch_tokens = network.encode(sketch_input, "sketch").tokens[:, 1:]
         photo_tokens = network.encode(photo_input, "photo").tokens[:, 1:]
         tokens = {RANDOM_WEIGHTS: (sketch_tokens, photo_tokens)}
         if self.frozen is not None:
-            sketch_tokens, photo_tokens = self.frozen(sketch_input), self.frozen(photo_input)
+            sketch_tokens = self.frozen(sketch_input)
+            photo_tokens = self.frozen(photo_input)
             tokens[FROZEN_DUAL_SOFTMAX] = sketch_tokens, photo_tokens
             cosines = torch.cosine_similarity(sketch_tokens[0, :, None], photo_tokens[0, None], dim=-1)
             yield FROZEN_BACKBONE, cosines.cpu().numpy()
@@ -139,7 +153,8 @@ def _without_selection(config: ModelConfig) -> ModelConfig:
 
 def load_frozen_backbone(model: NetworkEmbedder, weights: Path) -> Callable[[torch.Tensor], torch.Tensor]:
     """Patch tokens (B, P, C) of the model's backbone with its weights before training, of pictures (B, 3, S, S)."""
-    network = ZSENetwork(_without_selection(model.network.config), weights=weights).to(model.device).eval()
+    config = _without_selection(model.network.config)
+    network = ZSENetwork(config, weights=weights).to(model.device).eval()
     embed = network.backbone.vit.patch_embed
     if isinstance(embed, TrunkEmbed):
         return embed.compute_maps  # the blocks above a trunk are new
@@ -164,12 +179,14 @@ def measure_moves(
         moved_photo = encode_image(model, warp_image(photo, matrix, fill), "photo")
         pair = score_pair(model, encoded_sketch, moved_photo)
         truth = move_points(matrix, same_place)
-        queried = side.matchable & ((truth >= 0) & (truth < photo.size)).all(1)
+        is_inside = (truth >= 0) & (truth < photo.size)
+        queried = side.matchable & is_inside.all(1)
+        truth = truth[queried]
         for method, scores in _score_methods(pair, controls):
             points = transfer_points(scores, side, pair.photo, centres)
             cycle = compute_cycle_consistency(scores, side.matchable, side.grid)
-            table[method, move] = _score_points(points[queried], truth[queried], photo.size, cycle)
-        table[SAME_PLACE, move] = _score_points(same_place[queried], truth[queried], photo.size)
+            table[method, move] = _score_points(points[queried], truth, photo.size, cycle)
+        table[SAME_PLACE, move] = _score_points(same_place[queried], truth, photo.size)
     return table
 
 
@@ -218,7 +235,8 @@ def transfer_points(scores: Scores, start: Side, end: Side, points: Points) -> P
     rows, columns = start.grid
     cells = start.frame.to_input(points) / start.patch_size - 0.5
     cells = np.clip(cells, 0, (columns - 1, rows - 1))
-    corners = np.minimum(np.floor(cells).astype(int), (columns - 2, rows - 2)).clip(0)
+    corners = np.floor(cells).astype(int)
+    corners = np.minimum(corners, (columns - 2, rows - 2)).clip(0)
     across, down = (cells - corners).T
     mixed: Floats64 = np.zeros((len(points), scores.shape[1]))
     for x, y, weight in (
@@ -229,5 +247,7 @@ def transfer_points(scores: Scores, start: Side, end: Side, points: Points) -> P
     ):
         row = np.minimum(corners[:, 1] + y, rows - 1)
         column = np.minimum(corners[:, 0] + x, columns - 1)
-        mixed += weight[:, None] * scores[row * columns + column]
-    return end.frame.to_picture(locate_peaks(mixed.astype(np.float32), end.grid) * end.patch_size)
+        patches = row * columns + column
+        mixed += weight[:, None] * scores[patches]
+    peaks = locate_peaks(mixed.astype(np.float32), end.grid)
+    return end.frame.to_picture(peaks * end.patch_size)

@@ -79,8 +79,10 @@ class Side:
     def patch_box(self, patch: int) -> Box:
         """A patch in pixels of the picture, clipped to it: empty where the patch is all padding."""
         half = np.array(self.patch_size) / 2
-        corners = self.frame.to_picture(self.patch_centres()[patch] + np.array([-half, half]))
-        left, top, right, bottom = np.clip(corners, 0, self.image.size).ravel().tolist()
+        centre = self.patch_centres()[patch]
+        corners = self.frame.to_picture(np.array([centre - half, centre + half]))
+        clipped = np.clip(corners, 0, self.image.size)
+        left, top, right, bottom = clipped.ravel().tolist()
         return left, top, right, bottom
 
 
@@ -127,7 +129,8 @@ def encode_image(model: NetworkEmbedder, image: Image.Image, modality: Modality,
     encoding = model.network.encode(batch, modality)
     if not encoding.tokens.isfinite().all():
         raise ZseError(f"{name or modality}: its tokens are not finite", DAMAGED_WEIGHTS)
-    grid, n_patches = model.network.backbone.grid, model.network.backbone.n_patches
+    grid = model.network.backbone.grid
+    n_patches = model.network.backbone.n_patches
     if modality == "sketch":
         strokes = find_stroke_patches(pixels, grid, _locate_picture(image, frame, pixels))
     else:
@@ -162,8 +165,14 @@ def _locate_picture(image: Image.Image, frame: Frame, pixels: Pixels) -> tuple[i
     """Left, top, right, bottom of the picture in the network's input, at least a pixel wide and high."""
     height, width = pixels.shape[:2]
     corners = frame.to_input(np.array([(0.0, 0.0), image.size]))
-    (left, top), (right, bottom) = np.clip(corners.round().astype(int), 0, (width, height)).tolist()
-    return min(left, width - 1), min(top, height - 1), max(right, left + 1), max(bottom, top + 1)
+    corners = corners.round().astype(int)
+    (left, top), (right, bottom) = np.clip(corners, 0, (width, height)).tolist()
+    return (
+        min(left, width - 1),
+        min(top, height - 1),
+        max(right, left + 1),
+        max(bottom, top + 1),
+    )
 
 
 @torch.inference_mode()

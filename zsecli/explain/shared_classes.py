@@ -8,6 +8,7 @@ import torch
 
 from zsecli.explain.pair import Pair
 from zsecli.model.class_names import name_of_class
+from zsecli.model.retrieval_head import Retrieval
 
 MAX_CLASSES = 3
 MIN_PROBABILITY = 0.02  # in both pictures; a class below it says little to a reader
@@ -32,10 +33,12 @@ def find_shared_classes(pair: Pair) -> list[SharedClass]:
         return []
     sketch, photo = pair.retrieval
     n_classes = sketch.logits.shape[1]
-    cosine_terms = (sketch.vector[0, -n_classes:] * photo.vector[0, -n_classes:]).float().cpu()
+    sketch_classes = sketch.vector[0, -n_classes:]
+    photo_classes = photo.vector[0, -n_classes:]
+    cosine_terms = (sketch_classes * photo_classes).float().cpu()
     temperature = pair.network.config.retrieval.temperature
-    sketch_probabilities = (sketch.logits[0].float() / temperature).softmax(-1).cpu()
-    photo_probabilities = (photo.logits[0].float() / temperature).softmax(-1).cpu()
+    sketch_probabilities = _class_probabilities(sketch, temperature)
+    photo_probabilities = _class_probabilities(photo, temperature)
     classes = []
     for number in cosine_terms.topk(MAX_CLASSES).indices.tolist():
         shared = SharedClass(
@@ -49,9 +52,16 @@ def find_shared_classes(pair: Pair) -> list[SharedClass]:
     return classes
 
 
+def _class_probabilities(retrieval: Retrieval, temperature: float) -> torch.Tensor:
+    logits = retrieval.logits[0].float()
+    return (logits / temperature).softmax(-1).cpu()
+
+
 def describe_shared_classes(classes: list[SharedClass]) -> str:
     """`Both look like umbrella (.41 and .22), parachute (.10 and .05)`; empty where there is none."""
     if not classes:
         return ""
-    names = [f"{shared.name} ({shared.sketch:.2f} and {shared.photo:.2f})" for shared in classes]
+    names = []
+    for shared in classes:
+        names.append(f"{shared.name} ({shared.sketch:.2f} and {shared.photo:.2f})")
     return f"Both look like {', '.join(names)}"

@@ -80,7 +80,9 @@ class Synthesis:
     @property
     def mean_score(self) -> float:
         """Mean cosine of the replaced patches; NaN where there are none."""
-        return float(self.scores[self.taken].mean()) if self.taken.any() else float("nan")
+        if not self.taken.any():
+            return float("nan")
+        return float(self.scores[self.taken].mean())
 
 
 def synthesize(
@@ -135,15 +137,20 @@ def render_view(side: Side, width: int, height: int) -> Image.Image:
 
     Beyond the picture lies the colour of its border, beyond a sketch that of the paper.
     """
-    fill = paper_colour(side.pixels if side.modality == "sketch" else np.asarray(side.image))
-    canvas = Image.new("RGB", (width, height), tuple(int(value) for value in np.rint(fill)))
+    border_of = side.pixels if side.modality == "sketch" else np.asarray(side.image)
+    fill = paper_colour(border_of)
+    red, green, blue = np.rint(fill).astype(int).tolist()
+    canvas = Image.new("RGB", (width, height), (red, green, blue))
     input_size = side.pixels.shape[1::-1]
     scale = np.array((width, height)) / input_size
-    box = np.clip(side.frame.to_picture(np.array([[0, 0], input_size], float)), 0, side.image.size)
-    (left, top), (right, bottom) = np.rint(side.frame.to_input(box) * scale).astype(int).tolist()
+    input_corners = np.array([[0, 0], input_size], float)
+    box = np.clip(side.frame.to_picture(input_corners), 0, side.image.size)
+    box_on_canvas = np.rint(side.frame.to_input(box) * scale)
+    (left, top), (right, bottom) = box_on_canvas.astype(int).tolist()
     if right > left and bottom > top:
         x0, y0, x1, y1 = box.ravel().tolist()
-        visible = side.image.resize((right - left, bottom - top), Image.Resampling.LANCZOS, (x0, y0, x1, y1))
+        visible_size = right - left, bottom - top
+        visible = side.image.resize(visible_size, Image.Resampling.LANCZOS, (x0, y0, x1, y1))
         canvas.paste(visible, (left, top))
     return canvas
 
@@ -155,8 +162,10 @@ def _assemble_picture(
     side = sketch[0]
     blank = paper_colour(side.pixels)
     rows, columns = side.grid
-    patch_height, patch_width = _even_patch_side(options.size, rows), _even_patch_side(options.size, columns)
-    height, width = rows * patch_height, columns * patch_width
+    patch_height = _even_patch_side(options.size, rows)
+    patch_width = _even_patch_side(options.size, columns)
+    height = rows * patch_height
+    width = columns * patch_width
     window = np.ones((patch_height, patch_width))
     moves: Sequence[tuple[int, int]] = (UNMOVED,)
     if options.blend:
@@ -174,16 +183,21 @@ def _assemble_picture(
         pairs = [score_pair(model, moved_sketch, moved_photo) for moved_photo in moved_photos]
         sources, scores = _select_sources(pairs, options)
         results.append((sources, scores))
-        tiles = np.stack(
-            [_split_into_tiles(render_view(photo_side, width, height), side.grid) for photo_side, _ in moved_photos]
-        )
-        is_paper = (sources[:, 0] < 0)[:, None, None, None]
-        patches = np.where(is_paper, blank, tiles[sources[:, 0], sources[:, 1]]) * window[..., None]
-        top, left = down * patch_height // 2, right * patch_width // 2
+        tiles_by_photo = []
+        for photo_side, _ in moved_photos:
+            view = render_view(photo_side, width, height)
+            tiles_by_photo.append(_split_into_tiles(view, side.grid))
+        photo_numbers, photo_patches = sources.T
+        source_tiles = np.stack(tiles_by_photo)[photo_numbers, photo_patches]
+        is_paper = (photo_numbers < 0)[:, None, None, None]
+        patches = np.where(is_paper, blank, source_tiles)
+        top = down * patch_height // 2
+        left = right * patch_width // 2
         area = slice(top, top + height), slice(left, left + width)
-        total[area] += _join_tiles(patches, side.grid)
+        total[area] += _join_tiles(patches * window[..., None], side.grid)
         weights[area] += window_tiles
-    mean = total[:height, :width] / weights[:height, :width, None]
+    inside = slice(height), slice(width)
+    mean = total[inside] / weights[inside][..., None]
     sources, scores = results[0]
     return Image.fromarray(np.rint(mean).astype(np.uint8)), sources, scores
 
@@ -195,7 +209,8 @@ def _even_patch_side(size: int, count: int) -> int:
 
 def _select_sources(pairs: Sequence[Pair], options: SynthesisOptions) -> tuple[Ints64, Scores]:
     """The photo and the patch that each sketch patch is taken from (P, 2), and the cosines (P,)."""
-    patches_by_photo, scores_by_photo = [], []
+    patches_by_photo = []
+    scores_by_photo = []
     for pair in pairs:
         patches, scores = _select_patches(pair, options)
         patches_by_photo.append(patches)
@@ -206,7 +221,8 @@ def _select_sources(pairs: Sequence[Pair], options: SynthesisOptions) -> tuple[I
     patch = np.stack(patches_by_photo)[photo, sketch_patches]
     score = every_score[photo, sketch_patches]
     is_paper = np.isneginf(score) | (score < options.threshold)
-    sources = np.where(is_paper[:, None], -1, np.stack([photo, patch], 1))
+    sources = np.stack([photo, patch], 1)
+    sources = np.where(is_paper[:, None], -1, sources)
     return sources, np.where(is_paper, np.float32(np.nan), score)
 
 
@@ -217,12 +233,15 @@ def _select_patches(pair: Pair, options: SynthesisOptions) -> tuple[Ints64, Scor
     # Each chooses the other, as for matches: by the cosine alone, a few photo patches that resemble everything are used
     # again and again, which leaves holes in the middle of things, and loses feet and combs.
     scores = dual_softmax(cosines, queried, pair.photo.kept)
-    best_photo, best_sketch = scores.argmax(1), scores.argmax(0)
+    best_photo = scores.argmax(1)
+    best_sketch = scores.argmax(0)
     sketch_patches = np.arange(len(scores))
     has_source = queried
     if options.mutual:
-        has_source = queried & (best_sketch[best_photo] == sketch_patches)
-    return best_photo, np.where(has_source, cosines[sketch_patches, best_photo], np.float32(-np.inf))
+        is_mutual = best_sketch[best_photo] == sketch_patches
+        has_source = queried & is_mutual
+    best_cosines = cosines[sketch_patches, best_photo]
+    return best_photo, np.where(has_source, best_cosines, np.float32(-np.inf))
 
 
 @torch.inference_mode()
@@ -232,11 +251,14 @@ def _move_view(model: NetworkEmbedder, encoded: EncodedSide, down: int, right: i
         return encoded
     side = encoded[0]
     half_width, half_height = np.rint(np.array(side.patch_size) / 2)
-    x, y = int(right * half_width), int(down * half_height)
+    x = int(right * half_width)
+    y = int(down * half_height)
+    visible = side.pixels[y:, x:]
     pixels: Pixels = np.empty_like(side.pixels)
     pixels[:] = np.rint(paper_colour(side.pixels))
-    pixels[: len(pixels) - y, : pixels.shape[1] - x] = side.pixels[y:, x:]
-    (left, top), *_ = side.frame.to_picture(np.array([[x, y]], float)).tolist()
+    pixels[: visible.shape[0], : visible.shape[1]] = visible
+    corner = np.array([[x, y]], float)
+    left, top = side.frame.to_picture(corner)[0].tolist()
     batch = normalise(np.stack([pixels]), model.preprocess, model.device)
     encoding = model.network.encode(batch, side.modality)
     moved = replace(
@@ -252,21 +274,28 @@ def _move_view(model: NetworkEmbedder, encoded: EncodedSide, down: int, right: i
 
 def _blending_window(height: int, width: int) -> Floats64:
     """Weights of a patch's pixels, which fall off towards its edge; those of patches moved by halves sum to 1."""
-    rows = np.sin(np.pi * (np.arange(height) + 0.5) / height) ** 2
-    columns = np.sin(np.pi * (np.arange(width) + 0.5) / width) ** 2
-    return np.outer(rows, columns)
+    return np.outer(_squared_sine(height), _squared_sine(width))
+
+
+def _squared_sine(length: int) -> Floats64:
+    """(length,) weights from 0 over 1 to 0."""
+    centres = np.arange(length) + 0.5
+    return np.sin(np.pi * centres / length) ** 2
 
 
 def _split_into_tiles(picture: Image.Image, grid: tuple[int, int]) -> Pixels:
     """The patches (P, h, w, 3) of a picture (rows * h, columns * w)."""
     pixels = np.asarray(picture)
     rows, columns = grid
-    tiles = pixels.reshape(rows, len(pixels) // rows, columns, pixels.shape[1] // columns, 3)
-    return tiles.swapaxes(1, 2).reshape(rows * columns, tiles.shape[1], tiles.shape[3], 3)
+    height = pixels.shape[0] // rows
+    width = pixels.shape[1] // columns
+    tiles = pixels.reshape(rows, height, columns, width, 3).swapaxes(1, 2)
+    return tiles.reshape(rows * columns, height, width, 3)
 
 
 def _join_tiles(patches: Floats64, grid: tuple[int, int]) -> Floats64:
     """The picture (rows * h, columns * w, 3) of patches (P, h, w, 3)."""
     rows, columns = grid
     height, width = patches.shape[1:3]
-    return patches.reshape(rows, columns, height, width, 3).swapaxes(1, 2).reshape(rows * height, columns * width, 3)
+    tiles = patches.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
+    return tiles.reshape(rows * height, columns * width, 3)

@@ -10,7 +10,9 @@ from zsecli.images.geometry import similarity_matrix, warp_image
 from zsecli.images.normalize_sketch import paper_colour
 from zsecli.images.preprocess_rules import Modality
 
-TURN, SCALE, SHIFT = 10.0, 0.15, 0.06  # degrees, share of the size, share of the side
+TURN = 10.0  # degrees
+SCALE = 0.15  # share of the size
+SHIFT = 0.06  # share of the side
 STROKE, GREY = 0.25, 0.2  # probabilities: of thicker and of thinner strokes; of a photo without colour
 PALER, COLOUR = 0.4, 0.3  # largest share of paper in the strokes; largest change of brightness, contrast, saturation
 
@@ -53,8 +55,8 @@ def find_paper_colour(image: Image.Image) -> tuple[int, ...]:
 def _move_image(image: Image.Image, paper: tuple[int, ...], rng: np.random.Generator, strength: float) -> Image.Image:
     degrees = TURN * strength * rng.uniform(-1, 1)
     scale = 1 + SCALE * strength * rng.uniform(-1, 1)
-    right, down = SHIFT * strength * rng.uniform(-1, 1, 2)
-    matrix = similarity_matrix(image.size, degrees, scale, (right, down))
+    x, y = SHIFT * strength * rng.uniform(-1, 1, 2)
+    matrix = similarity_matrix(image.size, degrees, scale, (x, y))
     return warp_image(image, matrix, paper)
 
 
@@ -67,7 +69,11 @@ def vary_strokes(image: Image.Image, paper: tuple[int, ...], rng: np.random.Gene
         thicken = ImageFilter.MinFilter(3) if is_light_paper else ImageFilter.MaxFilter(3)
         image = image.filter(thicken)
     elif chance < 2 * STROKE * strength:
-        image = _thin_strokes(image) if is_light_paper else ImageChops.invert(_thin_strokes(ImageChops.invert(image)))
+        if is_light_paper:
+            image = _thin_strokes(image)
+        else:
+            inverted = ImageChops.invert(image)
+            image = ImageChops.invert(_thin_strokes(inverted))
     blank = Image.new(image.mode, image.size, paper)
     return Image.blend(image, blank, paper_share)
 
@@ -75,12 +81,16 @@ def vary_strokes(image: Image.Image, paper: tuple[int, ...], rng: np.random.Gene
 def _thin_strokes(image: Image.Image) -> Image.Image:
     """Dark strokes lose a pixel on each side; strokes of up to two pixels, which would vanish, stay."""
     thin = image.filter(ImageFilter.MaxFilter(3))
-    vanished = ImageChops.subtract(thin.filter(ImageFilter.MinFilter(3)), image)
+    restored = thin.filter(ImageFilter.MinFilter(3))
+    vanished = ImageChops.subtract(restored, image)
     return ImageChops.subtract(thin, vanished)
 
 
 def vary_colours(image: Image.Image, rng: np.random.Generator, strength: float) -> Image.Image:
     """A photo in other colours, as `augment_picture` says."""
     for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-        image = change(image).enhance(1 + COLOUR * strength * rng.uniform(-1, 1))
-    return image.convert("L") if rng.random() < GREY * strength else image
+        factor = 1 + COLOUR * strength * rng.uniform(-1, 1)
+        image = change(image).enhance(factor)
+    if rng.random() < GREY * strength:
+        image = image.convert("L")
+    return image

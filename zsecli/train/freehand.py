@@ -9,8 +9,10 @@ from PIL import Image
 from zsecli.arrays import Pixels
 
 CELLS = 6  # of the grid that bends lines, along each side
-BEND, BENT = 0.015, 0.6  # standard deviation of a knot's shift, in sides; share of the sketches that are bent
-GAPS, GAPPED = 0.25, 0.5  # largest share of a sketch that is wiped out; share of the sketches with gaps
+BEND = 0.015  # standard deviation of a knot's shift, in sides
+BENT_SHARE = 0.6  # of the sketches
+GAPS = 0.25  # largest share of a sketch that is wiped out
+GAPPED_SHARE = 0.5  # of the sketches
 SPOTS = 20  # of the noise that places gaps, along each side
 WHITE = 248  # lowest grey level of a photo's white paper
 OBJECT_SHARE = (0.05, 0.7)  # smallest and largest share of the picture of an object on white that is pasted
@@ -23,9 +25,9 @@ def roughen_sketch(
 
     Lines move by a few hundredths of a side.
     """
-    if rng.random() < BENT * strength:
+    if rng.random() < BENT_SHARE * strength:
         sketch = _bend_lines(sketch, rng, BEND * strength)
-    if rng.random() < GAPPED * strength:
+    if rng.random() < GAPPED_SHARE * strength:
         sketch = _wipe_gaps(sketch, paper, rng, strength)
     return sketch
 
@@ -46,17 +48,24 @@ def _bend_lines(image: Image.Image, rng: np.random.Generator, amount: float) -> 
     rows = np.linspace(0, height, CELLS + 1)
     columns = np.linspace(0, width, CELLS + 1)
     y, x = np.meshgrid(rows, columns, indexing="ij")
-    shift = rng.normal(0, amount, (2, CELLS + 1, CELLS + 1)) * np.array([width, height])[:, None, None]
-    shift[:, [0, -1]] = shift[:, :, [0, -1]] = 0
+    sides = np.array([width, height])
+    shift = rng.normal(0, amount, (2, CELLS + 1, CELLS + 1)) * sides[:, None, None]
+    shift[:, [0, -1]] = 0
+    shift[:, :, [0, -1]] = 0
     knots = np.stack([x, y], -1)
     moved = knots + shift.transpose(1, 2, 0)
     mesh = []
     for row in range(CELLS):
         for column in range(CELLS):
-            left, top = knots[row, column].round().astype(int)
-            right, bottom = knots[row + 1, column + 1].round().astype(int)
-            box = int(left), int(top), int(right), int(bottom)
-            corners = (moved[row, column], moved[row + 1, column], moved[row + 1, column + 1], moved[row, column + 1])
+            first = knots[row, column].round().astype(int)
+            last = knots[row + 1, column + 1].round().astype(int)
+            box = tuple(np.concatenate([first, last]).tolist())
+            corners = [
+                moved[row, column],
+                moved[row + 1, column],
+                moved[row + 1, column + 1],
+                moved[row, column + 1],
+            ]
             quadrilateral = tuple(np.concatenate(corners).tolist())
             mesh.append((box, quadrilateral))
     return image.transform(image.size, Image.Transform.MESH, mesh, Image.Resampling.BILINEAR)

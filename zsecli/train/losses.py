@@ -64,9 +64,11 @@ def correspondence_loss(similarity: Tensor, target: Tensor, temperature: float) 
         similarity: (V, P, C) cosines of sketch patches and photo patches; -inf where a photo patch was dropped.
         target: (V, P, C) shares that add up to 1 over the photo patches; all 0 for a sketch patch that is ignored.
     """
-    log_share = (_to_float32(similarity) / temperature).log_softmax(2).masked_fill(target == 0, 0)
+    logits = _to_float32(similarity) / temperature
+    log_share = logits.log_softmax(2).masked_fill(target == 0, 0)
+    cross_entropy = -(target * log_share).sum((1, 2))
     stroke_count = target.sum((1, 2))
-    return (-(target * log_share).sum((1, 2)) / stroke_count.clamp(min=1)).mean()
+    return (cross_entropy / stroke_count.clamp(min=1)).mean()
 
 
 def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -77,7 +79,8 @@ def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Te
     Args:
         logits, teacher: (B, C) each.
     """
-    return F.kl_div((_to_float32(logits) / temperature).log_softmax(-1), teacher, reduction="batchmean")
+    log_share = (_to_float32(logits) / temperature).log_softmax(-1)
+    return F.kl_div(log_share, teacher, reduction="batchmean")
 
 
 def class_name_loss(logits: Tensor, named: Tensor) -> Tensor:
@@ -88,8 +91,10 @@ def class_name_loss(logits: Tensor, named: Tensor) -> Tensor:
         named: (B, C) bool, the classes that a row's noun names; a row without any is ignored.
     """
     rows = named.any(1)
-    log_share = _to_float32(logits[rows]).log_softmax(-1).masked_fill(~named[rows], -torch.inf)
-    return -torch.logsumexp(log_share, 1).sum() / max(1, int(rows.sum()))
+    log_share = _to_float32(logits[rows]).log_softmax(-1)
+    named_log_share = log_share.masked_fill(~named[rows], -torch.inf)
+    log_likelihood = torch.logsumexp(named_log_share, 1)
+    return -log_likelihood.sum() / max(1, int(rows.sum()))
 
 
 def ranking_loss(logits: Tensor, match: Tensor, eligible: Tensor) -> Tensor:
@@ -102,12 +107,14 @@ def ranking_loss(logits: Tensor, match: Tensor, eligible: Tensor) -> Tensor:
     """
     logits = _to_float32(logits)
     pair_losses = F.binary_cross_entropy_with_logits(logits, match.to(logits), reduction="none")
-    pair_loss = (pair_losses * eligible).sum() / eligible.sum().clamp(min=1)
+    pair_count = eligible.sum().clamp(min=1)
+    pair_loss = (pair_losses * eligible).sum() / pair_count
     positive = match & eligible
     rows = positive.any(1)
-    log_share = logits[rows].masked_fill(~eligible[rows], -torch.inf).log_softmax(1)
-    log_choice = torch.logsumexp(log_share.masked_fill(~positive[rows], -torch.inf), 1)
-    return pair_loss - log_choice.sum() / max(1, int(rows.sum()))
+    candidates = logits[rows].masked_fill(~eligible[rows], -torch.inf)
+    positive_log_share = candidates.log_softmax(1).masked_fill(~positive[rows], -torch.inf)
+    log_likelihood = torch.logsumexp(positive_log_share, 1)
+    return pair_loss - log_likelihood.sum() / max(1, int(rows.sum()))
 
 
 def hardest_negatives(similarity: Tensor, allowed: Tensor) -> Tensor:
@@ -119,10 +126,13 @@ def hardest_negatives(similarity: Tensor, allowed: Tensor) -> Tensor:
 def _supervised_contrast(logits: Tensor, positive: Tensor, eligible: Tensor) -> Tensor:
     """L_out of the rows (B, C), mean over those with a positive."""
     rows = positive.any(1)  # the softmax of a row without an eligible pair would be nan, and so its gradient
-    logits, positive, eligible = logits[rows], positive[rows], eligible[rows]
-    log_share = logits.masked_fill(~eligible, -torch.inf).log_softmax(1).masked_fill(~positive, 0)
-    return -(log_share.sum(1) / positive.sum(1)).sum() / max(1, len(logits))
+    positive = positive[rows]
+    logits = logits[rows].masked_fill(~eligible[rows], -torch.inf)
+    log_share = logits.log_softmax(1).masked_fill(~positive, 0)
+    row_means = log_share.sum(1) / positive.sum(1)
+    return -row_means.sum() / max(1, len(logits))
 
 
 def _to_float32(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return x.to(dtype)

@@ -29,25 +29,30 @@ class PictureSampler:
         self._label = items.label.codes
         self._ignored = ignored_codes(items, config)
         weights = _family_weights(items, config)
-        self._sketches = np.flatnonzero((items.modality == SKETCH) & (self._label >= 0) & (weights > 0))
-        self._photos = np.flatnonzero((items.modality == PHOTO) & (weights > 0))
+        has_class = self._label >= 0
+        is_drawn = weights > 0
+        self._sketches = np.flatnonzero((items.modality == SKETCH) & has_class & is_drawn)
+        self._photos = np.flatnonzero((items.modality == PHOTO) & is_drawn)
         for rows, name in ((self._sketches, "sketches of a class"), (self._photos, "photos")):
             if not len(rows):
                 raise ZseError(f"training finds no {name} to draw", "a data set with both, and families of weight > 0")
-        self._sketch_chance = weights[self._sketches] / weights[self._sketches].sum()
-        self._photo_chance = weights[self._photos] / weights[self._photos].sum()
+        sketch_weights = weights[self._sketches]
+        photo_weights = weights[self._photos]
+        self._sketch_chance = sketch_weights / sketch_weights.sum()
+        self._photo_chance = photo_weights / photo_weights.sum()
         self._photos_of_class = self._group_photos()
 
     def draw(self, step: int) -> Draws:
         """The draws of a step, counted from 0; `sketch` and `photo` are no pairs, and the other two are empty."""
         rng = np.random.default_rng([self._config.seed, step])
-        sketches = self._sketches[rng.choice(len(self._sketches), self._config.batch_size, p=self._sketch_chance)]
-        photos = self._photos[rng.choice(len(self._photos), self._config.photos, p=self._photo_chance)]
-        labels = [int(label) for label in self._label[sketches] if int(label) in self._photos_of_class]
-        for slot, label in enumerate(labels[: int(CLASS_SHARE * len(photos))]):
-            positions = self._photos_of_class[label]
-            chance = self._photo_chance[positions]
-            photos[slot] = self._photos[positions[rng.choice(len(positions), p=chance / chance.sum())]]
+        sketch_positions = rng.choice(len(self._sketches), self._config.batch_size, p=self._sketch_chance)
+        sketches = self._sketches[sketch_positions]
+        photo_positions = rng.choice(len(self._photos), self._config.photos, p=self._photo_chance)
+        photos = self._photos[photo_positions]
+        labels = [label for label in self._label[sketches].tolist() if label in self._photos_of_class]
+        class_photos = int(CLASS_SHARE * len(photos))
+        for slot, label in enumerate(labels[:class_photos]):
+            photos[slot] = self._draw_photo_of_class(rng, label)
         photos = rng.permutation(photos)
         none = np.empty(0, np.int64)
         by_class = np.zeros(len(sketches), bool)
@@ -61,11 +66,18 @@ class PictureSampler:
 
     def draw_background(self, rng: np.random.Generator) -> int:
         """Draw the row of a photo into which an object is pasted."""
-        return int(self._photos[rng.choice(len(self._photos), p=self._photo_chance)])
+        position = rng.choice(len(self._photos), p=self._photo_chance)
+        return int(self._photos[position])
 
     def class_codes(self, rows: Ints) -> NDArray[np.int64]:
         """(B,) codes of the classes of pictures; -1 for none."""
         return self._label[rows].astype(np.int64)
+
+    def _draw_photo_of_class(self, rng: np.random.Generator, label: int) -> int:
+        positions = self._photos_of_class[label]
+        chance = self._photo_chance[positions]
+        position = positions[rng.choice(len(positions), p=chance / chance.sum())]
+        return int(self._photos[position])
 
     def _group_photos(self) -> dict[int, Ints]:
         """Class -> positions of its photos in `self._photos`."""

@@ -109,9 +109,11 @@ def spread_points(points: Tensor, grid: tuple[int, int], width: float = 0.5) -> 
     x = torch.arange(columns, device=points.device) + 0.5
     y, x = torch.meshgrid(y, x, indexing="ij")
     middles = torch.stack([x, y], 2).flatten(0, 1)
-    distance = (points.nan_to_num(0)[:, :, None] - middles).square().sum(-1)
     is_known = points.isfinite().all(2, keepdim=True)
-    return (-distance / (2 * width**2)).softmax(2) * is_known
+    offset = points.nan_to_num(0)[:, :, None] - middles
+    square_distance = offset.square().sum(-1)
+    share = (-square_distance / (2 * width**2)).softmax(2)
+    return share * is_known
 
 
 def autocast_forward(device: torch.device, config: TrainConfig) -> torch.autocast:
@@ -123,7 +125,8 @@ def encode_pictures(network: ZSENetwork, pictures: Tensor, modality: Modality, c
     """Encode pixels (R, S, S, 3) uint8, or outputs of the frozen part (R, 1 + P, C) float16, its mean first."""
     device = next(network.parameters()).device
     if pictures.dtype == torch.uint8:
-        return network.encode(normalise(pictures.numpy(), network.config.preprocess, device), modality)
+        pixels = normalise(pictures.numpy(), network.config.preprocess, device)
+        return network.encode(pixels, modality)
     tokens = pictures[:, 1:].to(device, torch.float32, non_blocking=True)
     return network.backbone.forward_trainable(tokens, config.freeze_blocks or 0)
 
@@ -202,10 +205,12 @@ def _score_hardest(network: ZSENetwork, sketch: Encoding, photo: Encoding, batch
     photos, similarity, positive, eligible = _compare_all(sketch, photo, batch)
     negative = hardest_negatives(similarity, eligible & ~positive)
     rows = torch.arange(len(negative), device=negative.device)
-    photo_rows = torch.cat([rows + first_own_row(len(rows)), negative.clamp(min=0)])
-    match = torch.cat([torch.ones_like(rows), torch.zeros_like(rows)]).bool()
+    own_photo = rows + first_own_row(len(rows))
+    photo_rows = torch.cat([own_photo, negative.clamp(min=0)])
     score = score_pairs(network, sketch, rows.repeat(2), photos, photo_rows)
-    return _ScoredPairs(score=score, match=match, eligible=match | (negative >= 0).repeat(2))
+    match = torch.cat([torch.ones_like(rows), torch.zeros_like(rows)]).bool()
+    has_negative = (negative >= 0).repeat(2)
+    return _ScoredPairs(score=score, match=match, eligible=match | has_negative)
 
 
 def _score_nearest(network: ZSENetwork, sketch: Encoding, photo: Encoding, batch: Batch, count: int) -> _ScoredPairs:
@@ -227,7 +232,9 @@ def _compare_all(sketch: Encoding, photo: Encoding, batch: Batch) -> tuple[Encod
     """
     assert photo.retrieval is None
     photos = Encoding(gather_processes(photo.tokens), gather_processes(photo.index), photo.attention)
-    similarity = F.normalize(sketch.ret.detach(), dim=-1) @ F.normalize(photos.ret.detach(), dim=-1).T
+    sketch_ret = F.normalize(sketch.ret.detach(), dim=-1)
+    photo_ret = F.normalize(photos.ret.detach(), dim=-1)
+    similarity = sketch_ret @ photo_ret.T
     rows = own_rows(len(sketch.ret))
     positive = batch.positive[rows].to(similarity.device)
     eligible = batch.eligible[rows].to(similarity.device)
