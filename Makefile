@@ -8,11 +8,14 @@ BIN := .venv/bin
 PICTURES ?=
 WEIGHTS ?=
 FREEHAND ?=
+# SKETCHY: a folder that zse prepare sketchy --root reads
+SKETCHY ?=
 
 fill = $(BIN)/python benchmarks/fill.py
 need = @test -n "$($(1))" || { echo "make $@ reads $(1): give $(1)=FILE, $(2)" >&2; exit 2; }
 need_pictures = $(call need,PICTURES,a manifest with the sets emoji and stamps)
 need_weights = $(call need,WEIGHTS,ImageNet weights of tf_efficientnet_lite0)
+need_sketchy = $(call need,SKETCHY,a folder of the Sketchy database)
 need_freehand = $(call need,FREEHAND,a list of free-hand sketches and photographs)
 
 .venv/done: pyproject.toml
@@ -110,6 +113,27 @@ weights: .venv/done ## train the shipped network on PICTURES from the backbone i
 	$(need_weights)
 	MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \
 	$(BIN)/python scripts/train_shipped.py $(PICTURES) $(WEIGHTS) zse
+
+.PHONY: freehand
+freehand: .venv/done ## train the network `freehand` on FREEHAND from the backbone in WEIGHTS, here of tf_efficientnet_lite2 (an hour on two cores)
+	$(need_freehand)
+	$(need_weights)
+	MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \
+	$(BIN)/python scripts/train_freehand.py $(FREEHAND) $(WEIGHTS) zse
+
+.PHONY: sketchy
+sketchy: .venv/done ## measure the tables of docs/results.md on SKETCHY, with tf_efficientnet_lite2 in WEIGHTS (half an hour on two cores)
+	$(need_sketchy)
+	$(need_weights)
+	$(BIN)/python benchmarks/freehand.py $(SKETCHY) $(WEIGHTS) zse/results > sketchy.new
+	$(fill) docs/results.md sketchy.new
+
+.PHONY: scenes
+scenes: .venv/done ## measure the table of docs/explanations.md on scenes made from PICTURES, with tf_efficientnet_lite2 in WEIGHTS (a minute)
+	$(need_pictures)
+	$(need_weights)
+	$(BIN)/python benchmarks/scenes.py $(PICTURES) $(WEIGHTS) > scenes.new
+	$(fill) docs/explanations.md scenes.new
 
 .PHONY: ablations
 ablations: .venv/done ## measure the tables of docs/ablations.md: short trainings with one thing changed (about 30 minutes on two cores)

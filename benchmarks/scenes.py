@@ -74,7 +74,7 @@ def main(manifest: str, weights: str) -> None:
             things.append((row["class"], picture))
     things = [(name, picture) for name, picture in things if drawings[name]]
     things = [things[i] for i in np.linspace(0, len(things) - 1, min(MOST, len(things))).round().astype(int)]
-    model = load_network(ModelSpec.parse("small"), "cpu")
+    model = load_network(ModelSpec.parse("freehand"), "cpu")
     controls = Controls(model, load_frozen_backbone(model, Path(weights)), 0)
     on_thing: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     found: dict[str, list[float]] = defaultdict(list)

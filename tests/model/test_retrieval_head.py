@@ -134,7 +134,13 @@ def test_a_checkpoint_keeps_all_of_it(tmp_path: Path) -> None:
     assert loaded.config == HEADED and not unused
     torch.testing.assert_close(score_of(loaded).logit, score_of(network).logit)  # type: ignore[attr-defined]
     scoring = checkpoint.load_scoring(tmp_path / "net.safetensors")
-    assert scoring.has_own_ret
+    with torch.no_grad():
+        sketch, photo = network.encode(drawings(), "sketch"), network.encode(photos(), "photo")
+        prepared = (
+            scoring.prepare(sketch.tokens, sketch.index, "sketch", sketch.ret),
+            scoring.prepare(photo.tokens, photo.index, "photo", photo.ret),
+        )
+        torch.testing.assert_close(scoring.score_prepared(*prepared).logit, network.score(sketch, photo).logit)
 
 
 def test_what_is_newer_is_written_only_where_it_is_used() -> None:

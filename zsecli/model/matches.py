@@ -28,12 +28,8 @@ class MatchReadout(nn.Module):
     patches adds to the logit.
     """
 
-    centres: Tensor
-    """(P, 2) float: x and y of the patches' centres, in sides of the picture."""
-
     def __init__(self, width: int, grid: tuple[int, int]) -> None:
         super().__init__()
-        rows, columns = grid
         self.weight = nn.Linear(width, 1)
         nn.init.zeros_(self.weight.weight)
         nn.init.zeros_(self.weight.bias)
@@ -42,10 +38,7 @@ class MatchReadout(nn.Module):
         self.scale = nn.Parameter(torch.tensor(20.0))
         self.ret_scale = nn.Parameter(torch.tensor(10.0))
         self.bias = nn.Parameter(torch.tensor(-12.0))
-        row_centres = (torch.arange(rows) + 0.5) / rows
-        column_centres = (torch.arange(columns) + 0.5) / columns
-        y, x = torch.meshgrid(row_centres, column_centres, indexing="ij")
-        self.register_buffer("centres", torch.stack([x.flatten(), y.flatten()], 1), persistent=False)
+        self.grid = grid
 
     def scalars(self) -> list[nn.Parameter]:
         """The parameters that are single numbers."""
@@ -75,26 +68,36 @@ class MatchReadout(nn.Module):
         similarity = self.sharpness * kernel
         if photo_mask is not None:
             similarity = similarity.masked_fill(~photo_mask[:, None], -torch.inf)
+        centres = self._patch_centres(kernel.device)
         choice = similarity.softmax(-1).nan_to_num(0)
         for _ in range(ROUNDS):
-            expected = self._expected_positions(weights, choice)
-            distance = torch.cdist(expected, self.centres.expand(len(expected), -1, -1)).square()
+            expected = _fit_positions(weights, choice, centres)
+            distance = torch.cdist(expected, centres.expand(len(expected), -1, -1)).square()
             choice = (similarity - self.nearness * distance).softmax(-1).nan_to_num(0)
         return self.scale * weights[:, :, None] * choice * kernel
 
-    def _expected_positions(self, weights: Tensor, choice: Tensor) -> Tensor:
-        """Position in the photo of each sketch patch by the fitted scale and shift -> (B, P, 2), in sides.
+    def _patch_centres(self, device: torch.device) -> Tensor:
+        """(P, 2) float: x and y of the patches' centres, in sides of the picture."""
+        rows, columns = self.grid
+        y = (torch.arange(rows, device=device) + 0.5) / rows
+        x = (torch.arange(columns, device=device) + 0.5) / columns
+        return torch.stack([x.repeat(rows), y.repeat_interleave(columns)], 1)
 
-        Args:
-            weights: (B, P) of the sketch patches.
-            choice: (B, P, P) probabilities of the photo patches, for each sketch patch.
-        """
-        chosen = choice @ self.centres
-        sketch_mean = weights @ self.centres
-        photo_mean = (weights[:, :, None] * chosen).sum(1)
-        sketch_offset = self.centres - sketch_mean[:, None]
-        photo_offset = chosen - photo_mean[:, None]
-        covariance = (weights[:, :, None] * sketch_offset * photo_offset).sum((1, 2))
-        variance = (weights[:, :, None] * sketch_offset.square()).sum((1, 2))
-        scale = (covariance / variance.clamp(min=1e-4)).clamp(*SCALES)
-        return photo_mean[:, None] + scale[:, None, None] * sketch_offset
+
+def _fit_positions(weights: Tensor, choice: Tensor, centres: Tensor) -> Tensor:
+    """Position in the photo of each sketch patch by the fitted scale and shift -> (B, P, 2), in sides.
+
+    Args:
+        weights: (B, P) of the sketch patches.
+        choice: (B, P, P) probabilities of the photo patches, for each sketch patch.
+        centres: (P, 2) of the patches.
+    """
+    chosen = choice @ centres
+    sketch_mean = weights @ centres
+    photo_mean = (weights[:, :, None] * chosen).sum(1)
+    sketch_offset = centres - sketch_mean[:, None]
+    photo_offset = chosen - photo_mean[:, None]
+    covariance = (weights[:, :, None] * sketch_offset * photo_offset).sum((1, 2))
+    variance = (weights[:, :, None] * sketch_offset.square()).sum((1, 2))
+    scale = (covariance / variance.clamp(min=1e-4)).clamp(*SCALES)
+    return photo_mean[:, None] + scale[:, None, None] * sketch_offset
