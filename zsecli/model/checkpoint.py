@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file with the model's configuration in its metadata. Nothing is unpickled."""
+"""Checkpoints: a safetensors file each, with the network's configuration in the metadata. No pickle is executed."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def save(
     """Write `network` beside `path`, then replace it; returns `path`.
 
     Args:
-        training: what is to be known of the run that made it, as plain data.
-        dtype: of the tensors in the file; the network that `load` makes of them is float32.
+        training: what to record about the training run, as plain data.
+        dtype: of the floating-point tensors in the file; `load` makes them float32.
     """
     metadata = {
         "zse-schema": SCHEMA,
@@ -65,33 +65,35 @@ def load(path: Path) -> tuple[ZSENetwork, list[str]]:
     """
     if not path.is_file():
         raise StoreError(f"{path}: no such checkpoint", "give a .safetensors file written by zse, or the authors' .pth")
-    published = _published(path)
+    published = _read_published(path)
     if published is not None:
-        return _whole(get_preset("released"), translate(published, path), path), sorted(UNUSED)
-    return _whole(*_read(path), path), []
+        return _build_network(get_preset("released"), translate(published, path), path), sorted(UNUSED)
+    return _build_network(*_read_own(path), path), []
 
 
 def load_scoring(path: Path) -> Scoring:
     """The part of a checkpoint's network that scores pairs, in evaluation mode; errors as of `load`."""
-    published = _published(path)
+    published = _read_published(path)
     if published is not None:
-        return _whole(get_preset("released"), translate(published, path), path)
-    config, state = _read(path)
+        return _build_network(get_preset("released"), translate(published, path), path)
+    config, state = _read_own(path)
     try:
-        query, patch = (
-            state.get(name) for name in ("cross_attention.sketch.query.weight", "backbone.vit.patch_embed.proj.weight")
-        )
-        stride = 16 if config.backbone.kind == "hybrid" or patch is None else patch.shape[-1]
-        side, width = config.backbone.image_size // stride, 1 if query is None else len(query)
+        query = state.get("cross_attention.sketch.query.weight")
+        patch_projection = state.get("backbone.vit.patch_embed.proj.weight")
+        is_hybrid = config.backbone.kind == "hybrid"
+        stride = 16 if is_hybrid or patch_projection is None else patch_projection.shape[-1]
+        side = config.backbone.image_size // stride
+        width = 1 if query is None else len(query)
         with torch.device("meta"):
             network = Scoring(config, width, (side, side))
-        return _fill(network, {name: t for name, t in state.items() if not name.startswith("backbone.")}, path)
-    except Exception:  # damaged, or a grid that only the backbone itself knows: the whole network tells them apart
-        return _whole(config, state, path)
+        scoring_state = {name: tensor for name, tensor in state.items() if not name.startswith("backbone.")}
+        return _fill(network, scoring_state, path)
+    except Exception:  # damaged, or a grid that only the backbone itself knows: loading the whole network tells which
+        return _build_network(config, state, path)
 
 
 def verify(path: Path) -> str:
-    """Load a checkpoint whole, and say what of it was compared with what; StoreError where it is damaged."""
+    """Load a whole checkpoint and describe how its content was verified; StoreError where it is damaged."""
     count = len(load(path)[0].state_dict())
     if read_format(path) == "safetensors":
         if CHECKSUM in tensorfile.read_metadata(path, HINT):
@@ -121,28 +123,28 @@ def read_config(path: Path) -> ModelConfig:
 
 
 def read_training(path: Path) -> dict[str, Any]:
-    """What a safetensors checkpoint says of the run that made it; empty where it says nothing."""
+    """What a safetensors checkpoint records about the training run that made it; empty where it records nothing."""
     try:
-        found = json.loads(tensorfile.read_metadata(path, HINT).get("training", "{}"))
+        training = json.loads(tensorfile.read_metadata(path, HINT).get("training", "{}"))
     except (StoreError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return training if isinstance(training, dict) else {}
 
 
 def seen_classes(path: Path) -> list[str]:
-    """The classes that the training of a checkpoint saw, as far as it says so."""
-    found = read_training(path).get("seen_classes", [])
-    if not (isinstance(found, list) and all(isinstance(name, str) for name in found)):
+    """The classes that a checkpoint was trained on, as far as it records them."""
+    classes = read_training(path).get("seen_classes", [])
+    if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
         raise StoreError(f"{path}: its list of seen classes is none of names", HINT)
-    return found
+    return classes
 
 
-def _read(path: Path) -> tuple[ModelConfig, dict[str, torch.Tensor]]:
-    """The configuration, which is read and checked first, and the tensors."""
+def _read_own(path: Path) -> tuple[ModelConfig, dict[str, torch.Tensor]]:
+    """The configuration, which is checked before the tensors are read, and the tensors."""
     return read_config(path), tensorfile.read(path, HINT)[1]
 
 
-def _published(path: Path) -> dict[str, torch.Tensor] | None:
+def _read_published(path: Path) -> dict[str, torch.Tensor] | None:
     """The tensors of a checkpoint of the authors' script; None where `path` is a safetensors file of another kind."""
     if read_format(path) == "torch":
         state = find_state(read_pickle(path), path, "the authors' checkpoints have it under `model`")
@@ -153,7 +155,7 @@ def _published(path: Path) -> dict[str, torch.Tensor] | None:
     return state if state.keys() & NAMES.keys() else None
 
 
-def _whole(config: ModelConfig, state: dict[str, torch.Tensor], path: Path) -> ZSENetwork:
+def _build_network(config: ModelConfig, state: dict[str, torch.Tensor], path: Path) -> ZSENetwork:
     from zsecli.model.network import ZSENetwork  # here: timm, which it needs, takes seconds to import
 
     hint = "the file is damaged, or not zse's, or needs a newer timm"
@@ -169,9 +171,10 @@ def _whole(config: ModelConfig, state: dict[str, torch.Tensor], path: Path) -> Z
 
 
 def _fill(network: Network, state: dict[str, torch.Tensor], path: Path) -> Network:
-    """The network, made on no device, with `state`, whose keys, shapes and values must be right."""
+    """Load `state`, whose keys, shapes and values are checked, into a network on the meta device."""
     wanted = network.state_dict()
     what = f"{path}: does not fit its network ({network.config.preset})"
     check_fit(state, wanted, what, "the file is damaged or not zse's")
-    network.load_state_dict({n: t.to(wanted[n].dtype) for n, t in state.items()}, assign=True)
+    typed = {name: tensor.to(wanted[name].dtype) for name, tensor in state.items()}
+    network.load_state_dict(typed, assign=True)
     return network.eval()

@@ -1,4 +1,4 @@
-"""The names of ImageNet's classes, and which of them a noun names."""
+"""The names of ImageNet's classes, and the classes that a noun names."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-IMAGENET = 1000  # classes of ILSVRC 2012, whose names timm knows
-OTHER_THINGS = {"bank", "nail", "star", "pie", "hook", "table"}  # nouns whose namesake in ImageNet is another thing
+IMAGENET = 1000  # number of classes of ILSVRC 2012, whose names timm has
+OTHER_THINGS = {"bank", "nail", "star", "pie", "hook", "table"}  # nouns that mean something else in ImageNet
 
 
 def match_names(nouns: Sequence[str], classes: int) -> Tensor:
-    """A mask (nouns, classes) bool: which classes are the noun by name, or else a kind of it (by their last word).
+    """Mask (nouns, classes) bool of the classes that each noun names, or else of the kinds of it (by their last word).
 
-    Nothing where the classes are not the thousand of ImageNet.
+    All False where the classes are not the thousand of ImageNet.
     """
     mask = torch.zeros(len(nouns), classes, dtype=torch.bool)
     if classes != IMAGENET:
@@ -25,10 +25,17 @@ def match_names(nouns: Sequence[str], classes: int) -> Tensor:
         noun = noun.replace("_", " ").lower()
         if noun in OTHER_THINGS:
             continue
-        same = [k for k, known in enumerate(names) if noun in known or noun.replace(" ", "-") in known]
-        kinds = [k for k, known in enumerate(names) if any(name.split()[-1] == noun for name in known)]
-        mask[row, same or kinds] = True
+        mask[row, _find_classes(noun, names)] = True
     return mask
+
+
+def _find_classes(noun: str, names: Sequence[set[str]]) -> list[int]:
+    """The classes with exactly this name; if there are none, those with a name that ends with the noun."""
+    hyphenated = noun.replace(" ", "-")
+    exact = [number for number, synonyms in enumerate(names) if noun in synonyms or hyphenated in synonyms]
+    if exact:
+        return exact
+    return [number for number, synonyms in enumerate(names) if any(name.split()[-1] == noun for name in synonyms)]
 
 
 def name_of_class(number: int, classes: int) -> str:

@@ -1,4 +1,4 @@
-"""What a file of weights is, told by its content: what it is called says nothing."""
+"""The format of a file of weights, found from its content and not from its name."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Literal
 from zsecli.errors import StoreError
 
 Format = Literal["safetensors", "torch"]
-HEAD = 512  # bytes that are looked at; a tar archive names itself last, at 257
+HEAD = 512  # bytes that are read; a tar archive has the last signature, at 257
 LONGEST_HEADER = 100_000_000  # bytes of a safetensors header, as its library limits it
 UNPACK = "unpack it, and give the file inside that holds the weights"
 WEIGHTS = "give a safetensors file, or one that torch.save wrote"
-OTHERS = (
+SIGNATURES = (  # of other files: position, bytes, description, hint
     (0, b"\x89HDF\r\n\x1a\n", "is an HDF5 file, and holds no weights that zse reads", WEIGHTS),
     (0, b"version https://git-lfs", "is a pointer of Git LFS, and not the file itself", "git lfs pull fetches it"),
     (0, b"\x1f\x8b", "is compressed by gzip", UNPACK),
@@ -28,10 +28,10 @@ OTHERS = (
 
 
 def read_format(path: Path) -> Format:
-    """Which of the two formats that zse reads `path` has.
+    """The format of `path`.
 
     Raises:
-        StoreError: neither; what it is instead, where that can be told.
+        StoreError: it is none of the two that zse reads; the message names what it is, where that is known.
     """
     with path.open("rb") as file:
         head = file.read(HEAD)
@@ -43,7 +43,7 @@ def read_format(path: Path) -> Format:
         return "torch"
     if head[:2] == b"PK":
         return _check_archive(path)
-    for start, signature, what, hint in OTHERS:
+    for start, signature, what, hint in SIGNATURES:
         if head[start:].startswith(signature):
             raise StoreError(f"{path}: {what}", hint)
     raise _text_error(path, head) or StoreError(
@@ -78,7 +78,7 @@ def _check_archive(path: Path) -> Format:
 
 
 def _text_error(path: Path, head: bytes) -> StoreError | None:
-    """What to say of a text that lies in the place of weights: mostly a download that failed."""
+    """The error for a text instead of weights, mostly a failed download; None where it is no text."""
     try:
         text = head.decode("utf-8-sig", "strict" if len(head) < HEAD else "ignore").strip()
     except UnicodeDecodeError:

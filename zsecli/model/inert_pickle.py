@@ -1,8 +1,8 @@
-"""What training scripts put beside the weights: it is passed over, and nothing of it is ever made.
+"""Stand-ins for what training scripts save beside the weights, so that a pickle can be read without executing it.
 
-A pickle names classes and functions, and asks for them to be called. For each name below `torch.load` gets a stand-in
-that takes everything and does nothing; what the name stands for elsewhere is neither looked up nor imported. So a
-value of the list can do no harm, whatever a file makes of it. A name that is not in the list is refused.
+A pickle names classes and functions to call. For each name below, `torch.load` is given a stand-in that accepts any
+arguments and does nothing; the real class or function is neither looked up nor imported. So no name of the list can do
+harm, whatever a file makes of it. A name that is not in the list is refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Inert:
 
 
 class InertList(list[Any]):
-    """A list of another make, which can be filled."""
+    """A subclass of list, which can be filled."""
 
     def __init__(self, *_: object) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class InertList(list[Any]):
 
 
 class InertDict:
-    """A dict of another make: a plain one takes its place, as there may be weights in it."""
+    """A subclass of dict: replaced by a plain one, as it may hold the weights."""
 
     def __new__(cls, *_: object, **__: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
         return OrderedDict()
@@ -107,14 +107,18 @@ _LISTS = {"collections": "deque"}
 
 
 def _optimisers() -> list[str]:
-    """The names of PyTorch's optimisers and schedules, which scripts save whole."""
+    """Names of PyTorch's optimisers and schedules, which scripts save whole."""
     modules = (torch.optim, torch.optim.lr_scheduler)
-    kinds = [kind for module in modules for kind in vars(module).values() if isinstance(kind, type)]
-    return [f"{kind.__module__}.{kind.__qualname__}" for kind in kinds if kind.__module__.startswith("torch.optim.")]
+    names = []
+    for module in modules:
+        for value in vars(module).values():
+            if isinstance(value, type) and value.__module__.startswith("torch.optim."):
+                names.append(f"{value.__module__}.{value.__qualname__}")
+    return names
 
 
 def stand_ins() -> list[Any]:
-    """What `torch.serialization.safe_globals` takes: each stand-in with the name that it stands in for."""
+    """Arguments of `torch.serialization.safe_globals`: each stand-in with the name that it replaces."""
     pairs: list[tuple[type, str]] = [(Inert, name) for name in _optimisers()]
     for kind, table in ((Inert, _VALUES), (InertDict, _DICTS), (InertList, _LISTS)):
         for module, names in table.items():

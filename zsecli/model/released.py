@@ -1,4 +1,4 @@
-"""The authors' published checkpoints: their parameter names, and what they hold that the network never uses."""
+"""Parameter names of the authors' published checkpoints, and which of these the network never uses."""
 
 from __future__ import annotations
 
@@ -28,37 +28,57 @@ _STREAM = {
 }
 
 
-def _names() -> tuple[dict[str, str], set[str]]:
-    """Published name -> name here, and the published names that their forward pass never reads."""
-    vit, sa = "backbone.vit.", "sa.model."
-    table = {sa + "cls": vit + "cls_token", sa + "pos_embedding": vit + "pos_embed"}
+_STREAMS = {"layer1": "sketch", "layer2": "photo", "layers": None}  # None: never used by their forward pass
+_KINDS = ("weight", "bias")
+
+
+def _map_names() -> tuple[dict[str, str], set[str]]:
+    """Published name -> name in `ZSENetwork`, and the published names that the authors' forward pass never reads."""
+    vit = "backbone.vit."
+    names = {"sa.model.cls": f"{vit}cls_token", "sa.model.pos_embedding": f"{vit}pos_embed"}
     unused: set[str] = set()
-    modules = {
-        sa + "embedding": vit + "patch_embed.proj",
-        sa + "transformer.encoder_norm": vit + "norm",
-        "conv2d": "relation.pool",
-        **{f"rn.rn.{i}": f"relation.mlp.{i}" for i in (0, 3, 6)},
-    }
-    for layer in range(12):
-        modules |= {f"{sa}transformer.layers.{layer}.0.{a}": f"{vit}blocks.{layer}.{b}" for a, b in _BLOCK.items()}
-    for theirs, ours in (("layer1", "sketch"), ("layer2", "photo"), ("layers", None)):
-        at, stream = f"ca.encoder.{theirs}.0.", f"cross_attention.{ours}."
-        names = {f"{at}{a}.{kind}": f"{stream}{b}.{kind}" for a, b in _STREAM.items() for kind in ("weight", "bias")}
-        names |= {
-            f"{at}sublayer.{i}.norm.{a}": f"{stream}norm{i + 1}.{b}"
-            for i in (0, 1)
-            for a, b in (("a", "weight"), ("b", "bias"))
-        }
-        if ours is None:
-            unused |= names.keys()
+    for published, module in _map_modules(vit).items():
+        names |= {f"{published}.{kind}": f"{module}.{kind}" for kind in _KINDS}
+    for published, stream in _STREAMS.items():
+        stream_names = _map_stream(f"ca.encoder.{published}.0.", f"cross_attention.{stream}.")
+        if stream is None:
+            unused |= stream_names.keys()
         else:
-            table |= names
-    table |= {f"{a}.{kind}": f"{b}.{kind}" for a, b in modules.items() for kind in ("weight", "bias")}
-    table |= {f"{sa}scale.seq.{i}.weight": f"backbone.tokenizer.stem.{i}.weight" for i in (0, 2, 4, 6)}
-    return table, unused
+            names |= stream_names
+    for i in (0, 2, 4, 6):
+        names[f"sa.model.scale.seq.{i}.weight"] = f"backbone.tokenizer.stem.{i}.weight"
+    return names, unused
 
 
-NAMES, UNUSED = _names()
+def _map_modules(vit: str) -> dict[str, str]:
+    """Published module -> module in `ZSENetwork`, for modules with a weight and a bias outside cross-attention."""
+    modules = {
+        "sa.model.embedding": f"{vit}patch_embed.proj",
+        "sa.model.transformer.encoder_norm": f"{vit}norm",
+        "conv2d": "relation.pool",
+    }
+    for i in (0, 3, 6):
+        modules[f"rn.rn.{i}"] = f"relation.mlp.{i}"
+    for layer in range(12):
+        for published, module in _BLOCK.items():
+            modules[f"sa.model.transformer.layers.{layer}.0.{published}"] = f"{vit}blocks.{layer}.{module}"
+    return modules
+
+
+def _map_stream(published_prefix: str, prefix: str) -> dict[str, str]:
+    """Published name -> name in `ZSENetwork`, for the parameters of one cross-attention stream."""
+    names = {}
+    for published, module in _STREAM.items():
+        for kind in _KINDS:
+            names[f"{published_prefix}{published}.{kind}"] = f"{prefix}{module}.{kind}"
+    for i in (0, 1):
+        norm = f"{prefix}norm{i + 1}"
+        names[f"{published_prefix}sublayer.{i}.norm.a"] = f"{norm}.weight"
+        names[f"{published_prefix}sublayer.{i}.norm.b"] = f"{norm}.bias"
+    return names
+
+
+NAMES, UNUSED = _map_names()
 
 
 def translate(published: Mapping[str, Tensor], where: Path | str) -> dict[str, Tensor]:
@@ -73,10 +93,11 @@ def translate(published: Mapping[str, Tensor], where: Path | str) -> dict[str, T
     """
     if published and all(key.startswith("module.") for key in published):
         published = {key.removeprefix("module."): value for key, value in published.items()}
-    missing, extra = NAMES.keys() - published.keys(), published.keys() - NAMES.keys() - UNUSED
+    missing = NAMES.keys() - published.keys()
+    extra = published.keys() - NAMES.keys() - UNUSED
     if missing or extra:
         raise StoreError(
             f"{where}: not a checkpoint of the released network: {list_keys(missing, extra)}",
             "the checkpoints that the authors published hold 210 tensors under `model`",
         )
-    return {ours: published[theirs] for theirs, ours in NAMES.items()}
+    return {name: published[published_name] for published_name, name in NAMES.items()}

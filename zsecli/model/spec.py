@@ -1,4 +1,4 @@
-"""What `--model` may say, told apart without loading anything heavy."""
+"""The values of `--model`, parsed without importing anything heavy."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ HELP = "small, freehand: the shipped networks, for clean outlines and for free-h
     f"{kind.form}: {kind.description}" for kind in EMBEDDERS.entries()
 )
 
-
-LOCAL, HUB = "local-dir:", "hf-hub:"  # how timm's names of a model in a folder, or on a hub, begin
+# prefixes of timm's names for a model in a folder and for one on the Hugging Face hub
+LOCAL = "local-dir:"
+HUB = "hf-hub:"
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".tar", ".npz", ".ckpt")  # suffixes of what timm may load there
 
 
 @lru_cache
 def _hash(file: Path, _size: int, _mtime: int, _changed: int, _inode: int) -> str:
-    """A run asks several times; a file of hundreds of megabytes is read once."""
+    """SHA-256 of a file, which a run needs several times: a file of hundreds of megabytes is read once."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
@@ -71,24 +72,25 @@ def fetch_from_hub(name: str) -> Path:
             with contextlib.suppress(EntryNotFoundError):
                 hf_hub_download(repository, file, revision=revision or None)
                 break
-    except Exception as error:  # of the network, of the hub, of the name: there is no end of their kinds
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # the network, the hub and the name fail with errors of every kind
+        lines = str(error).strip().splitlines()
+        reason = lines[0] if lines else type(error).__name__
         hint = "weights from a hub need a network; a local file does not: frozen:NAME=FILE, or frozen:local-dir:FOLDER"
-        raise StoreError(f"timm cannot make {HUB}{name}: {why}", hint) from error
+        raise StoreError(f"timm cannot make {HUB}{name}: {reason}", hint) from error
     return config.parent
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model by name: `kind`, the backbone's `name` for a frozen one, and the `file` of its weights."""
+    """A model by name."""
 
     kind: str  # a name in zsecli.vocabulary.EMBEDDERS
-    name: str
-    file: Path | None = None
+    name: str  # of the backbone for "frozen", of the shipped network or the file for "checkpoint"; else the kind
+    file: Path | None = None  # of its weights
 
     @classmethod
     def parse(cls, text: str) -> ModelSpec:
-        """Raises UsageError where `text` is none of the forms in HELP, StoreError where its file is missing."""
+        """Parse `text`; UsageError where it is none of the forms in HELP, StoreError where its file is missing."""
         kind, _, name = text.partition(":")
         if kind in EMBEDDERS and kind not in ("checkpoint", "frozen"):
             return cls(kind, name or kind)
@@ -115,7 +117,7 @@ class ModelSpec:
 
     @classmethod
     def from_store(cls, text: object, store: Path) -> ModelSpec:
-        """The model that a store names. StoreError where its weights are no longer there, or it names none."""
+        """The model that a store names; StoreError where its weights no longer exist, or it names none."""
         try:
             return cls.parse(str(text))
         except StoreError as error:
@@ -155,27 +157,30 @@ class ModelSpec:
 
     @property
     def has_relation(self) -> bool:
-        """Whether the model can relate tokens; the baselines have [Ret] alone."""
+        """Whether the model has a relation network; the baselines do not."""
         return self.kind == "checkpoint"
 
     def weights_hash(self) -> str:
         """SHA-256 of the weights file, or of what the folder that names the model holds, with the weights that replace
         its own; of nothing where the weights are timm's for this name, or there are none.
         """
-        own = "" if self.file is None else hash_file(self.file)
+        file_digest = "" if self.file is None else hash_file(self.file)
         if self.kind == "frozen" and self.name.startswith(HUB):
             content = hash_folder(fetch_from_hub(self.name.removeprefix(HUB)))
         elif self.kind == "frozen" and self.folder is not None:
             content = hash_folder(self.folder)
         else:
-            return own
-        return hashlib.sha256(f"{content} {own}".encode()).hexdigest() if own else content
+            return file_digest
+        if not file_digest:
+            return content
+        return hashlib.sha256(f"{content} {file_digest}".encode()).hexdigest()
 
     def tag(self) -> str:
-        """A short name for files made with this model; other weights get another one."""
+        """A short name for files made with this model, which differs for other weights."""
         digest = self.weights_hash()[:8]
         name = self.name if self.folder is None else self.folder.resolve().name
-        return "-".join(filter(None, (self.kind if self.is_named else "", name, digest)))
+        kind = self.kind if self.is_named else ""
+        return "-".join(word for word in (kind, name, digest) if word)
 
 
 def is_available(text: object) -> bool:

@@ -1,4 +1,4 @@
-"""Safetensors files that can tell whether they still hold what was written: tensors, text metadata, a checksum."""
+"""Safetensors files with text metadata and a checksum, by which damage is noticed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from torch import Tensor
 from zsecli.errors import StoreError
 from zsecli.runtime.files import atomic_write
 
-SCHEMA, CHECKSUM = "zse-schema", "checksum"
+# keys of the metadata
+SCHEMA = "zse-schema"
+CHECKSUM = "checksum"
 
 
 def checksum(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
@@ -24,7 +26,8 @@ def checksum(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
 
     docs/stores.md says which bytes enter it, and in which order.
     """
-    digest = hashlib.sha256(_line(sorted((k, v) for k, v in metadata.items() if k != CHECKSUM)))
+    hashed = [(key, value) for key, value in metadata.items() if key != CHECKSUM]
+    digest = hashlib.sha256(_line(sorted(hashed)))
     for name, tensor in sorted(state.items()):
         digest.update(_line([name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]))
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
@@ -36,9 +39,9 @@ def _line(value: object) -> bytes:
 
 
 def write(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors, which lie in the CPU's memory, and metadata beside `path`, then replace it.
+    """Write tensors, which are on the CPU, and metadata beside `path`, then replace it.
 
-    The same content makes the same bytes. Tensors that share their memory are written each for itself.
+    The same content makes the same bytes. Of tensors that share memory, each is written separately.
     """
     state = _separate(state)
     with atomic_write(path) as (partial,):
@@ -47,18 +50,19 @@ def write(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) 
 
 
 def _separate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` with a copy of every tensor whose memory an earlier one has: some networks use a layer twice."""
-    used: set[int] = set()
-    found = {}
+    """`state` with a copy of every tensor that shares memory with an earlier one: some networks use a layer twice."""
+    used_addresses: set[int] = set()
+    separate = {}
     for name, tensor in state.items():
-        place = tensor.untyped_storage().data_ptr()
-        found[name] = tensor.clone() if place in used and tensor.numel() else tensor
-        used.add(place)
-    return found
+        address = tensor.untyped_storage().data_ptr()
+        is_shared = address in used_addresses and tensor.numel() > 0
+        separate[name] = tensor.clone() if is_shared else tensor
+        used_addresses.add(address)
+    return separate
 
 
 def _sort_metadata(path: Path) -> None:
-    """Put the metadata in order: the library's is another one in every process."""
+    """Sort the metadata, whose order the library chooses anew in every process."""
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
@@ -94,11 +98,12 @@ def read(path: Path, hint: str) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 @contextlib.contextmanager
 def refusing(path: Path, what: str, hint: str) -> Iterator[None]:
-    """Whatever a file made by somebody else brings a library to raise, as StoreError `path`: `what`: the reason."""
+    """Turn any error into a StoreError "`path`: `what`: the reason", for libraries reading a file of unknown origin."""
     try:
         yield
-    except Exception as error:  # there is no end of the kinds that timm, PyTorch and pickle raise
+    except Exception as error:  # timm, PyTorch and pickle raise errors of every kind
         if isinstance(error, StoreError) and error.message.startswith(str(path)):
             raise
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise StoreError(f"{path}: {what}: {why[:200]}", hint) from error
+        lines = str(error).strip().splitlines()
+        reason = lines[0] if lines else type(error).__name__
+        raise StoreError(f"{path}: {what}: {reason[:200]}", hint) from error
