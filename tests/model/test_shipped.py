@@ -81,6 +81,7 @@ def test_freehand_explains_a_score_by_its_terms(tmp_path: Path) -> None:
     assert data["source"] == "contribution" and list(data["matches"]) == ["contribution", "cosine"]
     assert score["local"] + score["ret"] + score["constant"] == pytest.approx(score["logit"], abs=1e-3)
     assert score["local"] > 1  # logits
+    assert "one colour a head" not in (tmp_path / "e.svg").read_text("utf-8")
     assert all(0 < value <= 1 for _, *values in data["classes"] for value in values[:2])
     refused = call(tmp_path, "explain", sketch, photo, "-o", "x", "--source", "attention", ZSE_MODEL="freehand")
     refused.refused(2, "attention does not explain this network", "contribution, cosine")

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from zsecli.arrays import Floats
-from zsecli.explain.correspondences import Match, find_pair_matches, score_contribution, score_patches
+from zsecli.explain.correspondences import Match, find_pair_matches, offered_sources, score_contribution, score_patches
 from zsecli.explain.faithfulness import Faithfulness
 from zsecli.explain.pair import Pair, Side
 from zsecli.explain.shared_classes import describe_shared_classes, find_shared_classes
@@ -77,18 +77,22 @@ def write_figure(
 
 def draw_figure(pair: Pair, source: str, contrast: Pair | None = None, tested: Faithfulness | None = None) -> Canvas:
     """The figure; arguments as in `write_figure`."""
-    n_rows = 2 if contrast is None else 3
+    # where cross-attention explains nothing, what [Ret] looks at in the blocks does not either
+    shows_attention = "attention" in offered_sources(pair.network)
+    n_rows = 1 + int(shows_attention) + int(contrast is not None)
     canvas = Canvas(WIDTH, PAIR_TOP + LARGE + n_rows * PANEL_ROW + 20)
     contributions = score_contribution(pair)
     _draw_title(canvas, pair, float(contributions.sum()))
     _draw_matches(canvas, pair, source)
     top = PAIR_TOP + LARGE + 40
-    _draw_attention_row(canvas, pair, top)
-    _draw_contribution_row(canvas, pair, contributions, top + PANEL_ROW)
+    if shows_attention:
+        _draw_attention_row(canvas, pair, top)
+        top += PANEL_ROW
+    _draw_contribution_row(canvas, pair, contributions, top)
     if tested is not None:
-        _draw_curves(canvas, tested, _column_left(3), top + PANEL_ROW)
+        _draw_curves(canvas, tested, _column_left(3), top)
     if contrast is not None:
-        _draw_contrast_row(canvas, pair, contrast, contributions, top + 2 * PANEL_ROW)
+        _draw_contrast_row(canvas, pair, contrast, contributions, top + PANEL_ROW)
     return canvas
 
 
@@ -119,7 +123,7 @@ def _draw_title(canvas: Canvas, pair: Pair, local: float) -> None:
     half = (WIDTH - 2 * MARGIN - GAP) / 2
     first_width = min(half, text_width(pair.sketch.name, 20))
     canvas.text(MARGIN, 40, pair.sketch.name, INK, 20, bold=True, max_width=half)
-    second = MARGIN + first_width + GAP / 2
+    second = MARGIN + first_width + 6
     canvas.text(second, 40, f"and {pair.photo.name}", INK, 20, bold=True, max_width=half)
     text = f"relation score {pair.relation:.2f} of 1; cosine of [Ret] {pair.cosine:.2f}; "
     text += f"local matches add {local:+.2f} to the logit of {float(pair.score.logit):+.2f}"
