@@ -245,7 +245,7 @@ def keypoints(data: bytes) -> None:
     path = tree() / "tree" / new(".csv").name
     path.write_bytes(data)
     try:
-        for pair in answer(marked.read, path) or ():
+        for pair in answer(marked.read_keypoints, path) or ():
             assert pair.on_photo.shape == pair.on_sketch.shape == (len(pair.on_photo), 2)
             assert len(pair.on_photo) and np.isfinite([pair.on_photo, pair.on_sketch]).all()
             assert pair.photo.is_file() and pair.sketch.is_file()

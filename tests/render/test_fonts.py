@@ -103,4 +103,4 @@ def test_a_long_name_keeps_off_the_next_title(tmp_path: Path, pictures: Path) ->
 
 def test_help_offers_models_that_work(tmp_path: Path) -> None:
     said = re.sub(r"\s+", " ", call(tmp_path, "embed", "--help").out)
-    assert "Small" not in said and "One of: small (the shipped network), a checkpoint" in said
+    assert "Small" not in said and "small, freehand: the shipped networks" in said

@@ -106,7 +106,7 @@ def spoil(store: Path, name: str, value: float, modality: int) -> str:
 )
 def test_a_ret_in_a_store_that_is_no_number(zse: Zse, store: Path, words: str, value: float, modality: int) -> None:
     name = spoil(store, "ret", value, modality)
-    zse("match", "two.h5", "--by", *words.split()).refused(3, "two.h5: holds a [Ret] that is no number", name)
+    zse("match", "two.h5", "--by", *words.split()).refused(3, "two.h5: the [Ret] of", name, "is not a number")
     assert not list(store.parent.glob("zse/rankings/*.h5"))
 
 

@@ -308,6 +308,7 @@ def train(
     from zsecli.runtime.distributed import get_launch
     from zsecli.stages import train as stage
 
+    launch = get_launch()  # first, as it says where torchrun's variables are ignored
     changes = {name: context.params[name] for name in TRAINING_OPTIONS if context.params[name] is not None}
     if family_weights is not None:
         changes["family_weights"] = tuple(_parse_family_weight(text) for text in family_weights)
@@ -335,7 +336,7 @@ def train(
     if dry_run:
         _print_plan(result.plan, as_json)
         return
-    if get_launch().rank == 0:  # of torchrun's processes the one that talks to the user
+    if launch.rank == 0:  # of torchrun's processes the one that talks to the user
         hint = f"zse evaluate --data {shlex.quote(result.dataset)} --model {shlex.quote(str(result.path))}"
         finish(result.path, result.fresh, [], as_json, hint, validation=result.validation)
 

@@ -16,7 +16,7 @@ Colour = str
 WHITE: Colour = "#ffffff"
 INK: Colour = "#1a1a1a"
 """Text and axes."""
-FAINT: Colour = "#666666"
+FAINT: Colour = "#767676"
 """Secondary text and marks."""
 BORDER: Colour = "#bbbbbb"
 """Frames of pictures."""

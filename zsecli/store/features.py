@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -197,17 +198,26 @@ def open_features(path: Path) -> Iterator[Features]:
             items = read_items(file["items"], path)
             reasons = file["skipped"].asstr()[:]
             has_rows = (len(items),) == reasons.shape == (file["rows"][()],)
-            if not has_rows or not _has_valid_rows(file, len(items)):
+            header = read_header(file, path)
+            if not has_rows or not _has_valid_rows(file, len(items), has_own_ret(header.provenance)):
                 raise StoreError(
                     f"{path}: its features and its pictures do not belong together", "delete it and make it again"
                 )
-            header = read_header(file, path)
         rows = np.flatnonzero(reasons == "")
         skipped = [(name, str(reason)) for name, reason in zip(items.id, reasons, strict=True) if reason]
         yield Features(path=path, file=file, header=header, items=items.take(rows), rows=rows, skipped=skipped)
 
 
-def _has_valid_rows(file: h5py.File, count: int) -> bool:
+def has_own_ret(provenance: Mapping[str, Any]) -> bool:
+    """Whether the model of a feature store retrieves by a vector that is none of its tokens."""
+    try:
+        config = json.loads(str(provenance.get("config", "{}")))
+        return bool(config["retrieval"]["kind"] == "head")
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _has_valid_rows(file: h5py.File, count: int, has_own_ret: bool) -> bool:
     """Whether there are ret (N, R), and perhaps tokens (N, 1 + T, D) and index (N, T), for N pictures."""
     data = {name: file[name] for name in TYPES if name == "ret" or name in file}
     if any(values.dtype.kind != TYPES[name] for name, values in data.items()):
@@ -218,7 +228,9 @@ def _has_valid_rows(file: h5py.File, count: int) -> bool:
     if "tokens" not in data:
         return "index" not in data
     tokens = data["tokens"].shape
-    if len(tokens) != 3 or tokens[0] != count or min(tokens) == 0:
+    if len(tokens) != 3 or tokens[0] != count or tokens[1] == 0:
+        return False
+    if tokens[2] != shape[1] and not has_own_ret:
         return False
     return "index" not in data or data["index"].shape == (count, tokens[1] - 1)
 
