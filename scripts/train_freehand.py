@@ -20,11 +20,20 @@ from zsecli.model import checkpoint
 from zsecli.model.spec import FREEHAND
 
 ZSE = str(Path(sys.executable).with_name("zse"))
-PHOTOGRAPHS = ("caltech101", "clothing-small", "grocerystore", "azure-customvision", "tuxpaint", "gcompris")
-FAMILIES = tuple(word for name in PHOTOGRAPHS for word in ("--family-weight", f"{name}=4"))  # two thirds of the photos
+SCENES = ("caltech101", "clothing-small", "grocerystore", "azure-customvision")
+THINGS = ("tuxpaint", "gcompris")  # many of them on white, to be pasted into other photos
+
+
+def weigh_families(scenes: int, things: int) -> tuple[str, ...]:
+    """Options that draw photographs more often than emoji, of which there are more."""
+    weights = dict.fromkeys(SCENES, scenes) | dict.fromkeys(THINGS, things)
+    return tuple(word for name, weight in weights.items() for word in ("--family-weight", f"{name}={weight}"))
+
+
 STAGES = (
-    ("--epochs", "3", "--epoch-draws", "4800"),
+    ("--epochs", "3", "--epoch-draws", "4800", *weigh_families(scenes=4, things=4)),
     (
+        *weigh_families(scenes=4, things=8),
         *("--epochs", "1", "--epoch-draws", "2400", "--freeze-stride", "32", "--freeze-blocks", "1", "--lr", "0"),
         *("--head-lr", "1e-4", "--warmup", "5", "--ret-weight", "0", "--name-weight", "0", "--distill-weight", "0"),
         *("--own-weight", "0", "--paste", "0.7"),
@@ -33,7 +42,7 @@ STAGES = (
 
 
 def train(name: str, weights: Path, options: tuple[str, ...], workspace: Path) -> Path:
-    words = ("train", "free", "--preset", "freehand", "--backbone-weights", str(weights), "--name", name, *FAMILIES)
+    words = ("train", "free", "--preset", "freehand", "--backbone-weights", str(weights), "--name", name)
     subprocess.run([ZSE, *words, *options, "--workspace", str(workspace)], check=True)
     return workspace / "models" / f"{name}.safetensors"
 

@@ -145,9 +145,7 @@ class Engine:
     def explain(self, drawing: Drawing, row: int, contrast: int | None = None) -> dict[str, Any]:
         """The whole explanation, as `zse explain` writes it. Raises as `match` does."""
         pair, other = self._make_pairs(drawing, row, contrast)
-        return explanation_json.describe_explanation(
-            pair, offered_sources(pair.network)[0], self._describe_model(), other
-        )
+        return self._describe_pair(pair, other)
 
     def explain_page(self, drawing: Drawing, row: int, contrast: int | None = None) -> str:
         """The same as the self-contained page. Raises as `match` does."""
@@ -155,14 +153,10 @@ class Engine:
         pictures = {"sketch": pair.sketch.image, "photo": pair.photo.image}
         if other is not None:
             pictures["contrast"] = other.photo.image
-        return explanation_page.render_page(
-            explanation_json.describe_explanation(
-                pair, offered_sources(pair.network)[0], self._describe_model(), other
-            ),
-            pictures,
-        )
+        return explanation_page.render_page(self._describe_pair(pair, other), pictures)
 
     def _describe_pair(self, pair: Pair, other: Pair | None) -> dict[str, Any]:
+        """The explanation of a pair, and why it rather than the other, as plain data."""
         return explanation_json.describe_explanation(
             pair, offered_sources(pair.network)[0], self._describe_model(), other
         )

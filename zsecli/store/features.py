@@ -199,7 +199,7 @@ def open_features(path: Path) -> Iterator[Features]:
             reasons = file["skipped"].asstr()[:]
             has_rows = (len(items),) == reasons.shape == (file["rows"][()],)
             header = read_header(file, path)
-            if not has_rows or not _has_valid_rows(file, len(items), has_own_ret(header.provenance)):
+            if not has_rows or not _has_valid_rows(file, len(items), header.provenance):
                 raise StoreError(
                     f"{path}: its features and its pictures do not belong together", "delete it and make it again"
                 )
@@ -208,7 +208,7 @@ def open_features(path: Path) -> Iterator[Features]:
         yield Features(path=path, file=file, header=header, items=items.take(rows), rows=rows, skipped=skipped)
 
 
-def has_own_ret(provenance: Mapping[str, Any]) -> bool:
+def _retrieves_by_own_vector(provenance: Mapping[str, Any]) -> bool:
     """Whether the model of a feature store retrieves by a vector that is none of its tokens."""
     try:
         config = json.loads(str(provenance.get("config", "{}")))
@@ -217,7 +217,7 @@ def has_own_ret(provenance: Mapping[str, Any]) -> bool:
         return False
 
 
-def _has_valid_rows(file: h5py.File, count: int, has_own_ret: bool) -> bool:
+def _has_valid_rows(file: h5py.File, count: int, provenance: Mapping[str, Any]) -> bool:
     """Whether there are ret (N, R), and perhaps tokens (N, 1 + T, D) and index (N, T), for N pictures."""
     data = {name: file[name] for name in TYPES if name == "ret" or name in file}
     if any(values.dtype.kind != TYPES[name] for name, values in data.items()):
@@ -230,7 +230,7 @@ def _has_valid_rows(file: h5py.File, count: int, has_own_ret: bool) -> bool:
     tokens = data["tokens"].shape
     if len(tokens) != 3 or tokens[0] != count or tokens[1] == 0:
         return False
-    if tokens[2] != shape[1] and not has_own_ret:
+    if tokens[2] != shape[1] and not _retrieves_by_own_vector(provenance):
         return False
     return "index" not in data or data["index"].shape == (count, tokens[1] - 1)
 
