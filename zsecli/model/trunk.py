@@ -35,10 +35,11 @@ class TrunkMaps:
 
     def options(self, indices: tuple[int, ...] | None = None) -> dict[str, Any]:
         """Options of timm.create_model for a trunk that returns these maps, or those at `indices`."""
-        options: dict[str, Any] = {"features_only": True, "out_indices": indices or self.indices}
-        if self.image_size is not None:
-            options["img_size"] = self.image_size
-        return options
+        return {"features_only": True, "out_indices": indices or self.indices, **self.size_options()}
+
+    def size_options(self) -> dict[str, Any]:
+        """Options of timm.create_model for the whole model, with its head."""
+        return {} if self.image_size is None else {"img_size": self.image_size}
 
 
 @lru_cache
@@ -138,10 +139,13 @@ def find_map_channels(network: Any, maps: TrunkMaps, side: int) -> tuple[int, ..
             ) from error
 
 
-def find_map_parameters(name: str, side: int, stride: int) -> set[str]:
+def find_map_parameters(name: str, side: int, stride: int, is_whole: bool = False) -> set[str]:
     """Names of the parameters that make the trunk's last map of `stride`: those that its gradient reaches.
 
     Nothing is computed, as all tensors are on PyTorch's meta device.
+
+    Args:
+        is_whole: the names in timm's whole model, which hands out its maps beside what its head is given.
 
     Raises:
         UsageError: the trunk has no such map.
@@ -152,6 +156,9 @@ def find_map_parameters(name: str, side: int, stride: int) -> set[str]:
         raise UsageError(f"the trunk has no map of stride {stride}", f"its strides: {listed}; 0 freezes none of it")
     index = _find_last(maps.strides, stride)
     with torch.enable_grad(), torch.device("meta"):
-        trunk = create_model(name, False, None, **maps.options((index,))).eval()
-        trunk(torch.zeros(1, 3, side, side))[0].sum().backward()
+        options = maps.size_options() if is_whole else maps.options((index,))
+        trunk = create_model(name, False, None, **options).eval()
+        picture = torch.zeros(1, 3, side, side)
+        made = trunk.forward_intermediates(picture, [index], intermediates_only=True) if is_whole else trunk(picture)
+        made[0].sum().backward()
     return {parameter_name for parameter_name, parameter in trunk.named_parameters() if parameter.grad is not None}

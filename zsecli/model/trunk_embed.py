@@ -32,6 +32,8 @@ class TrunkEmbed(nn.Module):
         trunk: timm's name of the trunk.
     """
 
+    is_whole = False  # whether the trunk is timm's whole model, with its head
+
     def __init__(
         self,
         img_size: int,
@@ -69,7 +71,7 @@ class TrunkEmbed(nn.Module):
 
     def parameters_of_map(self, stride: int) -> list[nn.Parameter]:
         """The parameters that make the trunk's last map of this stride; UsageError where it has none."""
-        names = find_map_parameters(self.name, self.image_size, stride)
+        names = find_map_parameters(self.name, self.image_size, stride, self.is_whole)
         return [parameter for name, parameter in self.trunk.named_parameters() if name in names]
 
     def compute_maps(self, picture: Tensor) -> Tensor:
@@ -87,37 +89,24 @@ class HeadedTrunkEmbed(TrunkEmbed):
     is scaled to length 1.
     """
 
+    is_whole = True
+
     def __init__(self, img_size: int, patch_size: int, embed_dim: int, trunk: str, **_: Any) -> None:
         nn.Module.__init__(self)
         self._set_grid(img_size, patch_size)
         self.name = trunk
         self.image_size = img_size
         maps = find_maps(trunk, img_size)
-        self.options: dict[str, Any] = {}
-        if maps.image_size is not None:
-            self.options["img_size"] = maps.image_size
+        self.options = maps.size_options()
         self.trunk = create_model(trunk, False, None, **self.options)
         self.channels = find_map_channels(self.trunk, maps, img_size)
         self.indices = maps.indices
-        self.strides = maps.strides
         n_channels = sum(self.channels)
         self.map_mean = ModalityMean(n_channels)
         self.proj = nn.Linear(n_channels, embed_dim, bias=False)
         nn.init.orthogonal_(self.proj.weight)  # nearly preserves cosines
         if embed_dim == n_channels:
             nn.init.eye_(self.proj.weight)
-
-    def parameters_of_map(self, stride: int) -> list[nn.Parameter]:
-        if stride not in self.strides:
-            find_map_parameters(self.name, self.image_size, stride)  # raises UsageError
-        index = len(self.strides) - 1 - self.strides[::-1].index(stride)
-        with torch.enable_grad(), torch.device("meta"):
-            trunk = create_model(self.name, False, None, **self.options).eval()
-            picture = torch.zeros(1, 3, self.image_size, self.image_size)
-            maps = trunk.forward_intermediates(picture, [index], intermediates_only=True)
-            maps[0].sum().backward()
-        reached = {name for name, parameter in trunk.named_parameters() if parameter.grad is not None}
-        return [parameter for name, parameter in self.trunk.named_parameters() if name in reached]
 
     def compute_maps(self, picture: Tensor) -> Tensor:
         fine, coarse = self.trunk.forward_intermediates(picture, list(self.indices), intermediates_only=True)
